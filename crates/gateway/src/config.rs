@@ -1,0 +1,420 @@
+//! The data plane's settings: the one definition every front end adapts to.
+//!
+//! Three front ends (gateway.toml, nginx.conf, the Python API and flags) produce one JSON document of the
+//! type [`Config`]. It is *resolved*: inheritance (root → server → route) was settled in Python, equal groups
+//! of settings are interned in [`Config::settings`] and routes hold an index, so ten thousand servers stay small
+//! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
+//! from these types; doc comments are the documentation, so they give unit and default.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A span of time. In gateway.toml: seconds as a number, or a string with a unit (`"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`). In the resolved document: milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+/// A number of bytes. In gateway.toml: a number, or a string with a unit (`"64k"`, `"10m"`, `"1g"`, powers of 1024). In the resolved document: bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Size(pub u64);
+
+/// The whole resolved configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Settings of the gateway process as a whole.
+    pub gateway: Gateway,
+    /// What is listened on; servers refer to these by index.
+    pub listen: Vec<Listen>,
+    /// Virtual servers, in the order of the file.
+    pub server: Vec<Server>,
+    /// Groups of servers by name, for `proxy`.
+    pub upstream: BTreeMap<String, Upstream>,
+    /// Pools of app workers by name, for `app`.
+    pub app: BTreeMap<String, AppPool>,
+    /// Interned settings; routes and servers refer to these by index. Never empty in a valid document.
+    pub settings: Vec<Settings>,
+    /// Access logs; settings refer to these by index.
+    pub access_log: Vec<AccessLog>,
+}
+
+/// Settings of the gateway process.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// I/O threads. Default: 1 on up to 4 cores, then a quarter of the cores. Changing it replaces the gateway process.
+    pub io_threads: u32,
+    /// Connections in total, clients and upstreams; accepting pauses above it. Default: 0, what the descriptor limit allows.
+    pub max_connections: u32,
+    /// Connections per client address; further ones are closed at once. Default: 0, no limit.
+    pub max_connections_per_address: u32,
+    /// Networks whose forwarded headers (X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host) are believed: addresses, CIDR, `unix`, or `*`. Default: none.
+    pub trusted_proxies: Vec<String>,
+    /// Directory of the unlinked files that large bodies spill into. Default: /var/tmp.
+    pub spool_dir: String,
+    /// Bytes all spooled bodies may take together. Default: 1 GiB.
+    pub spool_max: Size,
+    /// How long a stopping gateway waits for requests to finish. Default: 30 s.
+    pub shutdown_timeout: Millis,
+    /// Name servers, `address` or `address:port`. Default: those of /etc/resolv.conf.
+    pub resolver: Vec<String>,
+    /// Error pages show causes, and tracebacks of the app. Default: false.
+    pub development: bool,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            io_threads: 1,
+            max_connections: 0,
+            max_connections_per_address: 0,
+            trusted_proxies: Vec::new(),
+            spool_dir: "/var/tmp".into(),
+            spool_max: Size(1 << 30),
+            shutdown_timeout: Millis(30_000),
+            resolver: Vec::new(),
+            development: false,
+        }
+    }
+}
+
+/// A listening address.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// `host:port`, `[v6]:port` or `unix:/path`; the supervisor opened it and sends the descriptor under this key.
+    pub address: String,
+    /// Index of the server that answers names no server has; the first that listens here unless one says `default_server`.
+    pub default_server: u32,
+    /// Limits on what is read before a server is known (the name comes with the head).
+    #[serde(default)]
+    pub limits: HeadLimits,
+}
+
+/// Limits that apply while a request head is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadLimits {
+    /// Bytes of a whole request head; more is 431. Default: 32 KiB (nginx: 4 × 8 KiB).
+    pub max_head: Size,
+    /// Bytes of a request target; more is 414. Default: 8 KiB.
+    pub max_target: Size,
+    /// Bytes of one header field; more is 431 naming it. Default: 8 KiB.
+    pub max_field: Size,
+    /// Header fields of one request; more is 431. Default: 100.
+    pub max_fields: u32,
+    /// Time for a whole head, from its first byte (or from accept); then 408. Default: 60 s (nginx: client_header_timeout).
+    pub header_timeout: Millis,
+    /// Time an idle keep-alive connection is kept. Default: 75 s (nginx: keepalive_timeout).
+    pub keepalive_timeout: Millis,
+    /// Requests on one connection before it is closed. Default: 1000 (nginx: keepalive_requests); 0 is no limit.
+    pub keepalive_requests: u32,
+    /// Header names with underscores are passed on instead of dropped. Default: false (nginx: underscores_in_headers).
+    pub underscores_in_headers: bool,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            max_head: Size(32 << 10),
+            max_target: Size(8 << 10),
+            max_field: Size(8 << 10),
+            max_fields: 100,
+            header_timeout: Millis(60_000),
+            keepalive_timeout: Millis(75_000),
+            keepalive_requests: 1000,
+            underscores_in_headers: false,
+        }
+    }
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Indices into [`Config::listen`].
+    pub listen: Vec<u32>,
+    /// Names: exact (`example.com`), wildcard (`*.example.com`, `www.example.*`, `.example.com`); empty or `_`: only as default.
+    pub names: Vec<String>,
+    /// Index into [`Config::settings`] for what happens before or without a route.
+    pub settings: u32,
+    /// Routes, in the order of the file; the longest match wins, exact before prefix.
+    pub route: Vec<Route>,
+}
+
+/// A path of a server and what answers there (nginx: location).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The normalised path: a prefix, or the whole path where `exact`. Starts with `/`, or `@` for a named route that only internal redirects reach.
+    pub path: String,
+    /// Only this path, nothing below it (nginx: `location =`). Default: false.
+    #[serde(default)]
+    pub exact: bool,
+    /// Only internal redirects come here; 404 for clients (nginx: internal). Default: false.
+    #[serde(default)]
+    pub internal: bool,
+    /// What answers.
+    pub content: Content,
+    /// Index into [`Config::settings`].
+    pub settings: u32,
+}
+
+/// What answers a route: one backend.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Content {
+    /// Files of a directory.
+    Files(Files),
+    /// Another HTTP server.
+    Proxy(Proxy),
+    /// A pool of app workers.
+    App(App),
+    /// A redirect.
+    Redirect(Redirect),
+    /// A fixed answer.
+    Respond(Respond),
+}
+
+/// Static files.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Files {
+    /// Directory (absolute in the resolved document).
+    pub root: String,
+    /// The route's path is replaced by `root` rather than appended to it (nginx: alias). Default: true.
+    pub alias: bool,
+    /// Names tried for a path ending in `/`. Default: index.html.
+    pub index: Vec<String>,
+    /// Precompressed siblings used when the client accepts them: of `br`, `zstd`, `gzip`, in order of preference. Default: all three.
+    pub precompressed: Vec<String>,
+    /// `Cache-Control` of answers. Default: none.
+    pub cache_control: Option<String>,
+    /// Symbolic links may lead out of `root`. Default: false.
+    pub follow_symlinks: bool,
+    /// Send an `ETag`. Default: true.
+    pub etag: bool,
+    /// Ranges per request; 0 turns ranges off, more are answered whole. Default: 32.
+    pub max_ranges: u32,
+    /// Media types by file extension without the dot, before the built-in table. Default: none.
+    pub types: BTreeMap<String, String>,
+    /// Media type of unknown extensions. Default: application/octet-stream.
+    pub default_type: String,
+    /// When the file does not exist, go to this route or URI instead of 404 (`@app`, `/index.html`). Default: none.
+    pub fallback: Option<String>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            root: String::new(),
+            alias: true,
+            index: vec!["index.html".into()],
+            precompressed: vec!["br".into(), "zstd".into(), "gzip".into()],
+            cache_control: None,
+            follow_symlinks: false,
+            etag: true,
+            max_ranges: 32,
+            types: BTreeMap::new(),
+            default_type: "application/octet-stream".into(),
+            fallback: None,
+        }
+    }
+}
+
+/// A proxied HTTP server.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// Key into [`Config::upstream`].
+    pub upstream: String,
+    /// URI that replaces the part of the path the route matched (nginx: `proxy_pass` with a URI); absent: the path is passed on as the client sent it.
+    #[serde(default)]
+    pub uri: Option<String>,
+}
+
+/// App workers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Key into [`Config::app`].
+    pub pool: String,
+    /// Prefix the app is mounted under, without a trailing slash: it becomes `SCRIPT_NAME`. Default: empty.
+    #[serde(default)]
+    pub mount: String,
+}
+
+/// A redirect (nginx: `return 301 …`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// The `Location`, with variables.
+    pub to: String,
+}
+
+/// A fixed answer (nginx: `return 200 …`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// Status, 200 to 599; 444 closes the connection without an answer.
+    pub status: u16,
+    /// Body, with variables. Default: none (errors get their page).
+    #[serde(default)]
+    pub body: Option<String>,
+    /// `Content-Type`. Default: text/plain.
+    #[serde(default)]
+    pub content_type: Option<String>,
+}
+
+/// Settings that are inherited: root → server → route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Bytes of a request body; more is 413. 0: no limit. Default: 64 MiB (nginx: client_max_body_size).
+    pub max_body: Size,
+    /// Time between two reads of a request body; then 408. Default: 60 s (nginx: client_body_timeout).
+    pub body_timeout: Millis,
+    /// Time between two writes to the client; then the connection is closed. Default: 60 s (nginx: send_timeout).
+    pub send_timeout: Millis,
+    /// Request bodies are read whole before the backend sees them. Default: true (nginx: proxy_request_buffering).
+    pub request_buffering: bool,
+    /// Responses are taken off the backend at its speed and kept for slow clients. Default: true (nginx: proxy_buffering).
+    pub buffering: bool,
+    /// Bytes of a body kept in memory before it spills into `spool_dir`. Default: 64 KiB.
+    pub buffer_memory: Size,
+    /// Bytes of one response that may spill. Default: 64 MiB.
+    pub buffer_spool: Size,
+    /// Time to connect to an upstream. Default: 5 s (nginx: proxy_connect_timeout).
+    pub connect_timeout: Millis,
+    /// Time between two writes to an upstream. Default: 60 s (nginx: proxy_send_timeout).
+    pub upstream_send_timeout: Millis,
+    /// Time between two reads from an upstream. Default: 60 s (nginx: proxy_read_timeout).
+    pub read_timeout: Millis,
+    /// Time an app has for the head of its answer, from the moment a slot takes the request; then 504 and the stack in the log. Default: 60 s; 0: none.
+    pub app_timeout: Millis,
+    /// Request headers for the upstream, name to value with variables; empty value: not sent. Default: the client's, with Host and X-Forwarded-* set.
+    pub set_headers: BTreeMap<String, String>,
+    /// Send X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host unless `set_headers` has them. Default: true.
+    pub forwarded_headers: bool,
+    /// Response headers added to answers below 400 and 3xx, name to value with variables (nginx: add_header). Default: none.
+    pub add_headers: BTreeMap<String, String>,
+    /// Pages for statuses: an URI for an internal redirect, or `@route`. Default: the built-in pages.
+    pub error_page: BTreeMap<u16, String>,
+    /// Errors of an upstream or app are replaced by `error_page` too. Default: false (nginx: proxy_intercept_errors).
+    pub intercept_errors: bool,
+    /// Indices into [`Config::access_log`]. Default: none.
+    pub access_log: Vec<u32>,
+    /// Answer `X-Accel-Redirect` and `X-Sendfile` of the backend by sending the file they name. Default: true.
+    pub sendfile_headers: bool,
+    /// Directories `X-Sendfile` may name files in. Default: none for proxies, the app's folder for apps.
+    pub sendfile_roots: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_body: Size(64 << 20),
+            body_timeout: Millis(60_000),
+            send_timeout: Millis(60_000),
+            request_buffering: true,
+            buffering: true,
+            buffer_memory: Size(64 << 10),
+            buffer_spool: Size(64 << 20),
+            connect_timeout: Millis(5_000),
+            upstream_send_timeout: Millis(60_000),
+            read_timeout: Millis(60_000),
+            app_timeout: Millis(60_000),
+            set_headers: BTreeMap::new(),
+            forwarded_headers: true,
+            add_headers: BTreeMap::new(),
+            error_page: BTreeMap::new(),
+            intercept_errors: false,
+            access_log: Vec::new(),
+            sendfile_headers: true,
+            sendfile_roots: Vec::new(),
+        }
+    }
+}
+
+/// A group of HTTP servers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// How a server is chosen: `round_robin`. Default: round_robin.
+    pub balance: Option<String>,
+    /// The servers.
+    pub server: Vec<UpstreamServer>,
+    /// Value of `Host` when no `set_headers` gives one (nginx: $proxy_host). Default: the upstream's name.
+    pub host: Option<String>,
+    /// Idle connections kept per I/O thread. Default: 128 (nginx: keepalive); 0 turns keep-alive off.
+    pub keepalive: Option<u32>,
+    /// Time an idle upstream connection is kept. Default: 60 s.
+    pub keepalive_timeout: Option<Millis>,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamServer {
+    /// `host:port`, `[v6]:port`, `unix:/path`.
+    pub address: String,
+    /// Share of requests. Default: 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Used only when all others fail. Default: false.
+    #[serde(default)]
+    pub backup: bool,
+    /// Never used. Default: false.
+    #[serde(default)]
+    pub down: bool,
+    /// Failures within `fail_timeout` before it rests. Default: 1; 0: never rests (nginx: max_fails).
+    #[serde(default = "one")]
+    pub max_fails: u32,
+    /// Window for `max_fails`, and how long it rests. Default: 10 s (nginx: fail_timeout).
+    #[serde(default = "ten_seconds")]
+    pub fail_timeout: Millis,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn ten_seconds() -> Millis {
+    Millis(10_000)
+}
+
+/// A pool of app workers, as the gateway sees it; how workers are started is the supervisor's (`buchner.config.model.App`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppPool {
+    /// Requests that may wait for a slot; more get 503 with Retry-After. Default: 1000.
+    pub queue: u32,
+    /// Time a request may wait for a slot; then 503. Default: 30 s.
+    pub queue_timeout: Millis,
+    /// Requests handed to a busy slot ahead of time, the running one included; 1 turns look-ahead off. Default: 4.
+    pub look_ahead: u32,
+}
+
+impl Default for AppPool {
+    fn default() -> Self {
+        Self { queue: 1000, queue_timeout: Millis(30_000), look_ahead: 4 }
+    }
+}
+
+/// An access log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// File, or `-` for standard output.
+    pub path: String,
+    /// `combined`, `json`, or a format with variables (`$remote_addr "$request" $status`).
+    #[serde(default = "combined")]
+    pub format: String,
+}
+
+fn combined() -> String {
+    "combined".into()
+}

@@ -1,0 +1,2 @@
+//! The data plane: `listen → tls → http → route → filter → upstream → backend`.
+pub mod config;
