@@ -1,0 +1,1 @@
+"""Buchner: a gateway for Flask and any other WSGI app."""
