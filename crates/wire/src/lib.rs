@@ -1,1 +1,14 @@
-//! Bytes to events and back. Nothing here does I/O.
+//! Bytes to events and back. Nothing here does I/O, knows a socket or a clock.
+//!
+//! | module | what it turns into what |
+//! |---|---|
+//! | [`h1`] | the head of an HTTP/1 request or response, both ways |
+//! | [`chunked`] | the bytes of a body, by length, chunked or until the connection closes |
+//! | [`headers`] | the fields of a head, and their known names |
+//! | [`method`] | the method of a request |
+//! | [`path`] | a request-target into the path that routes are matched with |
+pub mod chunked;
+pub mod h1;
+pub mod headers;
+pub mod method;
+pub mod path;
