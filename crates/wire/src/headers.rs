@@ -180,7 +180,7 @@ impl Headers {
     pub fn remove_name(&mut self, name: &[u8]) {
         match HeaderId::of(name) {
             HeaderId::Other => {
-                self.retain(|header| header.id != HeaderId::Other || !header.name.eq_ignore_ascii_case(name))
+                self.retain(|header| header.id != HeaderId::Other || !header.name.eq_ignore_ascii_case(name));
             }
             id => self.remove(id),
         }

@@ -135,7 +135,8 @@ fn normalise(raw: &[u8], merge_slashes: bool) -> Result<Vec<u8>, H1Error> {
             0 => return Err(bad("%00 in the path")),
             b'/' => {
                 let dots = close_segment(&mut path)?;
-                if !dots && !(merge_slashes && path.ends_with(b"/")) {
+                let merged = merge_slashes && path.ends_with(b"/");
+                if !dots && !merged {
                     path.push(b'/');
                 }
             }
