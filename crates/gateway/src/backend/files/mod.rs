@@ -1,0 +1,429 @@
+//! Static files (nginx: `root`, `alias`, `index`, `try_files` with one fallback, `gzip_static`).
+//!
+//! A path below the route becomes a path below `root` ([`resolve`]), an open file with its siblings ([`cache`]), one of them
+//! ([`precompressed`]), and an answer ([`answer`]). The file system is asked on the I/O thread, as nginx does.
+pub mod answer;
+pub mod cache;
+pub mod conditional;
+pub mod mime;
+pub mod precompressed;
+pub mod range;
+pub mod representation;
+pub mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use crate::backend::Outcome;
+use crate::config;
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Exchange, Response};
+use crate::http::body::Body;
+use crate::http::page;
+use answer::{Answer, Asked, answer};
+use buchner_wire::headers::{HeaderId, is_valid_value};
+use buchner_wire::method::Method;
+use buchner_wire::path::encode_path;
+use bytes::Bytes;
+use cache::{Cache, Entry, FRESH_MS};
+use mime::Types;
+use precompressed::Coding;
+use representation::{Representation, Traits};
+use resolve::{Found, Links, Stamp};
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The files of a directory.
+pub struct Files {
+    /// Key in the caches; every compiled route has its own.
+    id: u64,
+    root: Box<str>,
+    /// What `root` replaces of a path; empty: nothing, the path is appended.
+    prefix: Box<[u8]>,
+    index: Vec<Box<str>>,
+    codings: Vec<Coding>,
+    links: Links,
+    types: Types,
+    etag: bool,
+    max_ranges: u32,
+    cache_control: Option<Box<str>>,
+    fallback: Option<Box<str>>,
+}
+
+/// Why there is no file to send.
+#[derive(Debug)]
+pub enum Miss {
+    /// There is nothing of this name.
+    Absent,
+    /// It is a directory.
+    Directory,
+    /// It cannot be sent.
+    Failed(Error),
+}
+
+impl Files {
+    /// Compiles a route's files.
+    pub fn compile(files: &config::Files, route_path: &str) -> std::result::Result<Self, String> {
+        if !files.root.starts_with('/') {
+            return Err(format!("files.root: {:?} must be an absolute path", files.root));
+        }
+        let coding = |name: &String| {
+            Coding::parse(name)
+                .ok_or_else(|| format!("files.precompressed: unknown coding {name:?} (known: br, zstd, gzip)"))
+        };
+        let mut values = files.types.values().chain([&files.default_type]).chain(&files.cache_control);
+        if let Some(value) = values.find(|value| !is_valid_value(value.as_bytes())) {
+            return Err(format!("files: {value:?} has characters no header may have"));
+        }
+        if let Some(name) = files.index.iter().find(|name| name.is_empty() || name.starts_with('/')) {
+            return Err(format!("files.index: {name:?} must be a name relative to the directory"));
+        }
+        if files.fallback.as_ref().is_some_and(|to| !to.starts_with(['/', '@'])) {
+            return Err(format!("files.fallback: {:?} must start with / (or @ for a named route)", files.fallback));
+        }
+        let alias = files.alias && !route_path.starts_with('@');
+        Ok(Self {
+            id: next_id(),
+            root: root_of(&files.root).into(),
+            prefix: if alias { route_path.as_bytes().into() } else { Box::default() },
+            index: files.index.iter().map(|name| name.as_str().into()).collect(),
+            codings: files.precompressed.iter().map(coding).collect::<std::result::Result<_, _>>()?,
+            links: if files.follow_symlinks { Links::Anywhere } else { Links::Beneath },
+            types: Types::new(&files.types, &files.default_type),
+            etag: files.etag,
+            max_ranges: files.max_ranges,
+            cache_control: files.cache_control.as_deref().map(Into::into),
+            fallback: files.fallback.as_deref().map(Into::into),
+        })
+    }
+
+    /// Files that responses name by path (X-Sendfile), below an absolute `root`.
+    pub fn named_by_path(root: &str) -> std::result::Result<Self, String> {
+        let files = config::Files { root: root.into(), precompressed: Vec::new(), ..config::Files::default() };
+        Self::compile(&files, "@")
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Ranges of one request.
+    pub fn max_ranges(&self) -> u32 {
+        self.max_ranges
+    }
+
+    /// Answers a request.
+    pub fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        let path = ex.request.path.clone();
+        let Some(relative) = self.relative(&path) else { return self.absent(ex) };
+        if path.ends_with(b"/") {
+            return self.directory(ex, &path, relative);
+        }
+        match self.find(ex, relative) {
+            Ok(entry) if readable(ex) => Ok(Outcome::Respond(self.send(ex, &entry))),
+            Ok(_) => Ok(Outcome::Respond(not_allowed(ex))),
+            Err(Miss::Absent) => self.absent(ex),
+            Err(Miss::Directory) => self.without_slash(ex, relative),
+            Err(Miss::Failed(error)) => Err(error),
+        }
+    }
+
+    /// The path below the root that a request's path stands for.
+    fn relative<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let rest = path.strip_prefix(&*self.prefix)?;
+        // `/static` with the route `/static` is a path of its own; `/staticfoo` is not below it.
+        let below = rest.is_empty() || rest.starts_with(b"/") || self.prefix.ends_with(b"/") || self.prefix.is_empty();
+        let start = rest.iter().position(|byte| *byte != b'/').unwrap_or(rest.len());
+        below.then(|| &rest[start..])
+    }
+
+    /// The file of a path below the root, from the cache while it is fresh.
+    pub fn find(&self, ex: &Exchange, relative: &[u8]) -> std::result::Result<Rc<Entry>, Miss> {
+        let thread = &ex.thread;
+        let fresh_ms = if ex.plan.gateway.development { 0 } else { FRESH_MS };
+        let mut cache = thread.files.borrow_mut();
+        let found = self.find_in(&mut cache, relative, thread.clock.now(), fresh_ms);
+        if let Err(Miss::Failed(error)) = &found {
+            if cache.may_warn(thread.clock.now()) {
+                thread.log.warn(&error.cause);
+            }
+        }
+        found
+    }
+
+    fn find_in(
+        &self,
+        cache: &mut Cache,
+        relative: &[u8],
+        now: u64,
+        fresh_ms: u64,
+    ) -> std::result::Result<Rc<Entry>, Miss> {
+        let known = cache.get(self.id, relative, now);
+        if let Some(entry) = known.as_ref().filter(|entry| entry.is_fresh(now, fresh_ms)) {
+            return Ok(entry.clone());
+        }
+        let mut loaded = self.load(cache, relative, known.as_deref(), now, fresh_ms);
+        if matches!(loaded, Err(Refusal::Errno(Errno::MFILE | Errno::NFILE))) {
+            // The cache's own descriptors are the ones that can be spared.
+            cache.clear();
+            loaded = self.load(cache, relative, None, now, fresh_ms);
+        }
+        match loaded {
+            Ok(entry) => {
+                let entry = Rc::new(entry);
+                cache.put(self.id, relative, entry.clone(), now);
+                Ok(entry)
+            }
+            Err(refusal) => {
+                if known.is_some() {
+                    cache.remove(self.id, relative);
+                }
+                Err(self.miss(&refusal, relative))
+            }
+        }
+    }
+
+    /// Opens a file and its siblings; what `known` has in the same state is kept.
+    fn load(
+        &self,
+        cache: &mut Cache,
+        relative: &[u8],
+        known: Option<&Entry>,
+        now: u64,
+        fresh_ms: u64,
+    ) -> std::result::Result<Entry, Refusal> {
+        if !resolve::is_plain(relative) {
+            return Err(Refusal::Errno(Errno::NOENT));
+        }
+        let mut open = |name: &[u8]| {
+            if relative.is_empty() {
+                return resolve::open_itself(&[self.root.as_bytes(), name].concat());
+            }
+            let root = cache.root(self.id, self.root.as_bytes(), now, fresh_ms)?;
+            resolve::open(root.as_fd(), name, self.links)
+        };
+        let (file, stamp) = match open(relative)? {
+            Found::File(file, stamp) => (file, stamp),
+            Found::Directory => return Err(Refusal::Directory),
+            Found::Special => return Err(Refusal::Special),
+        };
+        let mut siblings = Vec::new();
+        let mut name = relative.to_vec();
+        for coding in &self.codings {
+            name.truncate(relative.len());
+            name.push(b'.');
+            name.extend_from_slice(coding.extension().as_bytes());
+            if let Ok(Found::File(file, stamp)) = open(&name) {
+                siblings.push((file, stamp, *coding));
+            }
+        }
+        let named = if relative.is_empty() { self.root.as_bytes() } else { relative };
+        let traits = Traits {
+            content_type: self.types.of(named),
+            coding: None,
+            varies: !siblings.is_empty(),
+            etag: self.etag,
+            ranges: self.max_ranges > 0,
+            cache_control: self.cache_control.as_deref(),
+        };
+        let plain = renew(known.map(|known| &known.plain), file, stamp, traits);
+        let variants = siblings.into_iter().map(|(file, stamp, coding)| {
+            let known = known.and_then(|known| known.variants.iter().find(|variant| variant.coding() == Some(coding)));
+            renew(known, file, stamp, Traits { coding: Some(coding), ..traits })
+        });
+        Ok(Entry::new(plain, variants.collect(), now))
+    }
+
+    /// What a refusal means to the client, and in words to whoever runs the gateway.
+    fn miss(&self, refusal: &Refusal, relative: &[u8]) -> Miss {
+        let path = format!("{}/{}", self.root, String::from_utf8_lossy(relative));
+        let (kind, cause) = match refusal {
+            Refusal::Directory => return Miss::Directory,
+            Refusal::Special => (Kind::Forbidden, format!("{path:?} is not a regular file")),
+            Refusal::Errno(errno) => match *errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => return Miss::Absent,
+                Errno::ACCESS | Errno::PERM => (
+                    Kind::Forbidden,
+                    format!(
+                        "{path:?}: permission denied; the gateway's user must be able to read it and enter its directories"
+                    ),
+                ),
+                Errno::XDEV | Errno::LOOP => (
+                    Kind::Forbidden,
+                    format!(
+                        "{path:?}: a symbolic link is absolute or leads out of {:?} (follow_symlinks = true allows it)",
+                        self.root
+                    ),
+                ),
+                Errno::NXIO | Errno::NODEV => (Kind::Forbidden, format!("{path:?} is not a regular file")),
+                Errno::MFILE | Errno::NFILE => (
+                    Kind::Internal,
+                    format!(
+                        "{path:?}: out of file descriptors; raise the limit of open files (LimitNOFILE=, ulimit -n)"
+                    ),
+                ),
+                errno => (Kind::Internal, format!("cannot open {path:?}: {errno}")),
+            },
+        };
+        Miss::Failed(Error::new(kind, cause))
+    }
+
+    /// A path with a slash at its end: its index, if it has one.
+    fn directory(&self, ex: &mut Exchange, path: &[u8], relative: &[u8]) -> Result<Outcome> {
+        if let Some(name) = self.find_index(ex, relative)? {
+            // The path may hold a question mark of its own, so it is set as it is rather than taken apart as a URI.
+            ex.request.path = Bytes::from([path, name.as_bytes()].concat());
+            return Ok(Outcome::Locate);
+        }
+        if self.fallback.is_some() {
+            return self.absent(ex);
+        }
+        if !readable(ex) {
+            return Ok(Outcome::Respond(not_allowed(ex)));
+        }
+        match self.find(ex, relative.strip_suffix(b"/").unwrap_or(relative)) {
+            Err(Miss::Directory) => {
+                let names = self.index.join(", ");
+                Err(Error::new(Kind::Forbidden, format!("the directory has no index file ({names})")))
+            }
+            Err(Miss::Failed(error)) => Err(error),
+            Ok(_) | Err(Miss::Absent) => self.absent(ex),
+        }
+    }
+
+    fn find_index(&self, ex: &Exchange, relative: &[u8]) -> Result<Option<&str>> {
+        let mut name = relative.to_vec();
+        if !name.is_empty() && !name.ends_with(b"/") {
+            name.push(b'/');
+        }
+        let directory = name.len();
+        for index in &self.index {
+            name.truncate(directory);
+            name.extend_from_slice(index.as_bytes());
+            match self.find(ex, &name) {
+                Ok(_) => return Ok(Some(index)),
+                Err(Miss::Absent | Miss::Directory) => {}
+                Err(Miss::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A directory by its name without the slash: there, so that relative links in its index work.
+    fn without_slash(&self, ex: &mut Exchange, relative: &[u8]) -> Result<Outcome> {
+        if self.fallback.is_some() && self.find_index(ex, relative)?.is_none() {
+            return self.absent(ex);
+        }
+        if !readable(ex) {
+            return Ok(Outcome::Respond(not_allowed(ex)));
+        }
+        // Two slashes in front would name another host.
+        let path = &ex.request.path;
+        let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+        let mut location = b"/".to_vec();
+        encode_path(&path[start..], &mut location);
+        location.push(b'/');
+        if let Some(query) = &ex.request.query {
+            location.push(b'?');
+            location.extend_from_slice(query);
+        }
+        let mut response = page::of_status(ex, 301);
+        response.own_error = false;
+        response.headers.push(HeaderId::Location, &location);
+        Ok(Outcome::Respond(response))
+    }
+
+    fn absent(&self, ex: &Exchange) -> Result<Outcome> {
+        match &self.fallback {
+            Some(to) => Ok(Outcome::Redirect(to.as_bytes().to_vec())),
+            None if readable(ex) => Err(Error::new(Kind::NotFound, "there is no such file")),
+            None => Ok(Outcome::Respond(not_allowed(ex))),
+        }
+    }
+
+    /// The response with the representation that suits the client best.
+    fn send(&self, ex: &Exchange, entry: &Entry) -> Response {
+        let request = &ex.request.headers;
+        let now = ex.thread.clock.unix_ms() / 1000;
+        let file = choose(entry, request);
+        let asked = Asked { method: &ex.request.method, headers: request, max_ranges: self.max_ranges, now };
+        respond(ex, answer(asked, file, file.headers(now), file.validators(now)))
+    }
+}
+
+/// The response of an answer; failures get the gateway's page.
+pub fn respond(ex: &Exchange, answer: Answer) -> Response {
+    match answer {
+        Answer::Response(response) => response,
+        Answer::Failed => page::of_status(ex, 412),
+        Answer::Unsatisfiable(size) => {
+            let mut response = page::of_status(ex, 416);
+            response.headers.push(HeaderId::ContentRange, format!("bytes */{size}").as_bytes());
+            response
+        }
+    }
+}
+
+/// Why a file was not opened.
+enum Refusal {
+    Directory,
+    Special,
+    Errno(Errno),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+/// The known representation if the file is still the same, else a new one.
+fn renew(known: Option<&Rc<Representation>>, file: File, stamp: Stamp, traits: Traits<'_>) -> Rc<Representation> {
+    match known.filter(|known| known.is_still(stamp, traits.coding, traits.varies)) {
+        Some(known) => known.clone(),
+        None => Rc::new(Representation::new(file, stamp, traits)),
+    }
+}
+
+/// The representation for a client's Accept-Encoding.
+fn choose<'e>(entry: &'e Entry, request: &buchner_wire::headers::Headers) -> &'e Representation {
+    if entry.variants.is_empty() || !request.contains(HeaderId::AcceptEncoding) {
+        return &entry.plain;
+    }
+    let available = entry.variants.iter().filter_map(|variant| variant.coding());
+    let chosen = precompressed::choose(request.get_all(HeaderId::AcceptEncoding), available);
+    let variant = entry.variants.iter().find(|variant| chosen.is_some() && variant.coding() == chosen);
+    variant.unwrap_or(&entry.plain)
+}
+
+fn readable(ex: &Exchange) -> bool {
+    matches!(ex.request.method, Method::Get | Method::Head)
+}
+
+fn not_allowed(ex: &Exchange) -> Response {
+    let mut response = page::of_status(ex, 405);
+    response.headers.push(HeaderId::Allow, b"GET, HEAD");
+    if ex.request.method == Method::Options {
+        response.body = Body::EMPTY;
+    }
+    response
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A directory's path without slashes at its end; the root directory stays empty, so that a slash and a name follow.
+fn root_of(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    }
+}
+
+#[cfg(test)]
+mod tests;

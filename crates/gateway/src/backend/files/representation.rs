@@ -1,0 +1,161 @@
+//! An open file with everything its response says about it, made once and used for many requests.
+use crate::backend::files::conditional::Validators;
+use crate::backend::files::precompressed::Coding;
+use crate::backend::files::resolve::Stamp;
+use crate::clock::http_date;
+use crate::http::body::{Body, Part};
+use buchner_wire::headers::{HeaderId, Headers};
+use bytes::Bytes;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+/// A file up to this size is kept in memory: it leaves in one write with its head, and holds no descriptor.
+const MEMORY_BYTES: u64 = 16 << 10;
+
+/// What a route says about its files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traits<'a> {
+    /// Content-Type; empty: none.
+    pub content_type: &'a str,
+    /// Content coding of a precompressed sibling.
+    pub coding: Option<Coding>,
+    /// Another coding could have been chosen.
+    pub varies: bool,
+    /// Send an entity tag.
+    pub etag: bool,
+    /// Ranges are served.
+    pub ranges: bool,
+    /// Cache-Control.
+    pub cache_control: Option<&'a str>,
+}
+
+/// A file, or a precompressed sibling of one.
+pub struct Representation {
+    stamp: Stamp,
+    varies: bool,
+    coding: Option<Coding>,
+    etag: Option<Box<[u8]>>,
+    headers: Headers,
+    content: Content,
+}
+
+enum Content {
+    Memory(Bytes),
+    File(Rc<File>),
+}
+
+impl Representation {
+    /// Takes an open file. A small one is read.
+    pub fn new(file: File, stamp: Stamp, traits: Traits<'_>) -> Self {
+        let etag = traits.etag.then(|| {
+            let suffix = traits.coding.map_or(String::new(), |coding| format!("-{}", coding.extension()));
+            format!("\"{:x}-{:x}{suffix}\"", stamp.nanos(), stamp.size).into_bytes().into_boxed_slice()
+        });
+        let mut headers = Headers::with_capacity(8);
+        if !traits.content_type.is_empty() {
+            headers.push(HeaderId::ContentType, traits.content_type.as_bytes());
+        }
+        headers.push(HeaderId::LastModified, &http_date(stamp.modified()));
+        if let Some(etag) = &etag {
+            headers.push(HeaderId::Etag, etag);
+        }
+        if traits.ranges {
+            headers.push(HeaderId::AcceptRanges, b"bytes");
+        }
+        if let Some(coding) = traits.coding {
+            headers.push(HeaderId::ContentEncoding, coding.name().as_bytes());
+        }
+        if traits.varies {
+            headers.push(HeaderId::Vary, b"Accept-Encoding");
+        }
+        if let Some(value) = traits.cache_control {
+            headers.push(HeaderId::CacheControl, value.as_bytes());
+        }
+        Self {
+            stamp,
+            varies: traits.varies,
+            coding: traits.coding,
+            etag,
+            headers,
+            content: Content::of(file, stamp.size),
+        }
+    }
+
+    /// A file with this stamp would be just the same.
+    pub fn is_still(&self, stamp: Stamp, coding: Option<Coding>, varies: bool) -> bool {
+        self.stamp == stamp && self.coding == coding && self.varies == varies
+    }
+
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    /// Its content coding.
+    pub fn coding(&self) -> Option<Coding> {
+        self.coding
+    }
+
+    /// Its validators. A date in the future (of `now`, Unix seconds) is none: the server must not claim it (RFC 9110 section 8.8.2.1).
+    pub fn validators(&self, now: u64) -> Validators<'_> {
+        Validators {
+            etag: self.etag.as_deref(),
+            modified: Some(self.stamp.modified()).filter(|modified| *modified <= now),
+        }
+    }
+
+    /// The fields of its response, at Unix time `now` in seconds.
+    pub fn headers(&self, now: u64) -> Headers {
+        let mut headers = self.headers.clone();
+        if self.stamp.modified() > now {
+            headers.remove(HeaderId::LastModified);
+        }
+        headers
+    }
+
+    /// All of it.
+    pub fn body(&self) -> Body {
+        match &self.content {
+            Content::Memory(bytes) => Body::Full(bytes.clone()),
+            Content::File(_) => Body::Parts(vec![self.part(&(0..self.size()))]),
+        }
+    }
+
+    /// Some of it; the range lies within its size.
+    pub fn part(&self, range: &Range<u64>) -> Part {
+        match &self.content {
+            Content::Memory(bytes) => Part::Bytes(bytes.slice(range.start as usize..range.end as usize)),
+            Content::File(file) => {
+                Part::File { file: file.clone(), offset: range.start, length: range.end - range.start }
+            }
+        }
+    }
+
+    /// Bytes of its content in memory.
+    pub fn memory(&self) -> usize {
+        match &self.content {
+            Content::Memory(bytes) => bytes.len(),
+            Content::File(_) => 0,
+        }
+    }
+
+    /// Descriptors it holds.
+    pub fn descriptors(&self) -> usize {
+        usize::from(matches!(self.content, Content::File(_)))
+    }
+}
+
+impl Content {
+    fn of(file: File, size: u64) -> Self {
+        if size <= MEMORY_BYTES {
+            let mut bytes = vec![0; size as usize];
+            // A file that shrinks right now is left to the writer, which notices.
+            if file.read_exact_at(&mut bytes, 0).is_ok() {
+                return Self::Memory(bytes.into());
+            }
+        }
+        Self::File(Rc::new(file))
+    }
+}

@@ -1,0 +1,223 @@
+//! `X-Accel-Redirect` and `X-Sendfile`: an upstream or app decides, the gateway sends the file.
+//!
+//! X-Accel-Redirect names a URI: the request goes back to the location phase with it, and the fields that nginx keeps are put
+//! over the answer it finds there. X-Sendfile names a path below one of `sendfile_roots`: that file becomes the body of the
+//! app's own response. In both the app's body is dropped, and conditions and ranges of the client apply to the file.
+use crate::backend::Outcome;
+use crate::backend::files::answer::{Answer, Asked, answer};
+use crate::backend::files::cache::Entry;
+use crate::backend::files::conditional::Validators;
+use crate::backend::files::{Files, Miss, respond};
+use crate::clock::parse_http_date;
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Exchange, Response};
+use crate::http::body::RequestBody;
+use buchner_wire::headers::{HeaderId, Headers};
+use buchner_wire::method::Method;
+use buchner_wire::path::parse_target;
+use bytes::Bytes;
+use std::rc::Rc;
+
+/// Fields of an app's response that stay with the file it redirects to (nginx: `X-Accel-Redirect`).
+const KEPT: [HeaderId; 6] = [
+    HeaderId::ContentType,
+    HeaderId::ContentDisposition,
+    HeaderId::AcceptRanges,
+    HeaderId::SetCookie,
+    HeaderId::CacheControl,
+    HeaderId::Expires,
+];
+
+/// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it.
+pub fn follow(ex: &mut Exchange, response: Response) -> Result<Outcome> {
+    let headers = &response.headers;
+    let named = headers.contains(HeaderId::XAccelRedirect) || headers.contains(HeaderId::XSendfile);
+    if !named || response.own_error || response.status == 101 || !ex.settings().sendfile_headers {
+        return Ok(Outcome::Respond(response));
+    }
+    if let Some(uri) = headers.get(HeaderId::XAccelRedirect) {
+        let uri = Bytes::copy_from_slice(uri);
+        return redirect(ex, response, &uri);
+    }
+    let path = headers.get(HeaderId::XSendfile).unwrap_or_default().to_vec();
+    send(ex, response, &path).map(Outcome::Respond)
+}
+
+/// Puts what was kept of a redirecting response over the final one.
+pub fn restore(ex: &Exchange, response: &mut Response) {
+    let Some(kept) = &ex.kept else { return };
+    let multipart = response.headers.get(HeaderId::ContentType).is_some_and(|kind| kind.starts_with(b"multipart/"));
+    for id in KEPT {
+        let applies = match id {
+            HeaderId::SetCookie => true,
+            // An error page has a type of its own, so have several ranges; a 304 has none.
+            HeaderId::ContentType => matches!(response.status, 200 | 206) && !multipart,
+            _ => response.status < 300 || (response.status == 304 && id != HeaderId::ContentDisposition),
+        };
+        if !applies || !kept.contains(id) {
+            continue;
+        }
+        if id != HeaderId::SetCookie {
+            response.headers.remove(id);
+        }
+        for value in kept.get_all(id) {
+            response.headers.push(id, value);
+        }
+    }
+}
+
+fn redirect(ex: &mut Exchange, response: Response, uri: &Bytes) -> Result<Outcome> {
+    let mut kept = response.headers;
+    kept.retain(|field| KEPT.contains(&field.id));
+    let request = &mut ex.request;
+    if request.method != Method::Head {
+        request.method = Method::Get;
+    }
+    request.body = RequestBody::Empty;
+    request.upgrade = false;
+    ex.kept = Some(kept);
+    if uri.starts_with(b"@") {
+        return Ok(Outcome::Redirect(uri.to_vec()));
+    }
+    let target = parse_target(&Method::Get, uri, true).ok().filter(|_| uri.starts_with(b"/"));
+    let Some(target) = target else {
+        let cause = format!(
+            "X-Accel-Redirect names {:?}, which is neither a path nor a named route",
+            String::from_utf8_lossy(uri)
+        );
+        return Err(Error::new(Kind::UpstreamInvalid, cause));
+    };
+    request.query = target.query.map(|range| uri.slice(range));
+    request.path = target.path;
+    Ok(Outcome::Locate)
+}
+
+fn send(ex: &Exchange, response: Response, path: &[u8]) -> Result<Response> {
+    let (files, entry) = find(ex, path)?;
+    let file = &entry.plain;
+    let now = ex.thread.clock.unix_ms() / 1000;
+    let headers = merge(response.headers, &file.headers(now));
+    if !matches!(response.status, 200 | 206) {
+        let mut whole = Response::new(response.status, file.body());
+        whole.headers = headers;
+        return Ok(whole);
+    }
+    // The app's own validators are the ones the client has.
+    let etag = headers.get(HeaderId::Etag).map(<[u8]>::to_vec);
+    let modified = headers.get(HeaderId::LastModified).and_then(parse_http_date);
+    let request = &ex.request;
+    let asked = Asked { method: &request.method, headers: &request.headers, max_ranges: files.max_ranges(), now };
+    if !matches!(request.method, Method::Get | Method::Head) {
+        // Conditions and ranges of other methods are the app's business.
+        let mut whole = Response::new(200, file.body());
+        whole.headers = headers;
+        return Ok(whole);
+    }
+    let cookies = cookies_of(&headers);
+    let answer = answer(asked, file, headers, Validators { etag: etag.as_deref(), modified });
+    let fresh = !matches!(answer, Answer::Response(_));
+    let mut response = respond(ex, answer);
+    for cookie in cookies.iter().filter(|_| fresh) {
+        response.headers.push(HeaderId::SetCookie, cookie);
+    }
+    Ok(response)
+}
+
+/// A session cookie set by the app survives a 412 or 416.
+fn cookies_of(headers: &Headers) -> Vec<Vec<u8>> {
+    headers.get_all(HeaderId::SetCookie).map(<[u8]>::to_vec).collect()
+}
+
+/// The app's fields, less those about a body that isn't sent, and the file's where the app has none.
+fn merge(mut app: Headers, file: &Headers) -> Headers {
+    app.retain(|field| !matches!(field.id, HeaderId::XSendfile | HeaderId::ContentLength | HeaderId::ContentRange));
+    let missing: Vec<_> =
+        file.iter().filter(|field| !app.contains(field.id)).map(|field| (field.id, field.value.to_vec())).collect();
+    for (id, value) in missing {
+        app.push(id, &value);
+    }
+    app
+}
+
+/// The file that X-Sendfile names.
+fn find<'e>(ex: &'e Exchange, path: &[u8]) -> Result<(&'e Files, Rc<Entry>)> {
+    let roots = &ex.settings().sendfile;
+    let found = roots.iter().find_map(|files| Some((files, below(files.root().as_bytes(), path)?)));
+    let name = String::from_utf8_lossy(path);
+    let Some((files, relative)) = found else {
+        let known: Vec<_> = roots.iter().map(Files::root).collect();
+        let cause = format!(
+            "X-Sendfile names {name:?}, which is below none of sendfile_roots {known:?}: add its directory there"
+        );
+        return Err(Error::new(Kind::Internal, cause));
+    };
+    let mut entry = files.find(ex, relative);
+    if matches!(entry, Err(Miss::Absent)) && std::str::from_utf8(relative).is_err() {
+        // A WSGI server sends text as latin-1 (PEP 3333); the file's name is most likely UTF-8.
+        let text: String = relative.iter().copied().map(char::from).collect();
+        entry = files.find(ex, text.as_bytes());
+    }
+    match entry {
+        Ok(entry) => Ok((files, entry)),
+        Err(Miss::Absent) => {
+            Err(Error::new(Kind::NotFound, format!("X-Sendfile names {name:?}, which does not exist")))
+        }
+        Err(Miss::Directory) => {
+            Err(Error::new(Kind::Internal, format!("X-Sendfile names {name:?}, which is a directory")))
+        }
+        Err(Miss::Failed(error)) => Err(error),
+    }
+}
+
+/// The part of an absolute path below a root.
+fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    let rest = path.strip_prefix(root)?.strip_prefix(b"/")?;
+    (!rest.is_empty()).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_below_a_root_by_whole_names() {
+        let cases: [(&str, &str, Option<&str>); 7] = [
+            ("/srv/app", "/srv/app/a/b", Some("a/b")),
+            ("/srv/app", "/srv/apple/a", None),
+            ("/srv/app", "/srv/app", None),
+            ("/srv/app", "/srv/app/", None),
+            ("/srv/app", "srv/app/a", None),
+            ("/", "/etc/passwd", Some("etc/passwd")),
+            ("/srv/app", "/srv/app/../x", Some("../x")),
+        ];
+        for (root, path, expected) in cases {
+            assert_eq!(below(root.as_bytes(), path.as_bytes()), expected.map(str::as_bytes), "{root} {path}");
+        }
+    }
+
+    #[test]
+    fn the_apps_fields_go_first_and_those_of_its_body_go() {
+        let fields = |list: &[(HeaderId, &str)]| {
+            let mut headers = Headers::default();
+            for (id, value) in list {
+                headers.push(*id, value.as_bytes());
+            }
+            headers
+        };
+        let app = fields(&[
+            (HeaderId::ContentType, "application/pdf"),
+            (HeaderId::ContentLength, "7"),
+            (HeaderId::ContentRange, "bytes 0-1/7"),
+            (HeaderId::XSendfile, "/x"),
+            (HeaderId::SetCookie, "a=1"),
+        ]);
+        let file = fields(&[(HeaderId::ContentType, "text/plain"), (HeaderId::Etag, "\"1\"")]);
+        let expected = fields(&[
+            (HeaderId::ContentType, "application/pdf"),
+            (HeaderId::SetCookie, "a=1"),
+            (HeaderId::Etag, "\"1\""),
+        ]);
+        assert_eq!(merge(app, &file), expected);
+    }
+}
