@@ -1,0 +1,69 @@
+//! Redirects and fixed answers (nginx: return).
+use crate::backend::Outcome;
+use crate::config::{Redirect, Respond};
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Exchange, Response};
+use crate::http::body::Body;
+use crate::http::page;
+use crate::vars::{Sent, Template};
+use buchner_wire::headers::{HeaderId, is_valid_value};
+
+/// An answer that no other server is asked for.
+pub struct Fixed {
+    status: u16,
+    location: Option<Template>,
+    body: Option<Template>,
+    content_type: String,
+}
+
+impl Fixed {
+    /// A redirect.
+    pub fn redirect(config: &Redirect) -> std::result::Result<Self, String> {
+        if !matches!(config.status, 301 | 302 | 303 | 307 | 308) {
+            return Err(format!("redirect.status: {} is not a redirect (301, 302, 303, 307, 308)", config.status));
+        }
+        let location = Template::compile(&config.to).map_err(|e| format!("redirect.to: {e}"))?;
+        Ok(Self { status: config.status, location: Some(location), body: None, content_type: String::new() })
+    }
+
+    /// A status, with a body or the built-in page.
+    pub fn respond(config: &Respond) -> std::result::Result<Self, String> {
+        if !(200..600).contains(&config.status) {
+            return Err(format!("respond.status: {} is not a final status (200 to 599)", config.status));
+        }
+        let body =
+            config.body.as_deref().map(Template::compile).transpose().map_err(|e| format!("respond.body: {e}"))?;
+        let content_type = config.content_type.clone().unwrap_or_else(|| "text/plain; charset=utf-8".into());
+        Ok(Self { status: config.status, location: None, body, content_type })
+    }
+
+    /// Answers.
+    pub fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        if self.status == 444 {
+            return Err(Error::new(Kind::Close, "closed by configuration (444)").closing());
+        }
+        let sent = Sent { status: self.status, ..Sent::default() };
+        if let Some(location) = &self.location {
+            let mut value = Vec::new();
+            location.write(ex, sent, &mut value);
+            if !is_valid_value(&value) {
+                return Err(Error::new(
+                    Kind::BadRequest(400),
+                    "the redirect's target has characters no header may have",
+                ));
+            }
+            let mut response = page::of_status(ex, self.status);
+            response.own_error = false;
+            response.headers.push(HeaderId::Location, &value);
+            return Ok(Outcome::Respond(response));
+        }
+        let Some(body) = &self.body else {
+            return Ok(Outcome::Respond(page::of_status(ex, self.status)));
+        };
+        let mut text = Vec::new();
+        body.write(ex, sent, &mut text);
+        let mut response = Response::new(self.status, Body::Full(text.into()));
+        response.headers.push(HeaderId::ContentType, self.content_type.as_bytes());
+        Ok(Outcome::Respond(response))
+    }
+}

@@ -1,0 +1,51 @@
+//! What answers a request. A new backend is one file and one line in each list here.
+pub mod app;
+pub mod fixed;
+pub mod proxy;
+
+use crate::config::{Config, Content, Route};
+use crate::error::Result;
+use crate::exchange::{Exchange, Response};
+use crate::upstream::Group;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a backend made of a request.
+pub enum Outcome {
+    /// An answer.
+    Respond(Response),
+    /// An internal redirect to this URI (index, X-Accel-Redirect, fallback).
+    Redirect(Vec<u8>),
+}
+
+/// The backends.
+pub enum Backend {
+    /// Another HTTP server.
+    Proxy(proxy::Proxy),
+    /// A redirect or a fixed answer.
+    Fixed(fixed::Fixed),
+}
+
+impl Backend {
+    /// Compiles the content of a route.
+    pub fn compile(
+        route: &Route,
+        _config: &Config,
+        upstreams: &HashMap<String, Arc<Group>>,
+    ) -> std::result::Result<Self, String> {
+        Ok(match &route.content {
+            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, route, upstreams)?),
+            Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect)?),
+            Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond)?),
+            Content::Files(_) | Content::App(_) => return Err("not yet".into()),
+        })
+    }
+
+    /// Answers a request.
+    pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        match self {
+            Self::Proxy(proxy) => proxy.handle(ex).await,
+            Self::Fixed(fixed) => fixed.handle(ex),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Bodies kept whole: memory first, then an unlinked file, within a total that all bodies share.
+use crate::error::{Error, Kind, Result};
+use crate::http::body::{RequestBody, Source, next_chunk};
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes collected before they are written to a spool file in one go.
+const WRITE_SIZE: usize = 256 << 10;
+
+/// Where bodies spill to, shared by all I/O threads.
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+    max: u64,
+    used: AtomicU64,
+}
+
+impl Spool {
+    /// A spool in `dir` that holds at most `max` bytes at a time.
+    pub fn new(dir: impl Into<PathBuf>, max: u64) -> Arc<Self> {
+        Arc::new(Self { dir: dir.into(), max, used: AtomicU64::new(0) })
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// A new unlinked file.
+    pub fn create(self: &Arc<Self>) -> Result<SpoolFile> {
+        let file = open_unlinked(&self.dir).map_err(|e| {
+            let cause = format!(
+                "cannot create a file in spool_dir {}: {e}; check that it exists, is writable by the gateway's user and has room",
+                self.dir.display()
+            );
+            Error::new(Kind::SpoolFull, cause)
+        })?;
+        Ok(SpoolFile { file: Arc::new(file), spool: self.clone(), length: 0 })
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.max {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            let cause = format!("the bodies being buffered exceed spool_max ({} bytes)", self.max);
+            return Err(Error::new(Kind::SpoolFull, cause));
+        }
+        Ok(())
+    }
+}
+
+fn open_unlinked(dir: &Path) -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
+            let path = dir.join(format!(".buchner-{}-{:x}", std::process::id(), crate::observe::trace::random()));
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+            let fd = rustix::fs::open(&path, flags, mode)?;
+            std::fs::remove_file(&path)?;
+            Ok(File::from(fd))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// An unlinked file; its bytes count against the spool until it is dropped.
+#[derive(Debug)]
+pub struct SpoolFile {
+    file: Arc<File>,
+    spool: Arc<Spool>,
+    length: u64,
+}
+
+impl SpoolFile {
+    /// Appends bytes, off the I/O thread.
+    pub async fn append(&mut self, bytes: Bytes) -> Result<()> {
+        let length = bytes.len() as u64;
+        self.spool.reserve(length)?;
+        self.length += length;
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || (&*file).write_all(&bytes)).await;
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => {
+                let cause = format!("cannot write to spool_dir {}: {e}", self.spool.dir.display());
+                Err(Error::new(Kind::SpoolFull, cause))
+            }
+            Err(_) => Err(Error::new(Kind::Internal, "the gateway is stopping")),
+        }
+    }
+
+    /// Bytes in the file.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The open file; read it by position.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+}
+
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        self.spool.used.fetch_sub(self.length, Ordering::Relaxed);
+    }
+}
+
+/// A body read whole.
+#[derive(Debug)]
+pub enum Buffered {
+    /// In memory.
+    Memory(Bytes),
+    /// In a file.
+    File(SpoolFile),
+}
+
+impl Buffered {
+    /// Bytes of the body.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(file) => file.length(),
+        }
+    }
+}
+
+/// Reads a request body whole: up to `memory` bytes stay in memory, more go to a file of `spool`.
+pub async fn buffer(body: &mut RequestBody, memory: u64, spool: &Arc<Spool>) -> Result<()> {
+    let RequestBody::Stream(source) = body else { return Ok(()) };
+    let buffered = collect(source.as_mut(), memory, spool).await?;
+    *body = RequestBody::Buffered(buffered);
+    Ok(())
+}
+
+async fn collect(source: &mut dyn Source, memory: u64, spool: &Arc<Spool>) -> Result<Buffered> {
+    let Some(first) = next_chunk(source).await? else { return Ok(Buffered::Memory(Bytes::new())) };
+    if source.length() == Some(0) && first.len() as u64 <= memory {
+        return Ok(Buffered::Memory(first));
+    }
+    let expected = source.length().map_or(0, |rest| rest.min(memory)) as usize;
+    let mut buf = BytesMut::with_capacity(first.len() + expected);
+    buf.extend_from_slice(&first);
+    let mut file = None;
+    while let Some(chunk) = next_chunk(source).await? {
+        buf.extend_from_slice(&chunk);
+        if file.is_none() && buf.len() as u64 > memory {
+            file = Some(spool.create()?);
+        }
+        if let Some(file) = file.as_mut().filter(|_| buf.len() >= WRITE_SIZE) {
+            file.append(buf.split().freeze()).await?;
+            buf.reserve(WRITE_SIZE);
+        }
+    }
+    match file {
+        None => Ok(Buffered::Memory(buf.freeze())),
+        Some(mut file) => {
+            if !buf.is_empty() {
+                file.append(buf.freeze()).await?;
+            }
+            Ok(Buffered::File(file))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Poll};
+
+    struct Pieces(Vec<Bytes>);
+
+    impl Source for Pieces {
+        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+            Poll::Ready(Ok(if self.0.is_empty() { None } else { Some(self.0.remove(0)) }))
+        }
+        fn length(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    fn run<T>(f: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(f)
+    }
+
+    fn pieces(n: usize, size: usize) -> RequestBody {
+        RequestBody::Stream(Box::new(Pieces(vec![Bytes::from(vec![7u8; size]); n])))
+    }
+
+    #[test]
+    fn small_bodies_stay_in_memory() {
+        let spool = Spool::new(std::env::temp_dir(), 1 << 20);
+        let mut body = pieces(3, 10);
+        run(buffer(&mut body, 64, &spool)).unwrap();
+        assert!(matches!(&body, RequestBody::Buffered(Buffered::Memory(b)) if b.len() == 30));
+        assert_eq!(spool.used(), 0);
+    }
+
+    #[test]
+    fn large_bodies_spill_and_give_their_room_back() {
+        let spool = Spool::new(std::env::temp_dir(), 1 << 22);
+        let mut body = pieces(30, 50_000);
+        run(buffer(&mut body, 64, &spool)).unwrap();
+        let RequestBody::Buffered(Buffered::File(file)) = &body else { unreachable!() };
+        assert_eq!((file.length(), file.file().metadata().unwrap().len()), (1_500_000, 1_500_000));
+        assert_eq!(spool.used(), 1_500_000);
+        drop(body);
+        assert_eq!(spool.used(), 0);
+    }
+
+    #[test]
+    fn a_full_spool_is_507_and_leaks_nothing() {
+        let spool = Spool::new(std::env::temp_dir(), 1_000_000);
+        let mut body = pieces(30, 50_000);
+        let error = run(buffer(&mut body, 64, &spool)).unwrap_err();
+        assert_eq!(error.kind.status(), 507);
+        drop(body);
+        assert_eq!(spool.used(), 0);
+    }
+
+    #[test]
+    fn a_missing_spool_dir_is_507_with_its_name() {
+        let spool = Spool::new("/nonexistent/spool", 1 << 22);
+        let error = run(buffer(&mut pieces(3, 50_000), 64, &spool)).unwrap_err();
+        assert_eq!(error.kind.status(), 507);
+        assert!(error.cause.contains("/nonexistent/spool"));
+    }
+}

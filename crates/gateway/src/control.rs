@@ -1,0 +1,275 @@
+//! The gateway process's control thread: what the supervisor says (docs/control-protocol.md) becomes plans, sockets and commands.
+use crate::config::Config;
+use crate::listen::{Socket, places::Places};
+use crate::observe::log::LogWriter;
+use crate::observe::metrics::ThreadMetrics;
+use crate::plan::Plan;
+use crate::thread::{self, Command};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read, Seek};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Bytes of the largest control packet.
+const PACKET: usize = 64 << 10;
+/// Descriptors of one packet (SCM_MAX_FD).
+const PACKET_FDS: usize = 253;
+/// While draining, a connection without a request gets this long to send one that is still answered.
+const IDLE_GRACE_MS: u64 = 2_000;
+
+/// What all threads of the gateway share.
+pub struct Shared {
+    /// The log writer.
+    pub log: LogWriter,
+    /// Connections per client address.
+    pub places: Places,
+    /// The app pools.
+    pub apps: crate::backend::app::Pools,
+    /// Counters, one set a thread.
+    pub metrics: Mutex<Vec<Arc<ThreadMetrics>>>,
+    /// To the supervisor.
+    pub supervisor: Supervisor,
+}
+
+impl Shared {
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.iter().map(|thread| thread.connections.get() as usize).sum()
+    }
+}
+
+/// The socket to the supervisor.
+pub struct Supervisor {
+    socket: OwnedFd,
+}
+
+impl Supervisor {
+    /// Wraps the control socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// Sends an event; a supervisor that is gone is noticed by the reader.
+    pub fn tell(&self, event: &Value) {
+        let _ = rustix::net::send(&self.socket, event.to_string().as_bytes(), SendFlags::NOSIGNAL);
+    }
+
+    /// The next packet and its descriptors; `None` when the supervisor is gone.
+    fn receive(&self) -> io::Result<Option<(Value, Vec<OwnedFd>)>> {
+        let mut bytes = vec![0u8; PACKET];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_FDS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let received = loop {
+            match rustix::net::recvmsg(&self.socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other?.bytes,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        if received == 0 {
+            return Ok(None);
+        }
+        let value = serde_json::from_slice(&bytes[..received])
+            .map_err(|e| io::Error::other(format!("a control packet is not JSON: {e}")))?;
+        Ok(Some((value, fds)))
+    }
+}
+
+/// The control thread's own state.
+struct Control {
+    shared: Arc<Shared>,
+    plan: Option<Arc<Plan>>,
+    sockets: HashMap<String, Socket>,
+    threads: Vec<IoThread>,
+}
+
+struct IoThread {
+    commands: UnboundedSender<Command>,
+    handle: std::thread::JoinHandle<()>,
+}
+
+/// Runs the gateway until the supervisor says drain or is gone. Returns when everything is finished.
+pub fn run(socket: OwnedFd) -> io::Result<()> {
+    let shared = Arc::new(Shared {
+        log: LogWriter::start()?,
+        places: Places::default(),
+        apps: crate::backend::app::Pools::default(),
+        metrics: Mutex::default(),
+        supervisor: Supervisor::new(socket),
+    });
+    shared.supervisor.tell(&json!({
+        "op": "hello", "protocol": 1, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
+    }));
+    let mut control = Control { shared, plan: None, sockets: HashMap::new(), threads: Vec::new() };
+    while let Some((message, fds)) = control.shared.supervisor.receive()? {
+        if !control.obey(&message, fds) {
+            break;
+        }
+    }
+    control.finish();
+    Ok(())
+}
+
+impl Control {
+    /// Carries out one message. False ends the process.
+    fn obey(&mut self, message: &Value, mut fds: Vec<OwnedFd>) -> bool {
+        match message["op"].as_str().unwrap_or_default() {
+            "listen" => self.listen(message["address"].as_str().unwrap_or_default(), fds),
+            "plan" => {
+                let answer =
+                    match fds.pop().ok_or_else(|| "the packet has no document".to_owned()).and_then(|fd| self.plan(fd))
+                    {
+                        Ok(()) => json!({"op": "ready", "id": message["id"]}),
+                        Err(error) => json!({"op": "refused", "id": message["id"], "error": error}),
+                    };
+                self.shared.supervisor.tell(&answer);
+            }
+            "reopen" => self.shared.log.reopen(),
+            "status" => {
+                let status = self.status();
+                self.shared.supervisor.tell(&json!({"op": "status", "id": message["id"], "status": status}));
+            }
+            "drain" => {
+                self.drain(message["deadline_ms"].as_u64());
+                return false;
+            }
+            op => {
+                let shared = self.shared.clone();
+                let threads: Vec<_> = self.threads.iter().map(|thread| thread.commands.clone()).collect();
+                if !crate::backend::app::control(&shared, &threads, op, message, fds) {
+                    shared.log.line(&format!("[warn] unknown control message {op:?}"));
+                }
+            }
+        }
+        true
+    }
+
+    fn listen(&mut self, address: &str, mut fds: Vec<OwnedFd>) {
+        let Some(fd) = fds.pop() else { return };
+        match Socket::new(address, fd) {
+            Ok(socket) => drop(self.sockets.insert(address.to_owned(), socket)),
+            Err(e) => self.shared.log.line(&format!("[error] cannot listen on {address}: {e}")),
+        }
+    }
+
+    fn plan(&mut self, document: OwnedFd) -> Result<(), String> {
+        let config = read_config(document)?;
+        let plan = Plan::compile(&config, self.plan.as_deref())?;
+        let new: Vec<String> = plan.listeners.iter().map(|listener| listener.address.clone()).collect();
+        let known = |address: &String| {
+            self.sockets.contains_key(address)
+                || self.plan.as_ref().is_some_and(|plan| plan.listeners.iter().any(|l| l.address == *address))
+        };
+        if let Some(missing) = new.iter().find(|address| !known(address)) {
+            return Err(format!("no socket was sent for {missing}"));
+        }
+        self.shared.apps.configure(&plan.apps);
+        while self.threads.len() < plan.gateway.io_threads.max(1) as usize {
+            self.start_thread(&plan)?;
+        }
+        let (done, wait) = mpsc::channel();
+        let fresh: Vec<(String, Socket)> = self.sockets.drain().filter(|(address, _)| new.contains(address)).collect();
+        for thread in &self.threads {
+            let mut sockets = Vec::new();
+            for (address, socket) in &fresh {
+                sockets.push((address.clone(), socket.try_clone().map_err(|e| format!("{address}: {e}"))?));
+            }
+            let command = Command::Plan { plan: plan.clone(), sockets, done: done.clone() };
+            thread.commands.send(command).map_err(|_| "an I/O thread has ended".to_owned())?;
+        }
+        for _ in &self.threads {
+            wait.recv_timeout(Duration::from_secs(10)).map_err(|_| "an I/O thread does not answer".to_owned())?;
+        }
+        self.plan = Some(plan);
+        Ok(())
+    }
+
+    fn start_thread(&mut self, plan: &Arc<Plan>) -> Result<(), String> {
+        let id = self.threads.len() as u32;
+        let (commands, inbox) = tokio::sync::mpsc::unbounded_channel();
+        let metrics = Arc::new(ThreadMetrics::default());
+        self.shared.metrics.lock().unwrap_or_else(PoisonError::into_inner).push(metrics.clone());
+        let (shared, plan) = (self.shared.clone(), plan.clone());
+        let handle = std::thread::Builder::new()
+            .name(format!("io-{id}"))
+            .spawn(move || thread::run(id, &shared, plan, metrics, inbox))
+            .map_err(|e| format!("cannot start I/O thread {id}: {e}"))?;
+        self.threads.push(IoThread { commands, handle });
+        Ok(())
+    }
+
+    fn status(&self) -> Value {
+        let metrics = self.shared.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |f: &dyn Fn(&ThreadMetrics) -> u64| metrics.iter().map(|thread| f(thread)).sum::<u64>();
+        json!({
+            "pid": std::process::id(),
+            "io_threads": self.threads.len(),
+            "listening": self.plan.as_ref().map(|plan| plan.listeners.iter().map(|l| l.address.clone()).collect::<Vec<_>>()),
+            "connections": sum(&|m| m.connections.get()),
+            "accepted": sum(&|m| m.accepted.get()),
+            "refused": sum(&|m| m.refused.get()),
+            "bad_heads": sum(&|m| m.bad_heads.get()),
+            "requests": sum(&ThreadMetrics::requests),
+            "responses": {
+                "1xx": sum(&|m| m.by_class[0].get()), "2xx": sum(&|m| m.by_class[1].get()), "3xx": sum(&|m| m.by_class[2].get()),
+                "4xx": sum(&|m| m.by_class[3].get()), "5xx": sum(&|m| m.by_class[4].get()),
+            },
+            "spooled_bytes": self.plan.as_ref().map(|plan| plan.spool.used()),
+            "pools": self.shared.apps.status(),
+        })
+    }
+
+    fn drain(&mut self, deadline_ms: Option<u64>) {
+        let configured = self.plan.as_ref().map_or(30_000, |plan| plan.gateway.shutdown_timeout.0);
+        let deadline_ms = deadline_ms.unwrap_or(configured);
+        for thread in &self.threads {
+            let _ = thread.commands.send(Command::Drain { idle_ms: IDLE_GRACE_MS.min(deadline_ms), deadline_ms });
+        }
+    }
+
+    /// Ends all threads and tells the supervisor. While they drain, what the supervisor says of workers still counts.
+    fn finish(self) {
+        let Self { shared, threads, .. } = self;
+        let running: Vec<_> = threads.iter().map(|thread| thread.commands.clone()).collect();
+        let listening = shared.clone();
+        let reader = std::thread::Builder::new().name("control".into()).spawn(move || {
+            while let Ok(Some((message, fds))) = listening.supervisor.receive() {
+                let op = message["op"].as_str().unwrap_or_default();
+                crate::backend::app::control(&listening, &running, op, &message, fds);
+            }
+            for thread in &running {
+                let _ = thread.send(Command::Drain { idle_ms: 0, deadline_ms: 0 });
+            }
+        });
+        for thread in threads {
+            // The supervisor may be gone without a word: then its end of file is the drain.
+            let _ = thread.commands.send(Command::Drain { idle_ms: IDLE_GRACE_MS, deadline_ms: 30_000 });
+            let _ = thread.handle.join();
+        }
+        shared.log.sync();
+        shared.supervisor.tell(&json!({"op": "drained"}));
+        drop(reader);
+    }
+}
+
+fn read_config(document: OwnedFd) -> Result<Config, String> {
+    let mut file = File::from(document);
+    let mut text = Vec::new();
+    let read = file.rewind().and_then(|()| file.read_to_end(&mut text));
+    read.map_err(|e| format!("cannot read the document: {e}"))?;
+    serde_json::from_slice(&text).map_err(|e| e.to_string())
+}

@@ -1,0 +1,192 @@
+//! One request on its way through the line: what came, what is known about it, what it cost.
+use crate::http::body::{Body, RequestBody};
+use crate::observe::trace::RequestId;
+use crate::plan::{Plan, PlanRef, Route, Server, Settings};
+use crate::thread::Thread;
+use buchner_wire::h1::Version;
+use buchner_wire::headers::Headers;
+use buchner_wire::method::Method;
+use bytes::Bytes;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+/// The other end of a client connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix socket; clients have no address.
+    Unix,
+}
+
+impl Peer {
+    /// Its IP address, if it has one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            // A v4 client of a dual-stack socket is a v4 client.
+            Self::Ip(addr) => Some(addr.ip().to_canonical()),
+            Self::Unix => None,
+        }
+    }
+
+    /// Its port, 0 without one.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Ip(addr) => addr.port(),
+            Self::Unix => 0,
+        }
+    }
+}
+
+/// What the connection says about the client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The socket's other end.
+    pub peer: Peer,
+    /// The client's address: the peer's, or what a trusted proxy forwarded.
+    pub addr: Peer,
+    /// The address it connected to.
+    pub local: Peer,
+    /// Came over TLS, here or at a trusted proxy.
+    pub secure: bool,
+    /// A trusted proxy is in front.
+    pub trusted: bool,
+    /// Number of the request on its connection, from 1.
+    pub requests: u32,
+}
+
+/// The request, independent of the HTTP version.
+pub struct Request {
+    /// Method.
+    pub method: Method,
+    /// The request-target as sent.
+    pub target: Bytes,
+    /// Normalised, decoded path; internal redirects change it.
+    pub path: Bytes,
+    /// The query without `?`, raw; absent without one.
+    pub query: Option<Bytes>,
+    /// Version the client speaks.
+    pub version: Version,
+    /// Header fields, hop-by-hop ones removed.
+    pub headers: Headers,
+    /// Host in lower case, without port; empty for a 1.0 request without one.
+    pub host: Bytes,
+    /// Body.
+    pub body: RequestBody,
+    /// The client asks to leave HTTP (RFC 9110 section 7.8).
+    pub upgrade: bool,
+    /// The `Upgrade` field, removed from `headers`.
+    pub upgrade_to: Bytes,
+    /// Bytes of the head as received.
+    pub head_bytes: u64,
+}
+
+/// The response, independent of the HTTP version. Framing fields (Content-Length, Transfer-Encoding, Connection) are the writer's.
+pub struct Response {
+    /// Status, 200 to 599, or 101 with [`Body::Upgraded`].
+    pub status: u16,
+    /// Header fields.
+    pub headers: Headers,
+    /// Body.
+    pub body: Body,
+    /// Made by the gateway for a failure, so `error_page` applies.
+    pub own_error: bool,
+    /// The connection closes behind it.
+    pub close: bool,
+}
+
+impl Response {
+    /// A response without fields.
+    pub fn new(status: u16, body: Body) -> Self {
+        Self { status, headers: Headers::default(), body, own_error: false, close: false }
+    }
+}
+
+/// What an upstream or app did, for the log.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamNote {
+    /// Address of the server or worker.
+    pub address: String,
+    /// Status it answered; 0 none.
+    pub status: u16,
+    /// Milliseconds until its head.
+    pub header_ms: u64,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// One request and everything about it.
+pub struct Exchange {
+    /// The I/O thread it runs on.
+    pub thread: Rc<Thread>,
+    /// The plan it began with.
+    pub plan: PlanRef,
+    /// The client.
+    pub client: Client,
+    /// The request.
+    pub request: Request,
+    /// Index of the server.
+    pub server: u32,
+    /// Index of the route in its server, once located.
+    pub route: Option<u32>,
+    /// Its id, made once.
+    pub id: RequestId,
+    /// Start, on the thread's clock in milliseconds.
+    pub started: u64,
+    /// Internal redirects so far.
+    pub redirects: u8,
+    /// It was redirected internally, so `internal` routes are open to it.
+    pub internal: bool,
+    /// The named route (`@app`) the next location phase goes to.
+    pub named: Option<String>,
+    /// The status that led to an `error_page`.
+    pub error_status: Option<u16>,
+    /// What upstreams did.
+    pub upstream: UpstreamNote,
+    /// The cause of a failure, for the error log.
+    pub failure: Option<String>,
+}
+
+impl Exchange {
+    /// Its server.
+    pub fn server(&self) -> &Server {
+        &self.plan.servers[self.server as usize]
+    }
+
+    /// Its route.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.map(|route| &self.server().routes[route as usize])
+    }
+
+    /// The settings in force: the route's, else the server's.
+    pub fn settings(&self) -> &Settings {
+        let index = self.route().map_or(self.server().settings, |route| route.settings);
+        &self.plan.settings[index as usize]
+    }
+
+    /// The plan it began with.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// `http` or `https`, as the client sees it.
+    pub fn scheme(&self) -> &'static str {
+        if self.client.secure { "https" } else { "http" }
+    }
+
+    /// Milliseconds since its start.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.thread.clock.now().saturating_sub(self.started)
+    }
+
+    /// Changes the URI for an internal redirect: a path, with a query after `?` where given.
+    pub fn set_uri(&mut self, uri: &[u8]) {
+        match memchr::memchr(b'?', uri) {
+            Some(at) => {
+                self.request.path = Bytes::copy_from_slice(&uri[..at]);
+                self.request.query = Some(Bytes::copy_from_slice(&uri[at + 1..]));
+            }
+            None => self.request.path = Bytes::copy_from_slice(uri),
+        }
+    }
+}

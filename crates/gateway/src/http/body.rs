@@ -1,0 +1,142 @@
+//! The one body type: what a backend answers with, and what a client sends, whatever the HTTP version.
+use crate::error::Result;
+use crate::http::io::Io;
+use buchner_wire::chunked::BodyDecoder;
+use bytes::Bytes;
+use std::fs::File;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Bytes that come over time. Dropping a source before its end abandons what it reads from.
+pub trait Source {
+    /// The next piece, never empty; `None` at the end.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>>;
+
+    /// Bytes still to come, where known.
+    fn length(&self) -> Option<u64>;
+
+    /// More than this many bytes are an error (413); 0: no limit.
+    fn set_limit(&mut self, _bytes: u64) {}
+
+    /// Each piece goes out at once, nothing waits for more (server-sent events, unbuffered routes).
+    fn flush_each(&self) -> bool {
+        true
+    }
+}
+
+/// Waits for the next piece of a source.
+pub async fn next_chunk(source: &mut dyn Source) -> Result<Option<Bytes>> {
+    std::future::poll_fn(|cx| source.poll_chunk(cx)).await
+}
+
+/// A part of a body that is all there.
+pub enum Part {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes of a file, sent by sendfile where the transport can.
+    File {
+        /// The open file.
+        file: Rc<File>,
+        /// Where it starts.
+        offset: u64,
+        /// How much of it.
+        length: u64,
+    },
+}
+
+impl Part {
+    /// Bytes in this part.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    /// True without bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The body of a response.
+pub enum Body {
+    /// No bytes. `length` is what a body would have had (HEAD, 304); `None` leaves Content-Length out.
+    None {
+        /// Value of Content-Length.
+        length: Option<u64>,
+    },
+    /// All of it, in memory.
+    Full(Bytes),
+    /// All of it, in memory and files (single and multiple ranges).
+    Parts(Vec<Part>),
+    /// Bytes that come over time.
+    Stream(Box<dyn Source>),
+    /// The connection leaves HTTP (101): raw bytes both ways with this peer.
+    Upgraded(Upgraded),
+}
+
+/// The other end of an upgraded connection.
+pub struct Upgraded {
+    /// A connected socket.
+    pub io: Io,
+    /// What it had already sent behind its head.
+    pub received: Bytes,
+    /// Kept until the tunnel ends (a detached slot's place, an upstream's connection count).
+    pub guard: Option<Box<dyn std::any::Any>>,
+}
+
+impl Body {
+    /// No body and `Content-Length: 0`.
+    pub const EMPTY: Self = Self::None { length: Some(0) };
+
+    /// Bytes of the whole body, where known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::None { length } => *length,
+            Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::Parts(parts) => Some(parts.iter().map(Part::len).sum()),
+            Self::Stream(source) => source.length(),
+            Self::Upgraded(_) => None,
+        }
+    }
+}
+
+/// The body of a request.
+pub enum RequestBody {
+    /// There is none.
+    Empty,
+    /// Still to be read from the client.
+    Stream(Box<dyn Source>),
+    /// Read whole; can be sent more than once.
+    Buffered(crate::buffers::Buffered),
+}
+
+impl RequestBody {
+    /// True when there are no bytes to come.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(_) => false,
+            Self::Buffered(buffered) => buffered.length() == 0,
+        }
+    }
+
+    /// Bytes of the body, where known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Stream(source) => source.length(),
+            Self::Buffered(buffered) => Some(buffered.length()),
+        }
+    }
+}
+
+/// Bytes a decoder has still to give, where known.
+pub fn remaining(decoder: &BodyDecoder) -> Option<u64> {
+    match decoder {
+        BodyDecoder::Length(left) => Some(*left),
+        BodyDecoder::Done => Some(0),
+        BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => None,
+    }
+}

@@ -1,0 +1,466 @@
+//! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
+//! a request lives in a box that goes back to the allocator when the connection idles.
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Client, Exchange, Peer, Request, UpstreamNote};
+use crate::http::body::{RequestBody, Source, remaining};
+use crate::http::h1_write::{self, Written};
+use crate::http::io::{Io, READ_SIZE, Sock};
+use crate::http::{forwarded, page};
+use crate::listen::Port;
+use crate::observe::trace::RequestId;
+use crate::pipeline;
+use crate::plan::Listener;
+use crate::thread::Thread;
+use crate::vars::Sent;
+use buchner_wire::chunked::{BodyDecoder, Decoded};
+use buchner_wire::h1::{self, Framing, RequestHead};
+use buchner_wire::headers::{HeaderId, Headers};
+use buchner_wire::method::Method;
+use buchner_wire::path::{Target, parse_target, split_port};
+use bytes::{Bytes, BytesMut};
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// An unread body up to this size is read and dropped to keep the connection.
+const DRAIN_BYTES: u64 = 64 << 10;
+/// A closing connection whose client still sends is read from this long, so that the client sees the answer before a reset (nginx: lingering_timeout).
+const LINGER_MS: u64 = 5_000;
+/// … and at most this many bytes.
+const LINGER_BYTES: usize = 4 << 20;
+/// Bytes read at a time of a large body.
+const BODY_SIZE: usize = 64 << 10;
+
+/// A client connection.
+pub struct Conn {
+    /// Its socket.
+    pub io: Io,
+    port: Rc<Port>,
+    peer: Peer,
+    local: Peer,
+    buf: RefCell<BytesMut>,
+    body: RefCell<BodyState>,
+    requests: Cell<u32>,
+}
+
+/// The request body still to be read.
+enum BodyState {
+    Done,
+    Unread { decoder: BodyDecoder, continue_due: bool, left: u64 },
+}
+
+/// Serves a connection until it closes.
+pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
+    let conn = Rc::new(Conn {
+        io: Io::new(thread, sock),
+        port,
+        peer,
+        local,
+        buf: RefCell::new(BytesMut::new()),
+        body: RefCell::new(BodyState::Done),
+        requests: Cell::new(0),
+    });
+    conn.io.idle(conn.with_listener(|listener| listener.head.header_timeout.0));
+    while conn.io.sock.readable().await.is_ok() {
+        if !Box::pin(busy(&conn)).await {
+            return;
+        }
+        conn.io.idle(conn.with_listener(|listener| listener.head.keepalive_timeout.0));
+    }
+}
+
+/// Serves requests until the connection is idle (true) or done (false).
+async fn busy(conn: &Rc<Conn>) -> bool {
+    let thread = conn.io.thread().clone();
+    // Whatever woke us may be nothing: then the connection goes on idling without buffers.
+    match std::future::poll_fn(|cx| Poll::Ready(conn.poll_fill(cx, READ_SIZE))).await {
+        Poll::Pending => {
+            *conn.buf.borrow_mut() = BytesMut::new();
+            return true;
+        }
+        Poll::Ready(0) => return false,
+        Poll::Ready(_) => {}
+    }
+    loop {
+        thread.clock.tick();
+        let (head, head_bytes) = match conn.read_head().await {
+            Ok(Some(read)) => read,
+            Ok(None) => return false,
+            Err(error) => {
+                refuse(conn, &error).await;
+                return false;
+            }
+        };
+        match request(conn, head, head_bytes).await {
+            Next::Keep => {}
+            Next::Close => return false,
+            Next::Linger => {
+                linger(conn).await;
+                return false;
+            }
+        }
+        if conn.buf.borrow().is_empty() {
+            *conn.buf.borrow_mut() = BytesMut::new();
+            return true;
+        }
+    }
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Keep,
+    Close,
+    Linger,
+}
+
+impl Conn {
+    fn with_listener<T>(&self, f: impl FnOnce(&Listener) -> T) -> T {
+        let plan = self.io.thread().plan();
+        f(&plan.listeners[self.port.index() as usize])
+    }
+
+    /// Reads what is there; 0 is the end (or a reset, or a deadline).
+    fn poll_fill(&self, cx: &mut Context<'_>, size: usize) -> Poll<usize> {
+        let mut buf = self.buf.borrow_mut();
+        if buf.capacity() - buf.len() < size / 2 {
+            buf.reserve(size);
+        }
+        self.io.sock.poll_read(cx, &mut buf).map(|read| read.unwrap_or(0))
+    }
+
+    /// Reads until a head is complete. `None`: the client closed between requests.
+    async fn read_head(&self) -> Result<Option<(RequestHead, u64)>> {
+        let plan = self.io.thread().plan();
+        let listener = &plan.listeners[self.port.index() as usize];
+        let (mut scanned, mut waiting) = (0, false);
+        loop {
+            let before = self.buf.borrow().len();
+            if let Some(head) = h1::parse_request(&mut self.buf.borrow_mut(), &listener.limits, &mut scanned)? {
+                let head_bytes = before - self.buf.borrow().len();
+                return Ok(Some((head, head_bytes as u64)));
+            }
+            if !waiting {
+                // One deadline for the whole head, not one per byte.
+                self.io.deadline(listener.head.header_timeout.0);
+                waiting = true;
+            }
+            if std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await == 0 {
+                if self.io.expired() && !self.buf.borrow().is_empty() {
+                    let cause = format!(
+                        "no complete request head within {} ms (header_timeout)",
+                        listener.head.header_timeout.0
+                    );
+                    return Err(Error::new(Kind::ClientTimeout, cause).closing());
+                }
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Ends when the client closes its connection, or breaks the silence that an endless stream expects of it for too long.
+    pub async fn gone(&self) {
+        loop {
+            if self.buf.borrow().len() > DRAIN_BYTES as usize {
+                // A client that pipelines behind an endless stream is not waited for.
+                return std::future::pending().await;
+            }
+            if std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await == 0 {
+                return;
+            }
+        }
+    }
+
+    /// What was read behind the last head; for a tunnel.
+    pub fn take_early(&self) -> BytesMut {
+        self.buf.borrow_mut().split()
+    }
+
+    /// Nothing of the request's body is left in the socket.
+    fn body_done(&self) -> bool {
+        matches!(*self.body.borrow(), BodyState::Done)
+    }
+}
+
+/// A request body read from the connection.
+struct ConnBody {
+    conn: Rc<Conn>,
+    limit: u64,
+    timeout_ms: u64,
+    received: u64,
+}
+
+impl Source for ConnBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        loop {
+            let mut state = self.conn.body.borrow_mut();
+            let BodyState::Unread { decoder, continue_due, left } = &mut *state else { return Poll::Ready(Ok(None)) };
+            match decoder.decode(&mut self.conn.buf.borrow_mut(), false) {
+                Err(e) => return Poll::Ready(Err(e.into())),
+                Ok(Decoded::End) => {
+                    *state = BodyState::Done;
+                    return Poll::Ready(Ok(None));
+                }
+                Ok(Decoded::Data(bytes)) => {
+                    self.received += bytes.len() as u64;
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    if decoder.is_done() {
+                        *state = BodyState::Done;
+                    }
+                    if self.limit != 0 && self.received > self.limit {
+                        let cause = format!(
+                            "the body is larger than {} bytes (max_body, nginx: client_max_body_size)",
+                            self.limit
+                        );
+                        return Poll::Ready(Err(Error::new(Kind::BodyTooLarge, cause).closing()));
+                    }
+                    return Poll::Ready(Ok(Some(bytes)));
+                }
+                Ok(Decoded::NeedMore) => {}
+            }
+            if std::mem::take(continue_due) {
+                // Fits any send buffer; a client that is gone shows at the next read.
+                let _ =
+                    self.conn.io.sock.poll_send(cx, b"HTTP/1.1 100 Continue\r\n\r\n", rustix::net::SendFlags::empty());
+            }
+            drop(state);
+            self.conn.io.deadline(self.timeout_ms);
+            if ready!(self.conn.poll_fill(cx, BODY_SIZE)) == 0 {
+                return Poll::Ready(Err(if self.conn.io.expired() {
+                    let cause = format!("no more of the body within {} ms (body_timeout)", self.timeout_ms);
+                    Error::new(Kind::ClientTimeout, cause).closing()
+                } else {
+                    Error::client_gone()
+                }));
+            }
+        }
+    }
+
+    fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
+    fn length(&self) -> Option<u64> {
+        match &*self.conn.body.borrow() {
+            BodyState::Done => Some(0),
+            BodyState::Unread { decoder, .. } => remaining(decoder),
+        }
+    }
+}
+
+/// Serves one request whose head has been read.
+async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
+    conn.requests.set(conn.requests.get() + 1);
+    let keep_alive = head.keep_alive;
+    let mut ex = match exchange(conn, head, head_bytes) {
+        Ok(ex) => ex,
+        Err(error) => {
+            refuse(conn, &error).await;
+            return Next::Linger;
+        }
+    };
+    let response = pipeline::run(&mut ex).await;
+    ex.thread.clock.tick();
+    if response.status == 444 || response.status == 499 {
+        log(&ex, response.status, &response.headers, Written::default());
+        return Next::Close;
+    }
+    let plan = ex.plan.clone();
+    let most = plan.listeners[conn.port.index() as usize].head.keepalive_requests;
+    let keep = keep_alive
+        && !response.close
+        && (most == 0 || conn.requests.get() < most)
+        && !ex.thread.draining.get()
+        && conn.port.open()
+        && can_drain(conn);
+    let status = response.status;
+    let (headers, written, sent) = h1_write::response(conn, &ex, response, keep).await;
+    log(&ex, status, &headers, written);
+    match sent {
+        Err(_) => Next::Close,
+        Ok(()) if written.upgraded => Next::Close,
+        Ok(()) if keep => {
+            if drain(conn).await {
+                Next::Keep
+            } else {
+                Next::Close
+            }
+        }
+        Ok(()) if conn.body_done() && conn.buf.borrow().is_empty() => Next::Close,
+        Ok(()) => Next::Linger,
+    }
+}
+
+/// The head becomes an exchange: host, server, path, client.
+fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Exchange> {
+    let thread = conn.io.thread().clone();
+    let plan = thread.plan();
+    let listener = &plan.listeners[conn.port.index() as usize];
+    let target = parse_target(&head.method, &head.target, true)?;
+    let mut headers = head.headers;
+    if let Some(authority) = &target.authority {
+        // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
+        headers.set(HeaderId::Host, authority);
+    }
+    let host = normal_host(headers.get(HeaderId::Host).unwrap_or_default());
+    let server = listener.names.find(&host).unwrap_or(listener.default_server);
+    let settings = plan.settings[plan.servers[server as usize].settings as usize].body_timeout.0;
+    let upgrade_to = match headers.get(HeaderId::Upgrade) {
+        Some(protocol) if head.upgrade => Bytes::copy_from_slice(protocol),
+        _ => Bytes::new(),
+    };
+    if head.method == Method::Connect {
+        return Err(Error::new(Kind::MethodNotAllowed, "CONNECT asks for a forward proxy, which this is not").closing());
+    }
+    if headers.get(HeaderId::Expect).is_some() && !head.expect_continue {
+        return Err(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
+    }
+    headers.strip_hop_by_hop();
+    if !listener.head.underscores_in_headers {
+        headers.retain(|header| !header.name.contains(&b'_'));
+    }
+    let mut client = client(conn);
+    forwarded::apply(&mut client, &plan.trusted, &headers);
+    let id = given_id(&client, &headers);
+    let body = request_body(conn, head.framing, head.expect_continue, settings);
+    Ok(Exchange {
+        started: thread.clock.now(),
+        thread,
+        client,
+        request: Request {
+            method: head.method,
+            target: origin_form(&head.target, &target),
+            query: target.query.map(|range| head.target.slice(range)),
+            path: target.path,
+            version: head.version,
+            headers,
+            host,
+            body,
+            upgrade: head.upgrade,
+            upgrade_to,
+            head_bytes,
+        },
+        server,
+        route: None,
+        named: None,
+        id,
+        redirects: 0,
+        internal: false,
+        error_status: None,
+        upstream: UpstreamNote::default(),
+        failure: None,
+        plan,
+    })
+}
+
+/// The target without scheme and authority, as it is passed on.
+fn origin_form(raw: &Bytes, target: &Target) -> Bytes {
+    match (target.raw_path.is_empty(), &target.query) {
+        (false, _) => raw.slice(target.raw_path.start..),
+        (true, None) => Bytes::from_static(b"/"),
+        (true, Some(query)) => [b"/?", &raw[query.clone()]].concat().into(),
+    }
+}
+
+fn client(conn: &Conn) -> Client {
+    Client {
+        peer: conn.peer,
+        addr: conn.peer,
+        local: conn.local,
+        secure: false,
+        trusted: false,
+        requests: conn.requests.get(),
+    }
+}
+
+fn given_id(client: &Client, headers: &Headers) -> RequestId {
+    let given = headers.get(HeaderId::XRequestId).filter(|_| client.trusted);
+    given.and_then(RequestId::given).unwrap_or_default()
+}
+
+/// A host in lower case without port and trailing dot (RFC 9110 section 4.2.3).
+fn normal_host(host: &[u8]) -> Bytes {
+    let name = split_port(host).map_or(host, |(name, _)| name);
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    Bytes::from(name.to_ascii_lowercase())
+}
+
+fn request_body(conn: &Rc<Conn>, framing: Framing, expect: bool, timeout_ms: u64) -> RequestBody {
+    let left = match framing {
+        Framing::None | Framing::Length(0) => {
+            *conn.body.borrow_mut() = BodyState::Done;
+            return RequestBody::Empty;
+        }
+        Framing::Length(length) => length,
+        Framing::Chunked | Framing::UntilClose => u64::MAX,
+    };
+    let decoder = conn.with_listener(|listener| BodyDecoder::new(framing, &listener.limits));
+    // A client that already sends its body needs no permission.
+    let continue_due = expect && conn.buf.borrow().is_empty();
+    *conn.body.borrow_mut() = BodyState::Unread { decoder, continue_due, left };
+    RequestBody::Stream(Box::new(ConnBody { conn: conn.clone(), limit: 0, timeout_ms, received: 0 }))
+}
+
+/// The unread rest of the body is small enough to keep the connection.
+fn can_drain(conn: &Conn) -> bool {
+    match &*conn.body.borrow() {
+        BodyState::Done => true,
+        BodyState::Unread { continue_due, left, .. } => !continue_due && *left <= DRAIN_BYTES,
+    }
+}
+
+/// Reads and drops the rest of a request's body.
+async fn drain(conn: &Rc<Conn>) -> bool {
+    if conn.body_done() {
+        return true;
+    }
+    let mut body = ConnBody { conn: conn.clone(), limit: DRAIN_BYTES, timeout_ms: LINGER_MS, received: 0 };
+    loop {
+        match crate::http::body::next_chunk(&mut body).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Closes in two steps: our side first, then after the client's has ended or its time is up.
+async fn linger(conn: &Conn) {
+    conn.io.sock.shutdown(Shutdown::Write);
+    conn.io.idle(LINGER_MS);
+    let mut total = 0;
+    while total < LINGER_BYTES {
+        conn.buf.borrow_mut().clear();
+        match std::future::poll_fn(|cx| conn.poll_fill(cx, BODY_SIZE)).await {
+            0 => return,
+            n => total += n,
+        }
+    }
+}
+
+/// Answers a head that cannot be served.
+async fn refuse(conn: &Rc<Conn>, error: &Error) {
+    let thread = conn.io.thread();
+    thread.metrics.bad_heads.add(1);
+    thread.log.notice(&format!("client {:?}: {}", conn.peer, error.cause));
+    h1_write::bare(conn, page::of_bad_head(error)).await;
+    if error.kind != Kind::ClientTimeout {
+        linger(conn).await;
+    }
+}
+
+/// The access log's line, and the error log's where something failed.
+fn log(ex: &Exchange, status: u16, headers: &Headers, written: Written) {
+    let sent = Sent { status, body_bytes: written.body, bytes: written.total, headers: Some(headers) };
+    let thread = &ex.thread;
+    thread.metrics.request(status);
+    for index in &ex.settings().access_log {
+        ex.plan.logs[*index as usize].write(ex, sent, &thread.log);
+    }
+    if let Some(cause) = ex.failure.as_ref().filter(|_| status >= 500 || status == 408 || status == 413) {
+        let method = String::from_utf8_lossy(ex.request.method.as_bytes()).into_owned();
+        let target = String::from_utf8_lossy(&ex.request.target).into_owned();
+        thread.log.error(&format!("{status} {method} {target} request={}: {cause}", ex.id));
+    }
+}

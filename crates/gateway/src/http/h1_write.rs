@@ -1,0 +1,255 @@
+//! Writing a response on HTTP/1: head and first bytes leave in one call, framing is decided here and nowhere else.
+use crate::error::{Error, Result};
+use crate::exchange::{Exchange, Response};
+use crate::http::body::{Body, Part, Source, Upgraded, next_chunk};
+use crate::http::h1::Conn;
+use crate::http::tunnel;
+use crate::thread::Thread;
+use crate::vars;
+use buchner_wire::chunked;
+use buchner_wire::h1::{Version, write_status_line};
+use buchner_wire::headers::{HeaderId, Headers};
+use buchner_wire::method::Method;
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::os::fd::AsFd;
+use std::task::Poll;
+
+/// A body up to this size is copied behind the head; a larger one goes out from where it lies.
+const COPY_BYTES: usize = 16 << 10;
+
+thread_local! {
+    static OUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes of the body.
+    pub body: u64,
+    /// The connection left HTTP and is over.
+    pub upgraded: bool,
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    NoBody,
+    Length,
+    Chunked,
+    Close,
+}
+
+/// Writes a whole response. Returns its fields (for the log), what was sent, and whether the client took it all.
+pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool) -> (Headers, Written, Result<()>) {
+    let Response { status, headers, body, .. } = response;
+    let framing = framing(ex, status, &body);
+    let keep = keep && framing != Framing::Close;
+    let mut out = OUT.with(|pool| pool.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(4096));
+    head(&ex.thread, &mut out, status, &headers);
+    framing_fields(&mut out, ex, status, &body, framing, keep);
+    let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };
+    let head_bytes = writer.out.len() as u64;
+    let sent = match body {
+        Body::Upgraded(upgraded) => writer.upgrade(upgraded).await,
+        body if framing == Framing::NoBody => {
+            drop(body);
+            writer.flush(false).await
+        }
+        body => writer.body(body, framing == Framing::Chunked).await,
+    };
+    let Writer { mut out, mut written, .. } = writer;
+    written.body = written.total.saturating_sub(head_bytes);
+    out.clear();
+    if out.capacity() <= 64 << 10 {
+        OUT.with(|pool| pool.borrow_mut().push(out));
+    }
+    (headers, written, sent)
+}
+
+/// Writes a response without an exchange; its body is in memory and the connection closes behind it.
+pub async fn bare(conn: &Conn, response: Response) {
+    let mut out = Vec::with_capacity(1024);
+    head(conn.io.thread(), &mut out, response.status, &response.headers);
+    out.extend_from_slice(b"Content-Length: ");
+    vars::write_number(response.body.length().unwrap_or(0), &mut out);
+    out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
+    if let Body::Full(bytes) = response.body {
+        out.extend_from_slice(&bytes);
+    }
+    let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: 5_000 };
+    let _ = writer.flush(false).await;
+}
+
+fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
+    if ex.request.method == Method::Head || matches!(status, 101 | 204 | 304) || matches!(body, Body::None { .. }) {
+        return Framing::NoBody;
+    }
+    match (body.length(), ex.request.version) {
+        (Some(_), _) => Framing::Length,
+        (None, Version::H11) => Framing::Chunked,
+        (None, Version::H10) => Framing::Close,
+    }
+}
+
+/// Status line, Server, Date and the response's fields.
+fn head(thread: &Thread, out: &mut Vec<u8>, status: u16, headers: &Headers) {
+    write_status_line(out, status, b"");
+    out.extend_from_slice(b"Server: Buchner\r\nDate: ");
+    thread.clock.http_date(out);
+    out.extend_from_slice(b"\r\n");
+    for header in headers.iter() {
+        if matches!(header.id, HeaderId::Server | HeaderId::Date | HeaderId::ContentLength | HeaderId::TransferEncoding)
+        {
+            continue;
+        }
+        out.extend_from_slice(header.name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(header.value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, framing: Framing, keep: bool) {
+    if status == 101 {
+        // Connection and Upgrade are the peer's own fields.
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
+    match framing {
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::Close => {}
+        Framing::NoBody | Framing::Length => {
+            if let Some(length) = body.length().filter(|_| status != 204) {
+                out.extend_from_slice(b"Content-Length: ");
+                vars::write_number(length, out);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+    match (keep, ex.request.version) {
+        (true, Version::H11) => {}
+        (true, Version::H10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+struct Writer<'a> {
+    conn: &'a Conn,
+    out: Vec<u8>,
+    written: Written,
+    timeout_ms: u64,
+}
+
+impl Writer<'_> {
+    /// Sends what is in `out`.
+    async fn flush(&mut self, more: bool) -> Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.conn.io.deadline(self.timeout_ms);
+        let sent = self.conn.io.write_all(&self.out, more).await;
+        self.written.total += self.out.len() as u64;
+        self.out.clear();
+        sent.map_err(|_| Error::client_gone())
+    }
+
+    /// Sends what is in `out` and then `bytes`, copying only small ones.
+    async fn send(&mut self, bytes: &[u8], more: bool) -> Result<()> {
+        if bytes.len() <= COPY_BYTES {
+            self.out.extend_from_slice(bytes);
+            return self.flush(more).await;
+        }
+        self.conn.io.deadline(self.timeout_ms);
+        let sent = self.conn.io.write_both(&self.out, bytes).await;
+        self.written.total += (self.out.len() + bytes.len()) as u64;
+        self.out.clear();
+        sent.map_err(|_| Error::client_gone())
+    }
+
+    async fn body(&mut self, body: Body, chunked: bool) -> Result<()> {
+        match body {
+            Body::None { .. } | Body::Upgraded(_) => self.flush(false).await,
+            Body::Full(bytes) => self.send(&bytes, false).await,
+            Body::Parts(parts) => self.parts(&parts).await,
+            Body::Stream(source) => self.stream(source, chunked).await,
+        }
+    }
+
+    async fn parts(&mut self, parts: &[Part]) -> Result<()> {
+        let last = parts.len().saturating_sub(1);
+        for (i, part) in parts.iter().enumerate() {
+            match part {
+                Part::Bytes(bytes) => self.send(bytes, i < last).await?,
+                Part::File { file, offset, length } => {
+                    self.flush(*length > 0).await?;
+                    self.conn.io.send_file(file.as_fd(), *offset, *length, self.timeout_ms).await?;
+                    self.written.total += length;
+                }
+            }
+        }
+        self.flush(false).await
+    }
+
+    async fn stream(&mut self, mut source: Box<dyn Source>, chunked: bool) -> Result<()> {
+        let watch = source.length().is_none() && source.flush_each();
+        let mut next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
+        loop {
+            let chunk = match next {
+                Poll::Ready(chunk) => chunk,
+                Poll::Pending => {
+                    // Nothing more for now: what there is leaves, the head at the latest here.
+                    self.flush(false).await?;
+                    self.conn.io.no_deadline();
+                    if watch { self.next_or_gone(&mut *source).await } else { next_chunk(&mut *source).await }
+                }
+            };
+            let Some(chunk) = chunk? else { break };
+            self.chunk(&chunk, chunked).await?;
+            next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
+        }
+        if chunked {
+            self.out.extend_from_slice(chunked::LAST_CHUNK);
+        }
+        self.flush(false).await
+    }
+
+    async fn chunk(&mut self, chunk: &Bytes, chunked: bool) -> Result<()> {
+        if !chunked {
+            return self.send(chunk, false).await;
+        }
+        chunked::encode_chunk_header(chunk.len(), &mut self.out);
+        if chunk.len() > COPY_BYTES {
+            self.send(chunk, true).await?;
+            self.out.extend_from_slice(b"\r\n");
+            return Ok(());
+        }
+        self.out.extend_from_slice(chunk);
+        self.out.extend_from_slice(b"\r\n");
+        self.flush(false).await
+    }
+
+    /// The next event of an endless stream, unless its client leaves first.
+    async fn next_or_gone(&mut self, source: &mut dyn Source) -> Result<Option<Bytes>> {
+        let gone = self.conn.gone();
+        tokio::pin!(gone);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(chunk) = source.poll_chunk(cx) {
+                return Poll::Ready(chunk);
+            }
+            gone.as_mut().poll(cx).map(|()| Err(Error::client_gone()))
+        })
+        .await
+    }
+
+    async fn upgrade(&mut self, upgraded: Upgraded) -> Result<()> {
+        self.flush(false).await?;
+        self.written.upgraded = true;
+        let early = self.conn.take_early();
+        self.written.total += tunnel::run(&self.conn.io, &upgraded.io, early, upgraded.received).await;
+        Ok(())
+    }
+}

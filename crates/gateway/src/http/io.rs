@@ -1,0 +1,234 @@
+//! A socket as the data plane uses it: shared, non-blocking, with one deadline.
+use crate::error::{Error, Kind, Result};
+use crate::thread::Thread;
+use bytes::BytesMut;
+use rustix::net::{RecvFlags, SendFlags};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// Bytes asked for in one read of a head or a small body.
+pub const READ_SIZE: usize = 8 << 10;
+
+/// A connected stream socket.
+pub enum Sock {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($self:expr, $s:ident => $e:expr) => {
+        match $self {
+            Sock::Tcp($s) => $e,
+            Sock::Unix($s) => $e,
+        }
+    };
+}
+
+impl Sock {
+    /// Reads what is there into the spare room of `buf` (which must have some). `Ok(0)` is the end.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let room = buf.capacity() - buf.len();
+        loop {
+            match each!(self, s => s.try_read_buf(buf)) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(each!(self, s => s.poll_read_ready(cx)))?;
+                }
+                Ok(n) => {
+                    if n != 0 && n < room {
+                        self.forget_readiness();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    /// After a short read the socket is empty: spares the read that would only say so. A hang-up is kept by tokio.
+    fn forget_readiness(&self) {
+        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = each!(self, s => s.try_io(Interest::READABLE, empty));
+    }
+
+    /// Waits until there is something to read, or the end.
+    pub async fn readable(&self) -> io::Result<()> {
+        each!(self, s => s.readable().await)
+    }
+
+    /// The last turn of the loop reported something to read (or the end); costs no system call.
+    pub fn has_event(&self) -> bool {
+        each!(self, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
+    }
+
+    /// Asks the kernel whether an idle connection ended, or has bytes nobody asked for.
+    pub fn peek_dead(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !matches!(rustix::net::recv(self.as_fd(), &mut [0u8; 1][..], flags), Err(rustix::io::Errno::AGAIN))
+    }
+
+    /// Sends with flags (`MSG_MORE`).
+    pub fn poll_send(&self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+        loop {
+            let sent = each!(self, s => s.try_io(Interest::WRITABLE, || {
+                rustix::net::send(s.as_fd(), data, flags | SendFlags::NOSIGNAL).map_err(io::Error::from)
+            }));
+            match sent {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(each!(self, s => s.poll_write_ready(cx)))?;
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    /// Sends from several buffers in one call.
+    pub fn poll_send_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            match each!(self, s => s.try_write_vectored(data)) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(each!(self, s => s.poll_write_ready(cx)))?;
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    /// Sends part of a file without copying it (sendfile(2)). `offset` moves on by what was sent.
+    pub fn poll_sendfile(
+        &self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        offset: &mut u64,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let sent = each!(self, s => s.try_io(Interest::WRITABLE, || {
+                rustix::fs::sendfile(s.as_fd(), file, Some(offset), count).map_err(io::Error::from)
+            }));
+            match sent {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(each!(self, s => s.poll_write_ready(cx)))?;
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    /// shutdown(2); a socket that is already gone is fine.
+    pub fn shutdown(&self, how: Shutdown) {
+        let how = match how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        let _ = rustix::net::shutdown(self.as_fd(), how);
+    }
+}
+
+impl AsFd for Sock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        each!(self, s => s.as_fd())
+    }
+}
+
+/// A socket with its deadline on this thread. Dropping it closes the socket once nobody else holds it.
+pub struct Io {
+    /// The socket.
+    pub sock: Rc<Sock>,
+    thread: Rc<Thread>,
+    key: u32,
+}
+
+impl Io {
+    /// Registers a socket with the thread's deadlines.
+    pub fn new(thread: Rc<Thread>, sock: Sock) -> Self {
+        let sock = Rc::new(sock);
+        let key = thread.timeouts.insert(sock.clone());
+        Self { sock, thread, key }
+    }
+
+    /// The thread it belongs to.
+    pub fn thread(&self) -> &Rc<Thread> {
+        &self.thread
+    }
+
+    /// What the socket waits for next must happen within `after_ms`; 0: no deadline.
+    pub fn deadline(&self, after_ms: u64) {
+        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, false);
+    }
+
+    /// The connection is idle, for at most `after_ms`.
+    pub fn idle(&self, after_ms: u64) {
+        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, true);
+    }
+
+    /// No deadline.
+    pub fn no_deadline(&self) {
+        self.thread.timeouts.clear(self.key);
+    }
+
+    /// The deadline passed.
+    pub fn expired(&self) -> bool {
+        self.thread.timeouts.expired(self.key)
+    }
+
+    /// Reads into `buf`, making room for `size` bytes first. `Ok(0)` is the end, or an expired deadline (ask [`Io::expired`]).
+    pub async fn read(&self, buf: &mut BytesMut, size: usize) -> io::Result<usize> {
+        if buf.capacity() - buf.len() < size / 2 {
+            buf.reserve(size);
+        }
+        std::future::poll_fn(|cx| self.sock.poll_read(cx, buf)).await
+    }
+
+    /// Writes all of `data`; `more` says that more follows at once (`MSG_MORE`).
+    pub async fn write_all(&self, mut data: &[u8], more: bool) -> io::Result<()> {
+        let flags = if more { SendFlags::MORE } else { SendFlags::empty() };
+        while !data.is_empty() {
+            let n = std::future::poll_fn(|cx| self.sock.poll_send(cx, data, flags)).await?;
+            data = &data[n..];
+        }
+        Ok(())
+    }
+
+    /// Writes two buffers, in one call where the kernel takes them.
+    pub async fn write_both(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        let slices = [IoSlice::new(head), IoSlice::new(body)];
+        let n = std::future::poll_fn(|cx| self.sock.poll_send_vectored(cx, &slices)).await?;
+        if n < head.len() {
+            self.write_all(&head[n..], true).await?;
+            return self.write_all(body, false).await;
+        }
+        self.write_all(&body[n - head.len()..], false).await
+    }
+
+    /// Sends `length` bytes of a file from `offset`. `deadline_ms` bounds the time between two writes.
+    pub async fn send_file(&self, file: BorrowedFd<'_>, mut offset: u64, length: u64, deadline_ms: u64) -> Result<()> {
+        let end = offset + length;
+        while offset < end {
+            self.deadline(deadline_ms);
+            let count = (end - offset).min(1 << 30) as usize;
+            let sent = std::future::poll_fn(|cx| self.sock.poll_sendfile(cx, file, &mut offset, count)).await;
+            match sent {
+                Ok(0) => {
+                    return Err(Error::new(Kind::Internal, "the file became shorter while it was sent").closing());
+                }
+                Ok(_) => {}
+                Err(_) => return Err(Error::client_gone()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.thread.timeouts.remove(self.key);
+    }
+}

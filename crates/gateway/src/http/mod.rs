@@ -1,0 +1,8 @@
+//! HTTP towards the client: every version ends as one [`crate::exchange::Request`] and one [`crate::exchange::Response`].
+pub mod body;
+pub mod forwarded;
+pub mod h1;
+pub mod h1_write;
+pub mod io;
+pub mod page;
+pub mod tunnel;

@@ -1,0 +1,154 @@
+//! The one place where a failure becomes a response.
+use crate::error::{Error, Kind};
+use crate::exchange::{Exchange, Response};
+use crate::http::body::Body;
+use crate::observe::trace::RequestId;
+use buchner_wire::h1::reason;
+use buchner_wire::headers::HeaderId;
+use std::fmt::Write;
+
+/// Seconds a client is asked to wait when the app is too busy.
+const RETRY_AFTER: &[u8] = b"2";
+
+/// The response to a failed request. Notes the cause for the error log.
+pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
+    ex.failure = Some(error.cause.to_string());
+    let cause = ex.plan.gateway.development.then_some(&*error.cause);
+    let mut response = render(error.kind.status(), cause, wants_json(ex), Some(&ex.id));
+    // Who is at fault and why, for whoever holds a response in hand: the kind, never addresses or paths.
+    response.headers.push_name(b"X-Buchner-Error", word(error.kind).as_bytes());
+    if matches!(error.kind, Kind::QueueFull | Kind::QueueTimeout | Kind::NoWorker) {
+        response.headers.push(HeaderId::RetryAfter, RETRY_AFTER);
+    }
+    response.close = error.close;
+    response
+}
+
+/// The built-in page of a status.
+pub fn of_status(ex: &Exchange, status: u16) -> Response {
+    render(status, None, wants_json(ex), Some(&ex.id))
+}
+
+/// The answer to a head that could not be read; the connection closes behind it.
+pub fn of_bad_head(error: &Error) -> Response {
+    let mut response = render(error.kind.status(), Some(&error.cause), false, None);
+    response.close = true;
+    response
+}
+
+/// A worker's failure with its traceback, for development pages.
+pub fn of_traceback(ex: &Exchange, traceback: &str) -> Response {
+    let cause = ex.plan.gateway.development.then_some(traceback);
+    render(500, cause, wants_json(ex), Some(&ex.id))
+}
+
+fn wants_json(ex: &Exchange) -> bool {
+    ex.request.headers.get(HeaderId::Accept).is_some_and(|accept| {
+        let at = |what: &[u8]| memchr::memmem::find(accept, what);
+        match (at(b"json"), at(b"text/html")) {
+            (Some(json), Some(html)) => json < html,
+            (json, _) => json.is_some(),
+        }
+    })
+}
+
+fn render(status: u16, cause: Option<&str>, json: bool, id: Option<&RequestId>) -> Response {
+    let title = reason(status);
+    let mut text = String::with_capacity(512);
+    if json {
+        let document = serde_json::json!({
+            "status": status, "error": title, "cause": cause, "request_id": id.map(ToString::to_string),
+        });
+        let _ = write!(text, "{document}");
+    } else {
+        html(&mut text, status, title, cause, id);
+    }
+    let mut response = Response::new(status, Body::Full(text.into()));
+    let content_type: &[u8] = if json { b"application/json" } else { b"text/html; charset=utf-8" };
+    response.headers.push(HeaderId::ContentType, content_type);
+    response.own_error = status >= 400;
+    response
+}
+
+fn html(out: &mut String, status: u16, title: &str, cause: Option<&str>, id: Option<&RequestId>) {
+    let _ = write!(
+        out,
+        "<!doctype html><html lang=en><meta charset=utf-8><title>{status} {title}</title>\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:40em;padding:0 1em;color:#333}}\
+         pre{{white-space:pre-wrap;background:#f4f4f4;padding:1em}}small{{color:#777}}</style>\
+         <h1>{status} {title}</h1>"
+    );
+    if let Some(cause) = cause {
+        out.push_str("<pre>");
+        escape(cause, out);
+        out.push_str("</pre>");
+    }
+    if let Some(id) = id {
+        let _ = write!(out, "<p><small>Request ");
+        escape(&id.to_string(), out);
+        out.push_str("</small>");
+    }
+    out.push('\n');
+}
+
+fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BadRequest(_) => "bad-request",
+        Kind::ClientTimeout => "client-timeout",
+        Kind::BodyTooLarge => "body-too-large",
+        Kind::ClientGone => "client-gone",
+        Kind::NotFound => "not-found",
+        Kind::Forbidden => "forbidden",
+        Kind::MethodNotAllowed => "method-not-allowed",
+        Kind::ExpectationFailed => "expectation-failed",
+        Kind::RedirectCycle => "redirect-cycle",
+        Kind::UpstreamConnect => "upstream-connect",
+        Kind::UpstreamConnectTimeout => "upstream-connect-timeout",
+        Kind::UpstreamClosed => "upstream-closed",
+        Kind::UpstreamInvalid => "upstream-invalid",
+        Kind::UpstreamTimeout => "upstream-timeout",
+        Kind::NoUpstream => "no-upstream",
+        Kind::NoWorker => "no-worker",
+        Kind::QueueFull => "queue-full",
+        Kind::QueueTimeout => "queue-timeout",
+        Kind::AppTimeout => "app-timeout",
+        Kind::WorkerDied => "worker-died",
+        Kind::WorkerInvalid => "worker-invalid",
+        Kind::SpoolFull => "spool-full",
+        Kind::Internal => "internal",
+        Kind::Close => "close",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_escape_their_cause() {
+        let response = render(502, Some("<script>\"&"), false, None);
+        let Body::Full(text) = response.body else { unreachable!() };
+        assert!(String::from_utf8_lossy(&text).contains("<pre>&lt;script&gt;&quot;&amp;</pre>"));
+        assert!(response.own_error);
+    }
+
+    #[test]
+    fn json_pages_are_json() {
+        let response = render(503, Some("a \"b\""), true, Some(&RequestId::given(b"id1").unwrap()));
+        let Body::Full(text) = response.body else { unreachable!() };
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((value["status"].as_u64(), value["request_id"].as_str()), (Some(503), Some("id1")));
+    }
+}

@@ -1,0 +1,191 @@
+//! Listening sockets: accepting, and pausing when there are no descriptors left.
+pub mod places;
+
+use crate::exchange::Peer;
+use crate::http::h1;
+use crate::http::io::Sock;
+use crate::thread::Thread;
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket to listen on, as the supervisor sent it.
+pub enum Socket {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// Unix.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Socket {
+    /// Wraps a listening descriptor for the address it stands for.
+    pub fn new(address: &str, fd: OwnedFd) -> io::Result<Self> {
+        let socket = if address.starts_with("unix:") { Self::Unix(fd.into()) } else { Self::Tcp(fd.into()) };
+        match &socket {
+            Self::Tcp(listener) => listener.set_nonblocking(true)?,
+            Self::Unix(listener) => listener.set_nonblocking(true)?,
+        }
+        Ok(socket)
+    }
+
+    /// A second handle for another thread.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+}
+
+/// A listening address as its connections see it: which listener of the current plan it is.
+pub struct Port {
+    /// Key of the socket.
+    pub address: String,
+    index: Cell<u32>,
+    open: Cell<bool>,
+    closed: Notify,
+}
+
+impl Port {
+    /// A port that stands for a plan's listener.
+    pub fn new(address: String, index: u32) -> Rc<Self> {
+        Rc::new(Self { address, index: Cell::new(index), open: Cell::new(true), closed: Notify::new() })
+    }
+
+    /// The listener's index in the current plan. Of a closed port: 0, any, for the last answers of its connections.
+    pub fn index(&self) -> u32 {
+        self.index.get()
+    }
+
+    /// A new plan has the listener here.
+    pub fn set_index(&self, index: u32) {
+        self.index.set(index);
+    }
+
+    /// Still listening.
+    pub fn open(&self) -> bool {
+        self.open.get()
+    }
+
+    /// Stops accepting.
+    pub fn close(&self) {
+        self.open.set(false);
+        self.index.set(0);
+        self.closed.notify_one();
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn new(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Socket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(Sock, Peer, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let local = Peer::Ip(stream.local_addr()?);
+                Ok((Sock::Tcp(stream), Peer::Ip(peer), local))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Sock::Unix(stream), Peer::Unix, Peer::Unix))
+            }
+        }
+    }
+}
+
+/// Accepts on a socket until its port closes.
+pub fn spawn(thread: Rc<Thread>, port: Rc<Port>, socket: Socket) {
+    let listener = match Listener::new(socket) {
+        Ok(listener) => listener,
+        Err(e) => {
+            thread.log.error(&format!("cannot listen on {}: {e}", port.address));
+            return;
+        }
+    };
+    tokio::task::spawn_local(async move {
+        while port.open() {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((sock, peer, local)) => admit(&thread, &port, sock, peer, local),
+                    Err(e) => pause(&thread, &port, &e).await,
+                },
+                () = port.closed.notified() => {}
+            }
+            if full(&thread) {
+                thread.log.warn(&format!("max_connections reached: accepting on {} pauses", port.address));
+                while full(&thread) && port.open() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    });
+}
+
+fn full(thread: &Thread) -> bool {
+    let most = thread.plan().gateway.max_connections;
+    most != 0 && thread.shared.connections() >= most as usize
+}
+
+/// Starts a connection's task, within the limit per address.
+fn admit(thread: &Rc<Thread>, port: &Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
+    let Some(place) = thread.shared.places.take(&peer, thread.plan().gateway.max_connections_per_address) else {
+        thread.metrics.refused.add(1);
+        return;
+    };
+    thread.connections.set(thread.connections.get() + 1);
+    thread.metrics.accepted.add(1);
+    thread.metrics.connections.set(thread.connections.get() as u64);
+    let (thread, port) = (thread.clone(), port.clone());
+    tokio::task::spawn_local(async move {
+        let _count = Count(thread.clone());
+        let _place = place;
+        h1::serve(thread, port, sock, peer, local).await;
+    });
+}
+
+/// Counts a connection down however its task ends, a panic included.
+struct Count(Rc<Thread>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.metrics.connections.set(self.0.connections.get() as u64);
+    }
+}
+
+/// An accept failed. A client that left is nothing; a want of descriptors or memory is waited out, and the waiting clients stay in the backlog.
+async fn pause(thread: &Thread, port: &Port, error: &io::Error) {
+    use rustix::io::Errno;
+    let code = Errno::from_io_error(error);
+    if matches!(code, Some(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN)) {
+        return;
+    }
+    let hint = match code {
+        Some(Errno::MFILE) => "; raise the limit of open files (LimitNOFILE=, ulimit -n)",
+        Some(Errno::NFILE) => "; the system is out of descriptors (fs.file-max)",
+        _ => "",
+    };
+    if thread.metrics.accept_pauses.add(1) % 20 == 0 {
+        thread.log.error(&format!("cannot accept on {}: {error}{hint}; accepting pauses and resumes", port.address));
+    }
+    thread.upstreams.borrow_mut().prune(|_| true);
+    tokio::time::sleep(PAUSE).await;
+}

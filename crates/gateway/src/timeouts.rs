@@ -1,0 +1,92 @@
+//! Deadlines without a timer per operation.
+//!
+//! Every socket has one entry here: a deadline in milliseconds, 0 for none. Setting it is one store. A sweep ten times a second
+//! shuts down the sockets whose time is up, which wakes the task that waits on them; the task then sees `expired` and knows why.
+use crate::http::io::Sock;
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::rc::Rc;
+
+/// Time between two sweeps, in milliseconds; deadlines are this precise.
+pub const SWEEP_MS: u64 = 100;
+
+struct Entry {
+    sock: Option<Rc<Sock>>,
+    deadline: u64,
+    expired: bool,
+    idle: bool,
+}
+
+/// The deadlines of one I/O thread.
+#[derive(Default)]
+pub struct Timeouts {
+    entries: RefCell<Vec<Entry>>,
+    free: RefCell<Vec<u32>>,
+    now: Cell<u64>,
+}
+
+impl Timeouts {
+    /// Registers a socket; the key is given back with [`Timeouts::remove`].
+    pub fn insert(&self, sock: Rc<Sock>) -> u32 {
+        let entry = Entry { sock: Some(sock), deadline: 0, expired: false, idle: false };
+        let mut entries = self.entries.borrow_mut();
+        if let Some(key) = self.free.borrow_mut().pop() {
+            entries[key as usize] = entry;
+            return key;
+        }
+        entries.push(entry);
+        entries.len() as u32 - 1
+    }
+
+    /// Forgets a socket.
+    pub fn remove(&self, key: u32) {
+        self.entries.borrow_mut()[key as usize].sock = None;
+        self.free.borrow_mut().push(key);
+    }
+
+    /// Sets the time by which what the socket waits for must happen, in milliseconds from now; 0: no deadline.
+    pub fn set(&self, key: u32, now: u64, after_ms: u64, idle: bool) {
+        let entry = &mut self.entries.borrow_mut()[key as usize];
+        entry.deadline = if after_ms == 0 { 0 } else { now.max(self.now.get()) + after_ms };
+        entry.idle = idle;
+    }
+
+    /// Takes the deadline away.
+    pub fn clear(&self, key: u32) {
+        let entry = &mut self.entries.borrow_mut()[key as usize];
+        entry.deadline = 0;
+        entry.idle = false;
+    }
+
+    /// Its deadline passed and the socket was shut down.
+    pub fn expired(&self, key: u32) -> bool {
+        self.entries.borrow()[key as usize].expired
+    }
+
+    /// Shuts down every socket whose deadline has passed. Returns how many.
+    pub fn sweep(&self, now: u64) -> usize {
+        self.now.set(now);
+        let mut due = Vec::new();
+        for entry in self.entries.borrow_mut().iter_mut() {
+            if entry.deadline != 0 && entry.deadline <= now && entry.sock.is_some() {
+                entry.deadline = 0;
+                entry.expired = true;
+                due.extend(entry.sock.clone().map(|sock| (sock, entry.idle)));
+            }
+        }
+        for (sock, idle) in &due {
+            // A slow head still gets its 408: only reading ends. An idle connection has nothing to be told.
+            sock.shutdown(if *idle { Shutdown::Both } else { Shutdown::Read });
+        }
+        due.len()
+    }
+
+    /// Gives every idle connection this deadline at the latest (a draining gateway).
+    pub fn hurry_idle(&self, deadline: u64) {
+        for entry in self.entries.borrow_mut().iter_mut() {
+            if entry.idle && (entry.deadline == 0 || entry.deadline > deadline) {
+                entry.deadline = deadline;
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Connections to upstream servers, kept per I/O thread, newest first.
+use super::{Address, Group};
+use crate::error::{Error, Kind, Result};
+use crate::http::io::{Io, Sock};
+use crate::thread::Thread;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+
+/// Idle connections per thread and server unless `keepalive` says otherwise.
+const DEFAULT_KEEPALIVE: usize = 128;
+/// Milliseconds an idle connection is kept unless `keepalive_timeout` says otherwise.
+const DEFAULT_KEEPALIVE_MS: u64 = 60_000;
+
+/// One thread's connections and its place in each group.
+#[derive(Default)]
+pub struct Pools {
+    groups: HashMap<u64, Local>,
+}
+
+#[derive(Default)]
+struct Local {
+    cursor: usize,
+    idle: Vec<Vec<Io>>,
+}
+
+impl Pools {
+    fn local(&mut self, group: &Group) -> &mut Local {
+        self.groups.entry(group.id).or_insert_with(|| Local {
+            // Threads start at different servers so that few requests on many threads still spread.
+            cursor: crate::observe::trace::random() as usize % group.servers.len().max(1),
+            idle: group.servers.iter().map(|_| Vec::new()).collect(),
+        })
+    }
+
+    /// Chooses a server.
+    pub fn pick(&mut self, group: &Group, tried: &[usize], now: u64) -> Option<usize> {
+        group.pick(&mut self.local(group).cursor, tried, now)
+    }
+
+    /// Drops connections that ended or idled too long, and groups no plan has any more.
+    pub fn prune(&mut self, alive: impl Fn(u64) -> bool) {
+        self.groups.retain(|id, _| alive(*id));
+        for local in self.groups.values_mut() {
+            for idle in &mut local.idle {
+                idle.retain(|io| !io.expired() && !io.sock.has_event());
+            }
+        }
+    }
+
+    /// Idle connections in all.
+    pub fn idle(&self) -> usize {
+        self.groups.values().flat_map(|local| &local.idle).map(Vec::len).sum()
+    }
+}
+
+/// Takes an idle connection to a server. `certain` asks the kernel whether it is still open (for requests that must not be sent twice).
+pub fn take(thread: &Thread, group: &Group, server: usize, certain: bool) -> Option<Io> {
+    let mut pools = thread.upstreams.borrow_mut();
+    let idle = &mut pools.local(group).idle[server];
+    while let Some(io) = idle.pop() {
+        let dead = io.expired() || ((certain || io.sock.has_event()) && io.sock.peek_dead());
+        if !dead {
+            return Some(io);
+        }
+    }
+    None
+}
+
+/// Gives a connection back for the next request.
+pub fn give(group: &Group, server: usize, io: Io) {
+    let thread = io.thread().clone();
+    let most = group.config.keepalive.map_or(DEFAULT_KEEPALIVE, |n| n as usize);
+    let mut pools = thread.upstreams.borrow_mut();
+    let idle = &mut pools.local(group).idle[server];
+    if idle.len() < most && !thread.draining.get() {
+        io.idle(group.config.keepalive_timeout.map_or(DEFAULT_KEEPALIVE_MS, |ms| ms.0));
+        idle.push(io);
+    }
+}
+
+/// Opens a connection, trying every address the name has.
+pub async fn connect(thread: &Rc<Thread>, address: &Address, timeout_ms: u64) -> Result<Io> {
+    let limit = Duration::from_millis(if timeout_ms == 0 { 60_000 } else { timeout_ms });
+    match tokio::time::timeout(limit, connect_any(thread, address)).await {
+        Ok(connected) => connected.map(|sock| Io::new(thread.clone(), sock)),
+        Err(_) => Err(Error::new(
+            Kind::UpstreamConnectTimeout,
+            format!(
+                "upstream {address} did not accept the connection within {} ms (connect_timeout)",
+                limit.as_millis()
+            ),
+        )),
+    }
+}
+
+async fn connect_any(thread: &Rc<Thread>, address: &Address) -> Result<Sock> {
+    let addresses = match address {
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(|e| refused(address, &e))?;
+            return Ok(Sock::Unix(stream));
+        }
+        Address::Ip(addr) => vec![*addr],
+        Address::Name(host, port) => thread.resolver.lookup(thread, host, *port).await?,
+    };
+    let mut last = None;
+    for addr in addresses {
+        match TcpStream::connect(addr).await {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                return Ok(Sock::Tcp(stream));
+            }
+            Err(e) => last = Some(e),
+        }
+    }
+    Err(match last {
+        Some(e) => refused(address, &e),
+        None => Error::new(Kind::UpstreamConnect, format!("upstream {address}: the name has no address")),
+    })
+}
+
+fn refused(address: &Address, error: &std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let cause = match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            format!("upstream {address} refused the connection: is the app running and listening there?")
+        }
+        ErrorKind::NotFound => format!("upstream {address}: no such socket; is the app running?"),
+        ErrorKind::PermissionDenied => {
+            format!("upstream {address}: permission denied; the gateway's user needs write access to the socket")
+        }
+        _ => format!("cannot connect to upstream {address}: {error}"),
+    };
+    Error::new(Kind::UpstreamConnect, cause)
+}

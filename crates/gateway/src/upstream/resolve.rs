@@ -1,0 +1,132 @@
+//! Names of upstream servers, resolved again when their time to live is over. Until a new answer is there the old one is used.
+use crate::error::{Error, Kind, Result};
+use crate::thread::Thread;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::name_server::TokioConnectionProvider;
+use hickory_resolver::proto::xfer::Protocol;
+use hickory_resolver::{ResolveError, TokioResolver};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// An answer is used at least this long, so that a time to live of 0 doesn't mean a query per request.
+const LEAST_TTL: Duration = Duration::from_secs(1);
+/// An answer without a better time (a hosts file) is looked at again after this.
+const MOST_TTL: Duration = Duration::from_secs(3600);
+
+#[derive(Clone)]
+struct Entry {
+    addresses: Vec<IpAddr>,
+    until: Instant,
+    refreshing: bool,
+}
+
+/// One thread's resolver and its answers.
+#[derive(Default)]
+pub struct Resolver {
+    servers: RefCell<Vec<String>>,
+    resolver: OnceCell<TokioResolver>,
+    cache: RefCell<HashMap<String, Entry>>,
+}
+
+impl Resolver {
+    /// Name servers to ask (`address` or `address:port`); empty: those of /etc/resolv.conf. Takes effect before the first look-up.
+    pub fn configure(&self, servers: &[String]) {
+        *self.servers.borrow_mut() = servers.to_vec();
+    }
+
+    /// Every address of a name.
+    pub async fn lookup(&self, thread: &Rc<Thread>, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+        if let Some(addresses) = self.cached(thread, host) {
+            return Ok(with_port(&addresses, port));
+        }
+        let entry = self.query(host).await.map_err(|e| {
+            Error::new(
+                Kind::UpstreamConnect,
+                format!("cannot resolve upstream name {host}: {e}; check the name and the resolver"),
+            )
+        })?;
+        let addresses = with_port(&entry.addresses, port);
+        self.cache.borrow_mut().insert(host.to_owned(), entry);
+        Ok(addresses)
+    }
+
+    fn cached(&self, thread: &Rc<Thread>, host: &str) -> Option<Vec<IpAddr>> {
+        let mut cache = self.cache.borrow_mut();
+        let entry = cache.get_mut(host)?;
+        if entry.until <= Instant::now() && !entry.refreshing {
+            entry.refreshing = true;
+            let (thread, host) = (thread.clone(), host.to_owned());
+            tokio::task::spawn_local(async move { thread.resolver.refresh(&thread, &host).await });
+        }
+        Some(entry.addresses.clone())
+    }
+
+    async fn refresh(&self, thread: &Thread, host: &str) {
+        let answer = self.query(host).await;
+        let mut cache = self.cache.borrow_mut();
+        let Some(old) = cache.get_mut(host) else { return };
+        match answer {
+            Ok(entry) => {
+                if entry.addresses != old.addresses {
+                    thread.log.notice(&format!(
+                        "upstream name {host} now has {:?} (was {:?})",
+                        entry.addresses, old.addresses
+                    ));
+                }
+                *old = entry;
+            }
+            Err(e) => {
+                thread.log.warn(&format!("cannot resolve {host} again: {e}; going on with {:?}", old.addresses));
+                old.until = Instant::now() + Duration::from_secs(5);
+                old.refreshing = false;
+            }
+        }
+    }
+
+    async fn query(&self, host: &str) -> std::result::Result<Entry, ResolveError> {
+        let now = Instant::now();
+        if host == "localhost" {
+            // RFC 6761 section 6.3: never asked of a server. Both families, as an app may listen on either.
+            let addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+            return Ok(Entry { addresses, until: now + MOST_TTL, refreshing: false });
+        }
+        if self.resolver.get().is_none() {
+            let _ = self.resolver.set(build(&self.servers.borrow())?);
+        }
+        let Some(resolver) = self.resolver.get() else { return Err("no resolver".into()) };
+        let answer = resolver.lookup_ip(host).await?;
+        let until = answer.valid_until().clamp(now + LEAST_TTL, now + MOST_TTL);
+        let mut addresses: Vec<IpAddr> = answer.iter().collect();
+        addresses.sort_unstable();
+        Ok(Entry { addresses, until, refreshing: false })
+    }
+}
+
+fn build(servers: &[String]) -> std::result::Result<TokioResolver, ResolveError> {
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let mut config = ResolverConfig::new();
+        for server in servers {
+            let addr = server
+                .parse::<SocketAddr>()
+                .or_else(|_| server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+                .map_err(|_| format!("resolver {server:?} is not an address"))?;
+            config.add_name_server(NameServerConfig::new(addr, Protocol::Udp));
+            config.add_name_server(NameServerConfig::new(addr, Protocol::Tcp));
+        }
+        TokioResolver::builder_with_config(config, TokioConnectionProvider::default())
+    };
+    let options: &mut ResolverOpts = builder.options_mut();
+    // Answers are kept here, with their time to live.
+    options.cache_size = 0;
+    options.timeout = Duration::from_secs(3);
+    Ok(builder.build())
+}
+
+fn with_port(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+}
