@@ -1,7 +1,66 @@
-//! The only unsafe code of the data plane.
+//! The only unsafe code: what rustix can't know to be safe. Each function says why it is.
 #![allow(unsafe_code)]
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+
+/// Bytes of a mapping: one page.
+const BYTES: usize = 4096;
+/// Words of a mapping.
+pub const WORDS: usize = BYTES / size_of::<AtomicU32>();
+
+/// A page of 32-bit words in a memfd that several processes map: the claim words of docs/worker-protocol.md.
+#[derive(Debug)]
+pub struct SharedWords {
+    page: NonNull<AtomicU32>,
+}
+
+// SAFETY: the page is only reached through `&AtomicU32`, which threads and processes may share; the pointer itself never changes.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Makes a page of zeros and the descriptor to pass on.
+    pub fn create() -> io::Result<(Self, OwnedFd)> {
+        let fd = rustix::fs::memfd_create("buchner-claims", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, BYTES as u64)?;
+        Ok((Self::map(&fd)?, fd))
+    }
+
+    /// Maps the page of a memfd. The memfd is sealed against shrinking, so that no access can fault later.
+    pub fn map(fd: impl AsFd) -> io::Result<Self> {
+        let size = rustix::fs::fstat(&fd)?.st_size;
+        if usize::try_from(size).is_ok_and(|size| size < BYTES) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the claim memfd has {size} bytes, not {BYTES}")));
+        }
+        // A memfd made without MFD_ALLOW_SEALING refuses this; its maker is then trusted not to shrink it.
+        let _ = rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK);
+        // SAFETY: a new mapping at an address the kernel chooses; it overlaps nothing Rust knows of.
+        let page = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0)?
+        };
+        NonNull::new(page.cast()).map(|page| Self { page }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// The word at `index`, where there is one.
+    pub fn get(&self, index: u32) -> Option<&AtomicU32> {
+        let index = index as usize;
+        // SAFETY: inside the page, which is aligned, initialised by the kernel and mapped as long as `self` lives.
+        (index < WORDS).then(|| unsafe { self.page.add(index).as_ref() })
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: `page` came from mmap with this length, and no reference to it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.page.as_ptr().cast(), BYTES) };
+    }
+}
 
 /// Takes ownership of a descriptor number that another program (or Python) handed over.
 pub fn owned_fd(fd: RawFd) -> io::Result<OwnedFd> {
@@ -12,4 +71,35 @@ pub fn owned_fd(fd: RawFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
     // SAFETY: it is open, as just seen; the caller hands it over and does not use it again.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::IntoRawFd;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn two_mappings_of_one_memfd_share_their_words() {
+        let (ours, fd) = SharedWords::create().unwrap();
+        let theirs = SharedWords::map(&fd).unwrap();
+        ours.get(3).unwrap().store(77, Ordering::Release);
+        assert_eq!(theirs.get(3).unwrap().load(Ordering::Acquire), 77);
+        assert!(ours.get(WORDS as u32).is_none());
+        assert!(rustix::fs::ftruncate(&fd, 0).is_err(), "sealed against shrinking");
+    }
+
+    #[test]
+    fn a_memfd_that_is_too_small_is_refused() {
+        let fd = rustix::fs::memfd_create("small", MemfdFlags::CLOEXEC).unwrap();
+        assert!(SharedWords::map(&fd).is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_no_descriptor_is_refused() {
+        assert!(owned_fd(-1).is_err());
+        assert!(owned_fd(1_000_000).is_err());
+        let (_, fd) = SharedWords::create().unwrap();
+        assert!(owned_fd(fd.into_raw_fd()).is_ok());
+    }
 }

@@ -1,5 +1,22 @@
 //! The Python extension module `buchner._native`.
+//!
+//! | module | of the worker's slot loop |
+//! |---|---|
+//! | [`worker`] | `Slots`: the threads and what they share |
+//! | [`request`] | one thread: take a request, run the app |
+//! | [`environ`], [`input`], [`start`], [`files`] | what the app is given |
+//! | [`answer`] | what the app gives back |
+//! | [`link`], [`conn`] | the way to the gateway: one request's state, the sockets |
+mod answer;
+mod conn;
+mod environ;
+mod files;
 mod gateway;
+mod input;
+mod link;
+mod request;
+mod start;
+mod worker;
 
 use pyo3::prelude::*;
 
@@ -11,4 +28,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _native {
     #[pymodule_export]
     use crate::gateway::gateway_main;
+    #[pymodule_export]
+    use crate::worker::Slots;
 }

@@ -1,0 +1,275 @@
+//! One slot's sockets: reading frames from the gateways, in order, without losing a byte or a descriptor.
+use buchner_gateway::sys::SharedWords;
+use buchner_wire::slot::{self, HEADER, Header, Kind};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// Bytes read in one go.
+const BUFFER: usize = 64 << 10;
+
+/// The socket to one I/O thread of one gateway.
+pub struct Conn {
+    sock: OwnedFd,
+    /// The claim words this gateway shares with the worker.
+    pub claims: Arc<SharedWords>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    descriptors: VecDeque<OwnedFd>,
+    /// Requests that came over this socket; the gateway counts the same to say which one to stop.
+    pub received: u32,
+    /// The request before had a streamed body that the app didn't read to its end.
+    pub discard_body: bool,
+    /// The gateway is gone, or sent nonsense.
+    pub dead: bool,
+}
+
+/// How reading went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// Bytes came.
+    Some,
+    /// There were none.
+    Nothing,
+    /// The socket is of no more use.
+    End,
+}
+
+impl Conn {
+    /// Takes over a socket.
+    pub fn new(sock: OwnedFd, claims: Arc<SharedWords>) -> Self {
+        Self {
+            sock,
+            claims,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            descriptors: VecDeque::new(),
+            received: 0,
+            discard_body: false,
+            dead: false,
+        }
+    }
+
+    /// The socket.
+    pub fn sock(&self) -> BorrowedFd<'_> {
+        self.sock.as_fd()
+    }
+
+    /// The header of the next frame when the frame is whole.
+    pub fn peek(&mut self) -> Option<Header> {
+        match Header::parse(&self.buffer[self.start..self.end]) {
+            Ok(Some(header)) if self.end - self.start >= HEADER + header.length => Some(header),
+            Ok(_) => None,
+            Err(error) => {
+                self.fail(&error);
+                None
+            }
+        }
+    }
+
+    /// The payload of the frame that [`Conn::peek`] found.
+    pub fn payload(&self, header: Header) -> &[u8] {
+        &self.buffer[self.start + HEADER..self.start + HEADER + header.length]
+    }
+
+    /// Goes on behind the frame that [`Conn::peek`] found.
+    pub fn consume(&mut self, header: Header) {
+        self.start += HEADER + header.length;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// The descriptor that travelled with the frame at hand.
+    pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    /// What this gateway sends can't be understood: its socket is given up.
+    pub fn fail(&mut self, error: &slot::Error) {
+        eprintln!("buchner worker: {error}; the slot's socket is closed");
+        self.dead = true;
+    }
+
+    /// Room in the buffer, made where the next frame needs it.
+    fn make_room(&mut self) -> usize {
+        let announced = Header::parse(&self.buffer[self.start..self.end]).ok().flatten();
+        let needed = announced.map_or(0, |header| HEADER + header.length).max(BUFFER);
+        if self.start > 0 && (self.end == self.buffer.len() || self.start + needed > self.buffer.len()) {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.buffer.len() < needed {
+            self.buffer.resize(needed, 0);
+        }
+        self.buffer.len() - self.end
+    }
+
+    /// Reads what is there, without waiting.
+    pub fn fill(&mut self) -> Filled {
+        if self.dead {
+            return Filled::End;
+        }
+        if self.make_room() == 0 {
+            return Filled::Nothing;
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut into = [IoSliceMut::new(&mut self.buffer[self.end..])];
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+            match rustix::net::recvmsg(&self.sock, &mut into, &mut control, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other,
+            }
+        };
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        match received {
+            Ok(message) if message.bytes > 0 => {
+                self.end += message.bytes;
+                Filled::Some
+            }
+            Err(rustix::io::Errno::AGAIN) => Filled::Nothing,
+            _ => {
+                self.dead = true;
+                Filled::End
+            }
+        }
+    }
+
+    /// Waits until bytes come.
+    pub fn fill_waiting(&mut self) -> Filled {
+        loop {
+            match self.fill() {
+                Filled::Nothing => wait_for(self.sock(), PollFlags::IN),
+                filled => return filled,
+            }
+        }
+    }
+
+    /// The gateway has said, behind whatever else waits in the buffer, that nobody needs the running answer any more.
+    pub fn stop_received(&self) -> bool {
+        let mut rest = &self.buffer[self.start..self.end];
+        while let Ok(Some(header)) = Header::parse(rest) {
+            let Some(payload) = rest.get(HEADER..HEADER + header.length) else { break };
+            if header.kind == Kind::Stop && payload == self.received.to_le_bytes() {
+                return true;
+            }
+            rest = &rest[HEADER + header.length..];
+        }
+        false
+    }
+
+    /// The next REQUEST in the buffer, past what is left of the request before.
+    fn next_request(&mut self) -> Option<Header> {
+        while let Some(header) = self.peek() {
+            match header.kind {
+                Kind::Request => {
+                    self.discard_body = false;
+                    return Some(header);
+                }
+                Kind::Stop => {}
+                Kind::RequestBody if self.discard_body => {}
+                Kind::RequestEnd | Kind::RequestAbort if self.discard_body => self.discard_body = false,
+                kind => {
+                    self.fail(&slot::Error::Kind(kind as u8));
+                    return None;
+                }
+            }
+            self.consume(header);
+        }
+        None
+    }
+}
+
+/// Waits for an event on one descriptor.
+pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags) {
+    let _ = rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, events)], None);
+}
+
+/// Sends without waiting; the descriptor goes with the first byte.
+pub fn send(sock: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    loop {
+        let sent = if let Some(descriptor) = descriptor {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [descriptor];
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            rustix::net::sendmsg(sock, &[IoSlice::new(bytes)], &mut control, flags)
+        } else {
+            rustix::net::send(sock, bytes, flags)
+        };
+        match sent {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
+/// All sockets of one slot: one per I/O thread of each gateway.
+#[derive(Default)]
+pub struct SlotSet {
+    /// The sockets.
+    pub conns: Vec<Conn>,
+    /// The one whose request came last.
+    pub current: usize,
+    turns: u8,
+}
+
+/// After so many requests another socket is asked first, so that a busy gateway thread doesn't starve the others.
+const TURNS: u8 = 8;
+
+impl SlotSet {
+    /// The next request that is in a buffer or can be had without waiting: its socket is then [`SlotSet::current`].
+    pub fn try_next(&mut self) -> Option<Header> {
+        let count = self.conns.len();
+        self.turns = (self.turns + 1) % TURNS;
+        let first = self.current + usize::from(self.turns == 0);
+        for step in 0..count {
+            let index = (first + step) % count;
+            if let Some(header) = self.conns[index].next_request() {
+                self.current = index;
+                return Some(header);
+            }
+        }
+        for step in 0..count {
+            let index = (first + step) % count;
+            while self.conns[index].fill() == Filled::Some {
+                if let Some(header) = self.conns[index].next_request() {
+                    self.current = index;
+                    return Some(header);
+                }
+            }
+        }
+        self.forget_dead();
+        None
+    }
+
+    /// Waits until a socket or `wake` has something.
+    pub fn wait(&self, wake: BorrowedFd<'_>) {
+        let mut watched: Vec<_> =
+            self.conns.iter().map(|conn| PollFd::from_borrowed_fd(conn.sock(), PollFlags::IN)).collect();
+        watched.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
+        let _ = rustix::event::poll(&mut watched, None);
+    }
+
+    /// Drops the sockets of gateways that are gone.
+    pub fn forget_dead(&mut self) {
+        if self.conns.iter().any(|conn| conn.dead) {
+            self.conns.retain(|conn| !conn.dead);
+            self.current = 0;
+        }
+    }
+}

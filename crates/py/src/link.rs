@@ -1,0 +1,325 @@
+//! The way from a running request back to the gateway.
+//!
+//! A slot's thread has one [`Link`]. While a request runs, it holds the slot's sockets, and the Python objects of the request
+//! (start_response, write, wsgi.input, the upgrade socket) reach them through it. Each request has a serial: an object that
+//! an app keeps and uses later is refused rather than writing into another request's answer.
+//!
+//! Law: no Python code runs while the state is locked (a finaliser could come back here), and whoever waits for the
+//! lock or for the kernel does so with the GIL released.
+use crate::conn::{self, Conn, Filled, SlotSet, wait_for};
+use buchner_wire::slot::{self, Header, Kind};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use rustix::event::PollFlags;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// `start_response` was not called.
+    Silent,
+    /// The head is in the buffer, nothing was sent.
+    Head,
+    /// The head was sent, the body goes on.
+    Open,
+    /// The connection left HTTP.
+    Upgraded,
+    /// Nothing more may be sent.
+    Done,
+}
+
+/// Why nothing more can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// The body of the request, where it comes as frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// There is no streamed body, or it is complete.
+    Ended,
+    /// More is to come.
+    Open,
+    /// The client went away.
+    Aborted,
+}
+
+/// State of the running request.
+pub struct State {
+    /// The request this state belongs to.
+    pub serial: u64,
+    /// The slot's sockets, unless the answer has left the slot.
+    pub set: Option<Box<SlotSet>>,
+    /// The answer's own socket once it has left the slot.
+    pub own: Option<OwnedFd>,
+    /// Frames that wait to be sent.
+    pub out: Vec<u8>,
+    /// How far the answer is.
+    pub phase: Phase,
+    /// HEAD, 204, 304: no body is sent.
+    pub bodiless: bool,
+    /// The request's method is HEAD.
+    pub head_method: bool,
+    /// Bytes that Content-Length still promises.
+    pub remaining: Option<u64>,
+    /// The head says text/event-stream.
+    pub event_stream: bool,
+    /// Body bytes behind the head in `out` that were not sent.
+    pub held: usize,
+    /// The streamed request body.
+    pub incoming: Incoming,
+    /// The gateway or the client is gone, or nobody waits any more.
+    pub gone: bool,
+    last_look: Option<Instant>,
+}
+
+/// How often a streamed answer looks whether anybody still wants it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl State {
+    fn new() -> Self {
+        Self {
+            serial: 0,
+            set: None,
+            own: None,
+            out: Vec::with_capacity(4096),
+            phase: Phase::Done,
+            bodiless: false,
+            head_method: false,
+            remaining: None,
+            event_stream: false,
+            held: 0,
+            incoming: Incoming::Ended,
+            gone: false,
+            last_look: None,
+        }
+    }
+
+    /// The socket of the slot that the request came over.
+    pub fn conn(&mut self) -> Option<&mut Conn> {
+        let set = self.set.as_mut()?;
+        let current = set.current;
+        set.conns.get_mut(current)
+    }
+
+    /// Sends everything in `out`, without waiting where possible. `Ok(false)`: the kernel's buffer is full, go on with [`State::send_waiting`].
+    fn send_now(&mut self, sent: &mut usize, mut descriptor: Option<BorrowedFd<'_>>) -> Result<bool, Gone> {
+        let (set, own, out) = (&self.set, &self.own, &self.out);
+        let sock = match (own, set) {
+            (Some(own), _) => own.as_fd(),
+            (None, Some(set)) => match set.conns.get(set.current) {
+                Some(conn) => conn.sock(),
+                None => return Err(Gone),
+            },
+            (None, None) => return Err(Gone),
+        };
+        while *sent < out.len() {
+            let first = if *sent == 0 { descriptor.take() } else { None };
+            match conn::send(sock, &out[*sent..], first) {
+                Ok(count) => *sent += count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Err(Gone),
+            }
+        }
+        Ok(true)
+    }
+
+    /// As [`State::send_now`], waiting for room; watches for word that nobody needs the answer.
+    fn send_waiting(&mut self, sent: &mut usize, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+        while !self.send_now(sent, descriptor)? {
+            if let Some(own) = &self.own {
+                wait_for(own.as_fd(), PollFlags::OUT);
+            } else if let Some(conn) = self.conn() {
+                match conn.fill() {
+                    // The end of the stream shows in the next send.
+                    Filled::Some if conn.stop_received() => return Err(Gone),
+                    Filled::Some => {}
+                    Filled::End => return Err(Gone),
+                    Filled::Nothing => wait_for(conn.sock(), PollFlags::OUT | PollFlags::IN),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every now and then: does anybody still wait for this answer?
+    fn look(&mut self) {
+        let now = Instant::now();
+        if self.own.is_some() || self.last_look.is_some_and(|last| now - last < LOOK_EVERY) {
+            return;
+        }
+        self.last_look = Some(now);
+        if let Some(conn) = self.conn() {
+            if conn.fill() == Filled::End || conn.stop_received() {
+                self.gone = true;
+            }
+        }
+    }
+
+    /// The next frame of the streamed body, waiting for it; appended to `into`.
+    pub fn read_body(&mut self, into: &mut Vec<u8>) {
+        while self.incoming == Incoming::Open {
+            let Some(conn) = self.conn() else {
+                self.incoming = Incoming::Aborted;
+                return;
+            };
+            let Some(header) = conn.peek() else {
+                if conn.fill_waiting() == Filled::End {
+                    self.incoming = Incoming::Aborted;
+                }
+                continue;
+            };
+            match header.kind {
+                Kind::RequestBody => {
+                    into.extend_from_slice(conn.payload(header));
+                    conn.consume(header);
+                    if header.length > 0 {
+                        return;
+                    }
+                }
+                Kind::RequestEnd | Kind::RequestAbort => {
+                    conn.consume(header);
+                    let aborted = header.kind == Kind::RequestAbort;
+                    self.incoming = if aborted { Incoming::Aborted } else { Incoming::Ended };
+                }
+                Kind::Stop => {
+                    conn.consume(header);
+                    self.gone = true;
+                }
+                kind => {
+                    conn.fail(&slot::Error::Kind(kind as u8));
+                    self.incoming = Incoming::Aborted;
+                }
+            }
+        }
+    }
+}
+
+/// A slot thread's way back to the gateway.
+pub struct Link {
+    state: Mutex<State>,
+}
+
+impl Link {
+    /// Without a request.
+    pub fn new() -> Self {
+        Self { state: Mutex::new(State::new()) }
+    }
+
+    /// Locks the state; waits with the GIL released.
+    pub fn lock(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(_) => self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Locks the state for an object of request `serial`.
+    pub fn of(&self, py: Python<'_>, serial: u64) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.lock(py);
+        if state.serial == serial { Ok(state) } else { Err(PyRuntimeError::new_err("this request is over")) }
+    }
+
+    /// Begins a request; returns its serial.
+    pub fn begin(&self, py: Python<'_>, set: Box<SlotSet>, streamed: bool, head_method: bool) -> u64 {
+        let mut state = self.lock(py);
+        state.serial += 1;
+        state.set = Some(set);
+        state.own = None;
+        state.out.clear();
+        state.phase = Phase::Silent;
+        state.bodiless = head_method;
+        state.head_method = head_method;
+        state.remaining = None;
+        state.event_stream = false;
+        state.held = 0;
+        state.incoming = if streamed { Incoming::Open } else { Incoming::Ended };
+        state.gone = false;
+        state.last_look = None;
+        state.serial
+    }
+
+    /// Ends the request; returns the slot's sockets unless the answer had left the slot.
+    pub fn finish(&self, py: Python<'_>) -> Option<Box<SlotSet>> {
+        let mut state = self.lock(py);
+        state.serial += 1;
+        state.phase = Phase::Done;
+        state.own = None;
+        if state.out.capacity() > 4 * slot::MAX_CHUNK {
+            state.out = Vec::new();
+        }
+        if state.incoming == Incoming::Open {
+            if let Some(conn) = state.conn() {
+                conn.discard_body = true;
+            }
+        }
+        state.set.take()
+    }
+
+    /// Sends what is in the buffer, and empties it. The GIL is released only where the kernel's buffer is full.
+    pub fn flush(&self, py: Python<'_>, state: &mut State, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+        let mut sent = 0;
+        let result = match state.send_now(&mut sent, descriptor) {
+            Ok(true) => Ok(()),
+            Ok(false) => py.detach(|| state.send_waiting(&mut sent, descriptor)),
+            Err(gone) => Err(gone),
+        };
+        state.out.clear();
+        if result.is_err() {
+            state.gone = true;
+        }
+        result
+    }
+
+    /// Sends a piece of the body as BODY frames.
+    pub fn send_body(&self, py: Python<'_>, state: &mut State, mut bytes: &[u8]) -> Result<(), Gone> {
+        state.look();
+        while !bytes.is_empty() {
+            if state.gone {
+                return Err(Gone);
+            }
+            let (piece, rest) = bytes.split_at(bytes.len().min(slot::MAX_CHUNK));
+            slot::write_frame(&mut state.out, Kind::Body, 0, piece);
+            self.flush(py, state, None)?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Sends the head with the first piece of the body, or all of it.
+    pub fn send_head(&self, py: Python<'_>, state: &mut State, flags: u16, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+        let (piece, rest) = bytes.split_at(bytes.len().min(slot::MAX_CHUNK));
+        let flags = if rest.is_empty() { flags } else { flags & !slot::COMPLETE };
+        slot::finish_response(&mut state.out, flags, piece.len());
+        state.out.extend_from_slice(piece);
+        state.held = 0;
+        state.phase = if flags & slot::COMPLETE != 0 { Phase::Done } else { Phase::Open };
+        self.flush(py, state, descriptor)?;
+        self.send_body(py, state, rest)
+    }
+
+    /// Sends END or ABORT.
+    pub fn send_end(&self, py: Python<'_>, state: &mut State, kind: Kind, words: &str) {
+        slot::write_frame(&mut state.out, kind, 0, words.as_bytes());
+        state.phase = Phase::Done;
+        let _ = self.flush(py, state, None);
+    }
+}
+
+/// The error an app sees when it writes to a client that is gone.
+pub fn gone_error(_: Gone) -> PyErr {
+    PyOSError::new_err((rustix::io::Errno::PIPE.raw_os_error(), "the client closed the connection"))
+}
+
+/// Answers a request that had been taken back.
+pub fn skip(conn: &Conn) {
+    let frame = Header { length: 0, kind: Kind::Skipped, flags: 0 }.to_bytes();
+    while let Err(error) = conn::send(conn.sock(), &frame, None) {
+        if error.kind() != std::io::ErrorKind::WouldBlock {
+            return;
+        }
+        wait_for(conn.sock(), PollFlags::OUT);
+    }
+}

@@ -1,0 +1,251 @@
+//! A slot's loop: take a request, run the app, send the answer.
+use crate::answer;
+use crate::conn::SlotSet;
+use crate::environ::{Maker, Parts};
+use crate::input::{Input, internal};
+use crate::link::{self, Link};
+use crate::start::StartResponse;
+use crate::worker::Worker;
+use buchner_gateway::sys::owned_fd;
+use buchner_wire::slot::{self, Header, claim};
+use pyo3::exceptions::{PyException, PyOSError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Serves a slot until the worker stops or an answer takes the thread away from it.
+pub fn serve(py: Python<'_>, worker: &Arc<Worker>, slot: usize, mut set: Box<SlotSet>) {
+    let link = Arc::new(Link::new());
+    let mut maker = Maker::new(worker.base.clone_ref(py));
+    let mailbox = &worker.slots[slot];
+    loop {
+        let Some(header) = set.try_next() else {
+            set.conns.append(&mut mailbox.conns.lock().unwrap_or_else(PoisonError::into_inner));
+            // What reached the sockets before the order to stop is still answered.
+            if worker.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            py.detach(|| {
+                set.wait(mailbox.wake.as_fd());
+                let _ = rustix::io::read(&mailbox.wake, &mut [0; 8]);
+            });
+            continue;
+        };
+        if !take(&mut set, header) {
+            continue;
+        }
+        worker.busy.fetch_add(1, Ordering::Relaxed);
+        let back = one(py, worker, slot, &link, &mut maker, set, header);
+        match back {
+            Some(back) => {
+                worker.busy.fetch_sub(1, Ordering::Relaxed);
+                set = back;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Takes the request, unless the gateway took it back; then it is answered and consumed.
+fn take(set: &mut SlotSet, header: Header) -> bool {
+    let current = set.current;
+    let conn = &mut set.conns[current];
+    conn.received = conn.received.wrapping_add(1);
+    let request = match slot::Request::parse(conn.payload(header)) {
+        Ok(request) => request,
+        Err(error) => {
+            conn.fail(&error);
+            set.forget_dead();
+            return false;
+        }
+    };
+    if request.claim == slot::NO_CLAIM {
+        return true;
+    }
+    let (offered, taken) = (claim::word(request.ticket, claim::OFFERED), claim::word(request.ticket, claim::TAKEN));
+    let word = conn.claims.get(request.claim);
+    let got = word.is_some_and(|word| word.compare_exchange(offered, taken, Ordering::AcqRel, Ordering::Acquire).is_ok());
+    if !got {
+        if header.flags & slot::SPOOLED != 0 {
+            drop(conn.take_descriptor());
+        }
+        link::skip(conn);
+        conn.consume(header);
+    }
+    got
+}
+
+/// Runs one request. Returns the slot's sockets, or `None` when the answer left the slot and another thread has them.
+fn one(
+    py: Python<'_>,
+    worker: &Arc<Worker>,
+    slot: usize,
+    link: &Arc<Link>,
+    maker: &mut Maker,
+    mut set: Box<SlotSet>,
+    header: Header,
+) -> Option<Box<SlotSet>> {
+    let current = set.current;
+    let conn = &mut set.conns[current];
+    let parts = match maker.make(py, conn, header) {
+        Ok(parts) => parts,
+        Err(error) => {
+            error.write_unraisable(py, None);
+            conn.dead = true;
+            set.forget_dead();
+            return Some(set);
+        }
+    };
+    let inline = (header.flags & slot::INLINE != 0).then(|| Input::inline(&conn.payload(header)[parts.body_at..]));
+    let spooled = if header.flags & slot::SPOOLED != 0 { conn.take_descriptor() } else { None };
+    conn.consume(header);
+    let serial = link.begin(py, set, header.flags & slot::STREAMED != 0, parts.head);
+    let input = match (inline, spooled) {
+        (Some(input), _) => Some(input),
+        (None, Some(file)) => Some(Input::file(file, parts.body_length)),
+        (None, None) if header.flags & slot::STREAMED != 0 => Some(Input::frames(link.clone(), serial)),
+        (None, None) => None,
+    };
+    let run = Run { worker, link, slot, serial };
+    run.request(py, &parts, input, header.flags & slot::UPGRADE != 0);
+    worker.count(py);
+    let set = link.finish(py);
+    if set.is_none() {
+        worker.busy.fetch_sub(1, Ordering::Relaxed);
+        worker.detached.fetch_sub(1, Ordering::Relaxed);
+    }
+    set
+}
+
+/// A request that runs.
+struct Run<'a> {
+    worker: &'a Arc<Worker>,
+    link: &'a Arc<Link>,
+    slot: usize,
+    serial: u64,
+}
+
+impl Run<'_> {
+    fn request(&self, py: Python<'_>, parts: &Parts<'_>, input: Option<Input>, upgrade: bool) {
+        let socket = match self.prepare(py, &parts.environ, input, upgrade) {
+            Ok(socket) => socket,
+            Err(error) => return self.failed(py, &parts.environ, &error),
+        };
+        let done = self.call(py, &parts.environ);
+        if let Some(socket) = socket {
+            let used = self.link.lock(py).phase == link::Phase::Upgraded;
+            if let Err(error) = socket.call_method0(py, "end_request") {
+                error.write_unraisable(py, None);
+            }
+            if used {
+                answer::release(py, self.link);
+                match done {
+                    // flask-sock ends so on purpose; what an app answers after an upgrade has nowhere to go.
+                    Err(error) if !error.is_instance_of::<PyStopIteration>(py) => self.log(py, &parts.environ, &error),
+                    _ => {}
+                }
+                return;
+            }
+        }
+        match done {
+            Ok(()) => {
+                if let Some(words) = answer::finish(py, self.link) {
+                    let error = internal(&words);
+                    self.failed(py, &parts.environ, &error);
+                }
+            }
+            Err(error) => self.ended(py, &parts.environ, &error),
+        }
+    }
+
+    /// Sets what the environ holds beside the pairs. Returns the socket of a request that asks for an upgrade.
+    fn prepare(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, input: Option<Input>, upgrade: bool) -> PyResult<Option<Py<PyAny>>> {
+        if let Some(input) = input {
+            environ.set_item(pyo3::intern!(py, "wsgi.input"), Bound::new(py, input)?)?;
+        }
+        if !upgrade {
+            return Ok(None);
+        }
+        let handle = Upgrade { worker: self.worker.clone(), link: self.link.clone(), slot: self.slot, serial: self.serial };
+        let class = py.import("buchner.worker.upgrade")?.getattr("UpgradeSocket")?;
+        let socket = class.call_method1("of_request", (Py::new(py, handle)?,))?;
+        environ.set_item("werkzeug.socket", &socket)?;
+        environ.set_item("gunicorn.socket", &socket)?;
+        Ok(Some(socket.unbind()))
+    }
+
+    /// Calls the app and sends what it gives; close() is called whatever happens.
+    fn call(&self, py: Python<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+        let start = StartResponse { link: self.link.clone(), worker: self.worker.clone(), slot: self.slot, serial: self.serial };
+        let result = self.worker.app.bind(py).call1((environ, Bound::new(py, start)?))?;
+        let sent = answer::send_result(py, self.worker, self.link, self.slot, self.serial, &result);
+        if sent.is_ok() {
+            answer::send_held(py, self.worker, self.link);
+        }
+        match (sent, answer::close(py, self.worker, &result)) {
+            (Ok(()), Err(error)) => {
+                // The answer is whole: a failing close() is the log's business.
+                self.log(py, environ, &error);
+                Ok(())
+            }
+            (sent, _) => sent,
+        }
+    }
+
+    /// The app ended with an error.
+    fn ended(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
+        if error.is_instance_of::<PyOSError>(py) && self.link.lock(py).gone {
+            // The client is gone: nobody's fault.
+            let _ = answer::finish(py, self.link);
+            return;
+        }
+        self.failed(py, environ, error);
+    }
+
+    fn failed(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
+        self.worker.failed.fetch_add(1, Ordering::Relaxed);
+        self.log(py, environ, error);
+        answer::fail(py, self.link, &traceback(py, error));
+    }
+
+    fn log(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
+        let get = |key: &str| environ.get_item(key).ok().flatten().map_or_else(|| "-".into(), |value| value.to_string());
+        let target = format!("{}{}", get("SCRIPT_NAME"), get("PATH_INFO"));
+        let what = if error.is_instance_of::<PyException>(py) { "the app raised" } else { "the app tried to end the worker with" };
+        let name = error.get_type(py).name().map_or_else(|_| "?".into(), |name| name.to_string());
+        let options = PyDict::new(py);
+        let logged = options.set_item("exc_info", error.clone_ref(py).into_value(py)).and_then(|()| {
+            let words = (format!("{} {target}: {what} {name} (request {})", get("REQUEST_METHOD"), get("HTTP_X_REQUEST_ID")),);
+            self.worker.logger.bind(py).call_method("error", ("%s", words.0), Some(&options))
+        });
+        if let Err(error) = logged {
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
+fn traceback(py: Python<'_>, error: &PyErr) -> String {
+    let lines = py.import("traceback").and_then(|module| module.call_method1("format_exception", (error.clone_ref(py).into_value(py),)));
+    let lines = lines.and_then(|lines| Ok(lines.cast_into::<PyList>()?));
+    lines.map_or_else(|_| error.to_string(), |lines| lines.iter().map(|line| line.to_string()).collect())
+}
+
+/// What an upgrade socket tells the slot with.
+#[pyclass(module = "buchner._native", frozen)]
+pub struct Upgrade {
+    worker: Arc<Worker>,
+    link: Arc<Link>,
+    slot: usize,
+    serial: u64,
+}
+
+#[pymethods]
+impl Upgrade {
+    /// Leave HTTP: the gateway gets `fd`, the other end of the app's socket. False when an ordinary answer has begun.
+    fn begin(&self, py: Python<'_>, fd: i32) -> PyResult<bool> {
+        let theirs = owned_fd(fd)?;
+        answer::upgrade(py, &self.worker, &self.link, self.slot, self.serial, &theirs)
+    }
+}

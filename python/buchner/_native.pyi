@@ -1,0 +1,70 @@
+"""The native half of the package: the gateway process, and a worker's slot loop."""
+
+from collections.abc import Callable
+from typing import Any, TextIO
+
+def gateway_main(fd: int) -> int:
+    """Run the gateway process on the control socket `fd` until it is told to drain (docs/control-protocol.md)."""
+
+class Slots:
+    """The slot loop of a worker process (docs/worker-protocol.md): one Python thread per slot runs the app."""
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        threads: int,
+        *,
+        max_detached: int = 1000,
+        max_requests: int = 0,
+        multiprocess: bool = True,
+        errors: TextIO | None = None,
+        on_recycle: Callable[[str], object] | None = None,
+    ) -> None:
+        """Make the slots; nothing runs before `start`.
+
+        Args:
+            app: The WSGI application (PEP 3333).
+            threads: Number of slots.
+            max_detached: Event streams and WebSockets that may leave their slot at a time; further ones stay on theirs.
+            max_requests: After so many requests `on_recycle` is told, once; 0 is never. Serving goes on.
+            multiprocess: `wsgi.multiprocess`.
+            errors: `wsgi.errors`; standard error when None.
+            on_recycle: Called by a slot's thread with the reason in words.
+
+        Raises:
+            ValueError: `threads` is 0.
+        """
+
+    def attach(self, claim_fd: int, fds: list[int], first_slot: int, io_threads: int) -> None:
+        """Serve one more gateway; takes over all descriptors, also when it fails.
+
+        Args:
+            claim_fd: The memfd of the claim words, 4096 bytes.
+            fds: Sockets: slot `first_slot` thread 0, thread 1, …, then the next slot.
+            first_slot: Index of the first slot.
+            io_threads: Sockets per slot.
+
+        Raises:
+            ValueError: The sockets don't fit the slots.
+            OSError: A descriptor is not open, or the memfd is too small.
+        """
+
+    def start(self) -> None:
+        """Start the threads; once.
+
+        Raises:
+            RuntimeError: They were started already, or no thread can be started.
+        """
+
+    def stop(self, deadline: float) -> bool:
+        """Let running requests and detached answers finish.
+
+        Args:
+            deadline: Seconds to wait at most.
+
+        Returns:
+            True when all threads have ended. After False, end the process with `os._exit`: a thread is still inside the app.
+        """
+
+    def stats(self) -> dict[str, int]:
+        """Numbers: `slots`, `busy`, `detached`, `requests`, `failed`."""
