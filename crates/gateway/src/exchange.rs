@@ -139,6 +139,8 @@ pub struct Exchange {
     pub internal: bool,
     /// The named route (`@app`) the next location phase goes to.
     pub named: Option<String>,
+    /// Fields of a response with X-Accel-Redirect that go over the final one.
+    pub kept: Option<Headers>,
     /// The status that led to an `error_page`.
     pub error_status: Option<u16>,
     /// What upstreams did.

@@ -20,6 +20,10 @@ pub async fn run(ex: &mut Exchange) -> Response {
         };
         let response = match outcome {
             Ok(Outcome::Respond(response)) => response,
+            Ok(Outcome::Locate) => match again(ex) {
+                Ok(()) => continue,
+                Err(error) => page::of_error(ex, &error),
+            },
             Ok(Outcome::Redirect(uri)) => match redirect(ex, &uri) {
                 Ok(()) => continue,
                 Err(error) => page::of_error(ex, &error),
@@ -68,7 +72,10 @@ async fn content(ex: &mut Exchange) -> Result<Outcome> {
     }
     let plan = ex.plan.clone();
     match ex.route.and_then(|route| plan.servers[ex.server as usize].routes.get(route as usize)) {
-        Some(route) => route.backend.handle(ex).await,
+        Some(route) => match route.backend.handle(ex).await? {
+            Outcome::Respond(response) => filter::sendfile::follow(ex, response),
+            elsewhere => Ok(elsewhere),
+        },
         None => Err(Error::new(Kind::NotFound, "no route matches this path")),
     }
 }
@@ -92,16 +99,21 @@ fn error_page(ex: &mut Exchange, response: &Response) -> Option<Vec<u8>> {
 
 /// Goes back to the location phase with another URI.
 fn redirect(ex: &mut Exchange, uri: &[u8]) -> Result<()> {
-    ex.redirects += 1;
-    if ex.redirects > MAX_REDIRECTS {
-        let cause =
-            format!("more than {MAX_REDIRECTS} internal redirects, the last to {}", String::from_utf8_lossy(uri));
-        return Err(Error::new(Kind::RedirectCycle, cause));
-    }
-    ex.internal = true;
     match uri.strip_prefix(b"@") {
         Some(_) => ex.named = Some(String::from_utf8_lossy(uri).into_owned()),
         None => ex.set_uri(uri),
     }
+    again(ex)
+}
+
+/// Goes back to the location phase.
+fn again(ex: &mut Exchange) -> Result<()> {
+    ex.redirects += 1;
+    if ex.redirects > MAX_REDIRECTS {
+        let to = ex.named.clone().unwrap_or_else(|| String::from_utf8_lossy(&ex.request.path).into_owned());
+        let cause = format!("more than {MAX_REDIRECTS} internal redirects, the last to {to}");
+        return Err(Error::new(Kind::RedirectCycle, cause));
+    }
+    ex.internal = true;
     Ok(())
 }

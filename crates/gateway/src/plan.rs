@@ -1,6 +1,7 @@
 //! The configuration compiled: names and prefixes in tables, templates in parts, addresses parsed. Immutable, shared by all
 //! threads, swapped whole; a request finishes on the plan it began with.
 use crate::backend::Backend;
+use crate::backend::files::Files;
 use crate::buffers::Spool;
 use crate::config::{self, Config, HeadLimits};
 use crate::http::forwarded::Networks;
@@ -100,6 +101,8 @@ pub struct Settings {
     pub set_headers: Vec<SetHeader>,
     /// Response headers.
     pub add_headers: Vec<SetHeader>,
+    /// Files that X-Sendfile may name, by root.
+    pub sendfile: Vec<Files>,
 }
 
 impl Deref for Settings {
@@ -250,6 +253,13 @@ impl Settings {
         Ok(Self {
             set_headers: compile_headers(&raw.set_headers).map_err(|e| format!("set_headers: {e}"))?,
             add_headers: compile_headers(&raw.add_headers).map_err(|e| format!("add_headers: {e}"))?,
+            sendfile: raw
+                .sendfile_roots
+                .iter()
+                .map(|root| {
+                    Files::named_by_path(root).map_err(|_| format!("sendfile_roots: {root:?} must be an absolute path"))
+                })
+                .collect::<Result<_, _>>()?,
             raw: raw.clone(),
         })
     }

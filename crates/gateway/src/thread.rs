@@ -53,6 +53,8 @@ pub struct Thread {
     pub timeouts: Timeouts,
     /// Its upstream connections.
     pub upstreams: RefCell<Pools>,
+    /// Its open files.
+    pub files: RefCell<crate::backend::files::cache::Cache>,
     /// Its resolver.
     pub resolver: Resolver,
     /// Its share of the logs.
@@ -141,6 +143,7 @@ pub fn run(
         clock: Clock::default(),
         timeouts: Timeouts::default(),
         upstreams: RefCell::default(),
+        files: RefCell::default(),
         resolver: Resolver::default(),
         log: ThreadLog::new(shared.log.clone()),
         metrics,
@@ -195,6 +198,7 @@ async fn sweep(thread: Rc<Thread>) {
         thread.timeouts.sweep(thread.clock.now());
         if count % PRUNE_SWEEPS == 0 {
             thread.log.flush();
+            thread.files.borrow_mut().sweep(thread.clock.now());
             let plan = thread.plan();
             let alive = |id| plan.upstreams.values().any(|group| group.id == id);
             thread.upstreams.borrow_mut().prune(alive);

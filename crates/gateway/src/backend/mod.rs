@@ -1,5 +1,6 @@
 //! What answers a request. A new backend is one file and one line in each list here.
 pub mod app;
+pub mod files;
 pub mod fixed;
 pub mod proxy;
 
@@ -14,12 +15,16 @@ use std::sync::Arc;
 pub enum Outcome {
     /// An answer.
     Respond(Response),
-    /// An internal redirect to this URI (index, X-Accel-Redirect, fallback).
+    /// An internal redirect to this URI or named route (fallback, X-Accel-Redirect).
     Redirect(Vec<u8>),
+    /// The location phase again, for the path that the backend gave the request (index, X-Accel-Redirect).
+    Locate,
 }
 
 /// The backends.
 pub enum Backend {
+    /// Files of a directory.
+    Files(files::Files),
     /// Another HTTP server.
     Proxy(proxy::Proxy),
     /// A redirect or a fixed answer.
@@ -34,16 +39,18 @@ impl Backend {
         upstreams: &HashMap<String, Arc<Group>>,
     ) -> std::result::Result<Self, String> {
         Ok(match &route.content {
+            Content::Files(files) => Self::Files(files::Files::compile(files, &route.path)?),
             Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, route, upstreams)?),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond)?),
-            Content::Files(_) | Content::App(_) => return Err("not yet".into()),
+            Content::App(_) => return Err("not yet".into()),
         })
     }
 
     /// Answers a request.
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         match self {
+            Self::Files(files) => files.handle(ex),
             Self::Proxy(proxy) => proxy.handle(ex).await,
             Self::Fixed(fixed) => fixed.handle(ex),
         }

@@ -137,7 +137,8 @@ impl Conn {
         let (mut scanned, mut waiting) = (0, false);
         loop {
             let before = self.buf.borrow().len();
-            if let Some(head) = h1::parse_request(&mut self.buf.borrow_mut(), &listener.limits, &mut scanned)? {
+            let parsed = h1::parse_request(&mut self.buf.borrow_mut(), &listener.limits, &mut scanned)?;
+            if let Some(head) = parsed {
                 let head_bytes = before - self.buf.borrow().len();
                 return Ok(Some((head, head_bytes as u64)));
             }
@@ -347,6 +348,7 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Excha
         id,
         redirects: 0,
         internal: false,
+        kept: None,
         error_status: None,
         upstream: UpstreamNote::default(),
         failure: None,
