@@ -125,6 +125,16 @@ fn trailers_have_limits_before_they_end() {
 }
 
 #[test]
+fn no_trailers_are_within_any_limit() {
+    let none = Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0 };
+    let mut decoder = ChunkedDecoder::new(&none);
+    let mut buf = BytesMut::from("0\r\n\r");
+    assert_eq!(decoder.decode(&mut buf).unwrap(), Decoded::NeedMore);
+    buf.extend_from_slice(b"\n");
+    assert_eq!(decoder.decode(&mut buf).unwrap(), Decoded::End);
+}
+
+#[test]
 fn extensions_cannot_outweigh_the_data() {
     let long = |len: usize| format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(len));
     assert!(three_ways(long(4096).as_bytes()).is_ok());

@@ -172,6 +172,9 @@ pub fn parse_response(
         let error = H1Error::bad(H1ErrorKind::NotHttp, "the upstream answered with something that isn't HTTP/1");
         return Err(error.of_upstream());
     }
+    if known < 5 {
+        return Ok(None);
+    }
     let end = find_end(buf, 0, scanned, limits, FirstLine::Field).map_err(H1Error::of_upstream)?;
     let Some(end) = end else { return Ok(None) };
     *scanned = 0;
@@ -250,9 +253,13 @@ pub(crate) fn parse_trailers(
     limits: &Limits,
     scanned: &mut usize,
 ) -> Result<Option<Headers>, H1Error> {
+    // No trailers: within any limits, also while only half of the empty line is there.
     if buf.starts_with(b"\r\n") {
         buf.advance(2);
         return Ok(Some(Headers::default()));
+    }
+    if buf[..] == b"\r"[..] {
+        return Ok(None);
     }
     let Some(end) = find_end(buf, 0, scanned, limits, FirstLine::Field)? else { return Ok(None) };
     *scanned = 0;

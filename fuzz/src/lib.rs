@@ -1,0 +1,232 @@
+//! Fuzz targets: one function per codec, which panics when a law of the codec is broken.
+//!
+//! They are plain functions, so a seed or a crash can be replayed without a fuzzer (`tests/seeds.rs`). The first byte of
+//! the input chooses what isn't input: the size of the pieces, the method, the limits.
+use buchner_wire::chunked::{BodyDecoder, Decoded, encode_chunk_header};
+use buchner_wire::h1::{self, Framing, H1Error, H1ErrorKind, Limits, RequestHead, ResponseHead};
+use buchner_wire::headers::Headers;
+use buchner_wire::method::Method;
+use buchner_wire::path::{encode_path, parse_target};
+use bytes::{Bytes, BytesMut};
+
+/// A target: its name, which is also its corpus's, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[("request", request), ("response", response), ("chunked", chunked), ("path", path)];
+
+/// What reading a head came to: the error, or the head and the bytes behind it; `None` if it isn't complete.
+type Outcome<T> = Result<Option<(T, Vec<u8>)>, (u16, H1ErrorKind)>;
+
+fn limits(choice: u8) -> Limits {
+    match choice % 4 {
+        0 => Limits { max_head: 256, max_target: 32, max_field: 64, max_fields: 4 },
+        1 => Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0 },
+        _ => Limits::default(),
+    }
+}
+
+/// Feeds `input` in pieces of `step` bytes until there is an outcome.
+fn feed<T>(
+    input: &[u8],
+    step: usize,
+    mut parse: impl FnMut(&mut BytesMut, &mut usize) -> Result<Option<T>, H1Error>,
+) -> Outcome<T> {
+    let (mut buf, mut scanned) = (BytesMut::new(), 0);
+    let mut pieces = input.chunks(step);
+    while let Some(piece) = pieces.next() {
+        buf.extend_from_slice(piece);
+        let before = buf.len();
+        match parse(&mut buf, &mut scanned) {
+            Ok(None) => assert_eq!(buf.len(), before, "an incomplete head must stay in the buffer"),
+            Ok(Some(head)) => {
+                pieces.for_each(|piece| buf.extend_from_slice(piece));
+                return Ok(Some((head, buf.to_vec())));
+            }
+            Err(error) => {
+                assert!(!error.message.is_empty() && error.message.chars().all(|c| !c.is_control()), "{error:?}");
+                return Err((error.status, error.kind));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// No byte of a field can end a line.
+fn assert_safe(headers: &Headers) {
+    for header in headers.iter() {
+        assert!(!header.name.is_empty() && header.name.iter().all(u8::is_ascii_graphic));
+        assert!(header.value.iter().all(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
+    }
+}
+
+fn same_request(a: &RequestHead, b: &RequestHead) {
+    assert_eq!((&a.method, &a.target, a.version, a.framing), (&b.method, &b.target, b.version, b.framing));
+    assert_eq!((a.keep_alive, a.expect_continue, a.upgrade), (b.keep_alive, b.expect_continue, b.upgrade));
+    assert_eq!(a.headers, b.headers);
+}
+
+/// Request heads: pieces don't matter, and a head that is written reads the same.
+pub fn request(data: &[u8]) {
+    let [choice, input @ ..] = data else { return };
+    let limits = limits(*choice);
+    let read = |input: &[u8], step| feed(input, step, |buf, scanned| h1::parse_request(buf, &limits, scanned));
+    let whole = read(input, input.len().max(1));
+    for step in [1, usize::from(choice >> 2) + 2] {
+        match (&whole, &read(input, step)) {
+            (Ok(Some((a, rest_a))), Ok(Some((b, rest_b)))) => {
+                same_request(a, b);
+                assert_eq!(rest_a, rest_b);
+            }
+            (Ok(None), Ok(None)) => {}
+            (Err(a), Err(b)) => assert_eq!(a, b),
+            (whole, pieces) => panic!("whole {whole:?}, in pieces of {step} {pieces:?}"),
+        }
+    }
+    let Ok(Some((head, rest))) = whole else { return };
+    assert!(input.ends_with(&rest));
+    assert_ne!(head.framing, Framing::UntilClose);
+    assert_safe(&head.headers);
+    let _ = parse_target(&head.method, &head.target, true);
+    if head.version == h1::Version::H11 {
+        let mut out = Vec::new();
+        assert!(h1::write_request_line(&mut out, &head.method, &head.target));
+        head.headers.write_to(&mut out);
+        out.extend_from_slice(b"\r\n");
+        let again = h1::parse_request(
+            &mut BytesMut::from(&out[..]),
+            &Limits { max_head: 1 << 20, max_field: 1 << 20, ..Limits::default() },
+            &mut 0,
+        );
+        same_request(&head, &again.expect("a written head is valid").expect("a written head is complete"));
+    }
+    let mut headers = head.headers;
+    headers.strip_hop_by_hop();
+    assert!(headers.iter().all(|header| !header.id.is_hop_by_hop()));
+}
+
+/// Response heads: the same.
+pub fn response(data: &[u8]) {
+    let [choice, input @ ..] = data else { return };
+    let method = [Method::Get, Method::Head, Method::Connect, Method::Post][usize::from(choice >> 6)].clone();
+    let limits = limits(*choice);
+    let read =
+        |input: &[u8], step| feed(input, step, |buf, scanned| h1::parse_response(buf, &limits, scanned, &method));
+    let whole = read(input, input.len().max(1));
+    match (&whole, &read(input, 1)) {
+        (Ok(Some((a, rest_a))), Ok(Some((b, rest_b)))) => {
+            same_response(a, b);
+            assert_eq!(rest_a, rest_b);
+        }
+        (Ok(None), Ok(None)) => {}
+        (Err(a), Err(b)) => assert_eq!(a, b),
+        (whole, pieces) => panic!("whole {whole:?}, byte by byte {pieces:?}"),
+    }
+    let Ok(Some((head, rest))) = whole else { return };
+    assert!(input.ends_with(&rest));
+    assert!((100..1000).contains(&head.status));
+    assert_safe(&head.headers);
+    if head.framing == Framing::UntilClose {
+        assert!(!head.keep_alive);
+    }
+    let mut out = Vec::new();
+    h1::write_status_line(&mut out, head.status, &head.reason);
+    head.headers.write_to(&mut out);
+    out.extend_from_slice(b"\r\n");
+    let roomy = Limits { max_head: 1 << 20, max_field: 1 << 20, ..Limits::default() };
+    let again = h1::parse_response(&mut BytesMut::from(&out[..]), &roomy, &mut 0, &method);
+    let again = again.expect("a written head is valid").expect("a written head is complete");
+    assert_eq!((again.status, again.framing), (head.status, head.framing));
+    assert_eq!(again.headers, head.headers);
+}
+
+fn same_response(a: &ResponseHead, b: &ResponseHead) {
+    assert_eq!((a.status, &a.reason, a.version, a.framing), (b.status, &b.reason, b.version, b.framing));
+    assert_eq!(a.keep_alive, b.keep_alive);
+    assert_eq!(a.headers, b.headers);
+}
+
+/// Data, bytes left, and how it ended.
+type Body = (Vec<u8>, usize, Result<bool, H1ErrorKind>);
+
+fn read_body(framing: Framing, input: &[u8], step: usize, trailer_limits: &Limits) -> Body {
+    let mut decoder = BodyDecoder::new(framing, trailer_limits);
+    let (mut buf, mut data, mut fed) = (BytesMut::new(), Vec::new(), 0);
+    loop {
+        let end = input.len().min(fed + step);
+        buf.extend_from_slice(&input[fed..end]);
+        fed = end;
+        // Each round consumes a byte at least, so there are few of them.
+        for round in 0.. {
+            assert!(round <= 2 * input.len() + 2, "the decoder turns in circles");
+            match decoder.decode(&mut buf, fed == input.len()) {
+                Ok(Decoded::Data(bytes)) => {
+                    assert!(!bytes.is_empty());
+                    data.extend_from_slice(&bytes);
+                }
+                Ok(Decoded::NeedMore) if fed < input.len() => break,
+                Ok(Decoded::NeedMore) => panic!("more is wanted behind the end"),
+                Ok(Decoded::End) => {
+                    assert!(decoder.is_done());
+                    if let Some(trailers) = decoder.trailers() {
+                        assert_safe(trailers);
+                    }
+                    return (data, buf.len() + input.len() - fed, Ok(true));
+                }
+                Err(error) => return (data, 0, Err(error.kind)),
+            }
+        }
+    }
+}
+
+/// Bodies of every framing: pieces don't matter, what is encoded is decoded.
+pub fn chunked(data: &[u8]) {
+    let [choice, input @ ..] = data else { return };
+    let trailer_limits = limits(choice >> 2);
+    let framing = match choice % 4 {
+        0 => Framing::Length(u64::from(*choice)),
+        1 => Framing::UntilClose,
+        _ => Framing::Chunked,
+    };
+    let whole = read_body(framing, input, input.len().max(1), &trailer_limits);
+    assert_eq!(whole, read_body(framing, input, 1, &trailer_limits));
+    assert_eq!(whole, read_body(framing, input, usize::from(choice >> 4) + 2, &trailer_limits));
+    assert!(whole.0.len() + whole.1 <= input.len());
+
+    let mut encoded = Vec::new();
+    for chunk in input.chunks(usize::from(*choice) + 1) {
+        encode_chunk_header(chunk.len(), &mut encoded);
+        encoded.extend_from_slice(chunk);
+        encoded.extend_from_slice(buchner_wire::chunked::CHUNK_END);
+    }
+    encoded.extend_from_slice(buchner_wire::chunked::LAST_CHUNK);
+    let decoded = read_body(Framing::Chunked, &encoded, encoded.len(), &trailer_limits);
+    assert_eq!(decoded, (input.to_vec(), 0, Ok(true)));
+}
+
+/// Targets: what comes out is normal, and stays so.
+pub fn path(data: &[u8]) {
+    let [choice, input @ ..] = data else { return };
+    let merge = choice % 2 == 0;
+    let method = [Method::Get, Method::Options, Method::Connect, Method::Post][usize::from(choice >> 6)].clone();
+    let raw = Bytes::copy_from_slice(input);
+    let Ok(target) = parse_target(&method, &raw, merge) else { return };
+    let path = &target.path;
+    let _ = &raw[target.raw_path.clone()];
+    if let Some(query) = &target.query {
+        assert_eq!(raw[query.start - 1], b'?');
+        assert_eq!(query.end, raw.len());
+    }
+    if path.is_empty() || &path[..] == b"*" {
+        return;
+    }
+    assert!(path.starts_with(b"/") && !path.contains(&0));
+    assert!(path.split(|&byte| byte == b'/').all(|segment| segment != b"." && segment != b".."));
+    assert!(!merge || !path.windows(2).any(|pair| pair == b"//"));
+    let mut encoded = Vec::new();
+    encode_path(path, &mut encoded);
+    assert!(encoded.iter().all(u8::is_ascii_graphic));
+    let again = parse_target(&Method::Get, &Bytes::from(encoded), merge).expect("an encoded path is valid");
+    assert_eq!(again.path, *path);
+    assert_eq!(again.query, None);
+}
