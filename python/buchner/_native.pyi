@@ -6,6 +6,21 @@ from typing import Any, TextIO
 def gateway_main(fd: int) -> int:
     """Run the gateway process on the control socket `fd` until it is told to drain (docs/control-protocol.md)."""
 
+def config_schema() -> str:
+    """Return the JSON schema of the resolved plan."""
+
+def check_config(json: str) -> None:
+    """Raise `ValueError` if `json` is not a plan the gateway takes."""
+
+def parse_toml(text: str) -> tuple[str, list[tuple[int, int, str]]]:
+    """Return a TOML text as JSON, and its syntax errors: first byte, byte after the last, message."""
+
+def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
+    """Return, by JSON pointer, where a value stands: bytes of its key from and to, of its value from and to."""
+
+def variable_names() -> list[str]:
+    """Return the names of the variables that have a fixed name."""
+
 class Slots:
     """The slot loop of a worker process (docs/worker-protocol.md): one Python thread per slot runs the app."""
 

@@ -104,13 +104,13 @@ pub struct HeadLimits {
     pub max_field: Size,
     /// Header fields of one request; more is 431. Default: 100.
     pub max_fields: u32,
-    /// Time for a whole head, from its first byte (or from accept); then 408. Default: 60 s (nginx: client_header_timeout).
+    /// Time for a whole head, from its first byte (or from accept); then 408. Default: 60 s (nginx: `client_header_timeout`).
     pub header_timeout: Millis,
-    /// Time an idle keep-alive connection is kept. Default: 75 s (nginx: keepalive_timeout).
+    /// Time an idle keep-alive connection is kept. Default: 75 s (nginx: `keepalive_timeout`).
     pub keepalive_timeout: Millis,
-    /// Requests on one connection before it is closed. Default: 1000 (nginx: keepalive_requests); 0 is no limit.
+    /// Requests on one connection before it is closed. Default: 1000 (nginx: `keepalive_requests`); 0 is no limit.
     pub keepalive_requests: u32,
-    /// Header names with underscores are passed on instead of dropped. Default: false (nginx: underscores_in_headers).
+    /// Header names with underscores are passed on instead of dropped. Default: false (nginx: `underscores_in_headers`).
     pub underscores_in_headers: bool,
 }
 
@@ -273,25 +273,25 @@ pub struct Respond {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Bytes of a request body; more is 413. 0: no limit. Default: 64 MiB (nginx: client_max_body_size).
+    /// Bytes of a request body; more is 413. 0: no limit. Default: 64 MiB (nginx: `client_max_body_size`).
     pub max_body: Size,
-    /// Time between two reads of a request body; then 408. Default: 60 s (nginx: client_body_timeout).
+    /// Time between two reads of a request body; then 408. Default: 60 s (nginx: `client_body_timeout`).
     pub body_timeout: Millis,
-    /// Time between two writes to the client; then the connection is closed. Default: 60 s (nginx: send_timeout).
+    /// Time between two writes to the client; then the connection is closed. Default: 60 s (nginx: `send_timeout`).
     pub send_timeout: Millis,
-    /// Request bodies are read whole before the backend sees them. Default: true (nginx: proxy_request_buffering).
+    /// Request bodies are read whole before the backend sees them. Default: true (nginx: `proxy_request_buffering`).
     pub request_buffering: bool,
-    /// Responses are taken off the backend at its speed and kept for slow clients. Default: true (nginx: proxy_buffering).
+    /// Responses are taken off the backend at its speed and kept for slow clients. Default: true (nginx: `proxy_buffering`).
     pub buffering: bool,
     /// Bytes of a body kept in memory before it spills into `spool_dir`. Default: 64 KiB.
     pub buffer_memory: Size,
     /// Bytes of one response that may spill. Default: 64 MiB.
     pub buffer_spool: Size,
-    /// Time to connect to an upstream. Default: 5 s (nginx: proxy_connect_timeout).
+    /// Time to connect to an upstream. Default: 5 s (nginx: `proxy_connect_timeout`).
     pub connect_timeout: Millis,
-    /// Time between two writes to an upstream. Default: 60 s (nginx: proxy_send_timeout).
+    /// Time between two writes to an upstream. Default: 60 s (nginx: `proxy_send_timeout`).
     pub upstream_send_timeout: Millis,
-    /// Time between two reads from an upstream. Default: 60 s (nginx: proxy_read_timeout).
+    /// Time between two reads from an upstream. Default: 60 s (nginx: `proxy_read_timeout`).
     pub read_timeout: Millis,
     /// Time an app has for the head of its answer, from the moment a slot takes the request; then 504 and the stack in the log. Default: 60 s; 0: none.
     pub app_timeout: Millis,
@@ -299,11 +299,11 @@ pub struct Settings {
     pub set_headers: BTreeMap<String, String>,
     /// Send X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host unless `set_headers` has them. Default: true.
     pub forwarded_headers: bool,
-    /// Response headers added to answers below 400 and 3xx, name to value with variables (nginx: add_header). Default: none.
+    /// Response headers added to answers below 400 and 3xx, name to value with variables (nginx: `add_header`). Default: none.
     pub add_headers: BTreeMap<String, String>,
     /// Pages for statuses: an URI for an internal redirect, or `@route`. Default: the built-in pages.
     pub error_page: BTreeMap<u16, String>,
-    /// Errors of an upstream or app are replaced by `error_page` too. Default: false (nginx: proxy_intercept_errors).
+    /// Errors of an upstream or app are replaced by `error_page` too. Default: false (nginx: `proxy_intercept_errors`).
     pub intercept_errors: bool,
     /// Indices into [`Config::access_log`]. Default: none.
     pub access_log: Vec<u32>,
@@ -343,11 +343,11 @@ impl Default for Settings {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
-    /// How a server is chosen: `round_robin`. Default: round_robin.
+    /// How a server is chosen: `round_robin`. Default: `round_robin`.
     pub balance: Option<String>,
     /// The servers.
     pub server: Vec<UpstreamServer>,
-    /// Value of `Host` when no `set_headers` gives one (nginx: $proxy_host). Default: the upstream's name.
+    /// Value of `Host` when no `set_headers` gives one (nginx: `$proxy_host`). Default: the upstream's name.
     pub host: Option<String>,
     /// Idle connections kept per I/O thread. Default: 128 (nginx: keepalive); 0 turns keep-alive off.
     pub keepalive: Option<u32>,
@@ -370,10 +370,10 @@ pub struct UpstreamServer {
     /// Never used. Default: false.
     #[serde(default)]
     pub down: bool,
-    /// Failures within `fail_timeout` before it rests. Default: 1; 0: never rests (nginx: max_fails).
+    /// Failures within `fail_timeout` before it rests. Default: 1; 0: never rests (nginx: `max_fails`).
     #[serde(default = "one")]
     pub max_fails: u32,
-    /// Window for `max_fails`, and how long it rests. Default: 10 s (nginx: fail_timeout).
+    /// Window for `max_fails`, and how long it rests. Default: 10 s (nginx: `fail_timeout`).
     #[serde(default = "ten_seconds")]
     pub fail_timeout: Millis,
 }

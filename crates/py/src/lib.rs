@@ -8,6 +8,7 @@
 //! | [`answer`] | what the app gives back |
 //! | [`link`], [`conn`] | the way to the gateway: one request's state, the sockets |
 mod answer;
+mod config;
 mod conn;
 mod environ;
 mod files;
@@ -26,6 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The native half of the `buchner` package.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::config::{check_config, config_schema, parse_toml, toml_spans, variable_names};
     #[pymodule_export]
     use crate::gateway::gateway_main;
     #[pymodule_export]

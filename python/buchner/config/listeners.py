@@ -1,0 +1,125 @@
+"""What is listened on, and which server answers for which name there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from buchner.config import addresses
+
+if TYPE_CHECKING:
+    from buchner.config.places import Report
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+_NAME = re.compile(rf"(?:\*\.|\.)?{_LABEL}(?:\.{_LABEL})*\.?|{_LABEL}(?:\.{_LABEL})*\.\*|\[[0-9a-f:.]+\]")
+_CATCH_ALL = ("", "_")
+
+
+@dataclass(slots=True)
+class _Listener:
+    address: str
+    index: int
+    first: int
+    default: int | None = None
+    names: dict[str, int] = field(default_factory=dict)
+
+
+class Listeners:
+    """The plan's `listen`.
+
+    Args:
+        report: takes the problems.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self._all: dict[str, _Listener] = {}
+        self._limits: list[dict[str, Any]] = []
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def add(
+        self, server: int, listen: list[str], names: list[str], *, default: bool, limits: dict[str, Any]
+    ) -> tuple[list[int], list[str]]:
+        """Take a server's addresses and names.
+
+        Returns:
+            Indices into the plan's `listen`, and the names in lower case.
+
+        """
+        self._limits.append(limits)
+        lowered = [name.lower() for name in names]
+        for position, name in enumerate(lowered):
+            self._check_name(name, server, position)
+        indices: list[int] = []
+        for position, text in enumerate(listen):
+            try:
+                address = addresses.listen(text)
+            except ValueError as error:
+                self.report.error(("server", server, "listen", position), str(error))
+                continue
+            if address not in self._all:
+                self._all[address] = _Listener(address, len(self._all), server)
+                self._places[address] = (server, position)
+            index = self._all[address].index
+            if index in indices:
+                self.report.error(("server", server, "listen", position), f'"{text}" is listened on twice')
+                continue
+            indices.append(index)
+            self._join(self._all[address], server, lowered, default=default)
+        if not listen:
+            self.report.error(("server", server, "listen"), "the list of addresses is empty")
+        return indices, lowered
+
+    def _join(self, listener: _Listener, server: int, names: list[str], *, default: bool) -> None:
+        if default:
+            if listener.default is not None:
+                message = f"server[{listener.default}] is the default of {listener.address} already"
+                self.report.error(("server", server, "default_server"), message)
+            listener.default = server
+        for name in names:
+            first = listener.names.setdefault(name, server)
+            if first != server and name not in _CATCH_ALL:
+                message = f'"{name}" on {listener.address} is answered by server[{first}]; it is ignored here'
+                self.report.warn(("server", server, "names"), message)
+
+    def _check_name(self, name: str, server: int, position: int) -> None:
+        if name in _CATCH_ALL or _NAME.fullmatch(name):
+            return
+        place = ("server", server, "names", position)
+        if name.startswith("~"):
+            self.report.error(place, f'"{name}": names by regular expression are not supported yet')
+        elif ":" in name:
+            self.report.error(place, f'"{name}" is not a server name: the port belongs in `listen`')
+        elif "*" in name:
+            self.report.error(
+                place, f'"{name}": a "*" stands for whole labels at one end: *.example.com or www.example.*'
+            )
+        else:
+            self.report.error(place, f'"{name}" is not a server name')
+
+    def finish(self) -> None:
+        """Check that all addresses can be bound together."""
+        known = list(self._all)
+        wide = [address for address in known if address.startswith(("0.0.0.0:", "[::]:"))]
+        for address in known:
+            for other in wide:
+                if address != other and addresses.overlaps(address, other):
+                    server, position = self._places[address]
+                    message = f'"{address}" cannot be bound beside "{other}", which covers it: listen on one of them'
+                    self.report.error(("server", server, "listen", position), message)
+
+    def plan(self) -> list[dict[str, Any]]:
+        """Return the plan's `listen`."""
+        found = []
+        for listener in self._all.values():
+            server = listener.first if listener.default is None else listener.default
+            entry: dict[str, Any] = {"address": listener.address, "default_server": server}
+            if self._limits[server]:
+                entry["limits"] = self._limits[server]
+            found.append(entry)
+        return found
+
+    def addresses(self) -> list[str]:
+        """Return the addresses in the order of the plan."""
+        return list(self._all)

@@ -1,0 +1,126 @@
+"""Loads a configuration: reads it, checks it, resolves it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buchner.config import toml
+from buchner.config.places import NamedPlaces, Report, dotted
+from buchner.config.resolve import Resolver
+from buchner.config.validate import decode
+from buchner.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from buchner.config import places
+    from buchner.config.model import Loaded
+
+
+def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Loaded:
+    """Load gateway.toml or nginx.conf.
+
+    Args:
+        path: the file; anything but ``.toml`` is looked into to tell which of both it is.
+        overrides: settings in the shape of gateway.toml that win over the file's, such as those of the command line.
+            Tables are merged, everything else is replaced.
+
+    Raises:
+        ConfigError: it cannot be used; every problem with its place.
+
+    """
+    path = Path(path)
+    text = read(path)
+    source = toml.TomlPlaces(text, str(path))
+    report = Report(source)
+    data: str | dict[str, Any]
+    if not overrides:
+        data = toml.parse(text, source)
+    else:
+        report = Report(OverriddenPlaces(source, overrides))
+        data = merged(msgspec.json.decode(toml.parse(text, source)), overrides)
+    loaded = Resolver(decode(data, report), path.resolve().parent, report).resolve()
+    return replace(loaded, files=[path])
+
+
+def load_dict(document: dict[str, Any], origin: str, base: str | Path = ".") -> Loaded:
+    """Load a configuration given as a dict in the shape of gateway.toml.
+
+    Args:
+        document: the configuration.
+        origin: what to call it in messages (``command line``, ``Gateway()``).
+        base: directory that relative paths start from.
+
+    Raises:
+        ConfigError: it cannot be used; every problem with its place.
+
+    """
+    report = Report(NamedPlaces(origin))
+    return Resolver(decode(document, report), Path(base).resolve(), report).resolve()
+
+
+def read(path: Path) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not UTF-8.
+
+    """
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError([Problem(f"cannot be read: {error.strerror}", file=str(path))]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(f"is not UTF-8 text: byte {error.start + 1}", file=str(path))]) from error
+
+
+def merged(document: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return `document` with `overrides` in it: tables merged, everything else replaced."""
+    result = dict(document)
+    for key, value in overrides.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+class OverriddenPlaces:
+    """Places of a file that other settings were merged into.
+
+    Args:
+        source: places of the file.
+        overrides: the settings merged into it.
+        origin: what to call them.
+    """
+
+    def __init__(self, source: places.Places, overrides: dict[str, Any], origin: str = "command line") -> None:
+        self.source = source
+        self.overrides = overrides
+        self.origin = origin
+
+    def problem(self, path: places.Path, message: str, *, key: bool = False) -> Problem:
+        """Return a problem at its place in the file, or under the name of the overrides."""
+        table: Any = self.overrides
+        for part in path:
+            if not isinstance(table, dict):
+                break  # a value that replaced the file's, and the path leads into it
+            if part not in table:
+                return self.source.problem(path, message, key=key)
+            table = table[part]
+        if not path or isinstance(table, dict):
+            return self.source.problem(path, message, key=key)
+        return Problem(message, where=dotted(path), file=self.origin)
+
+
+def _is_toml(path: Path, text: str) -> bool:
+    """Tell gateway.toml from nginx.conf: by the ending, or by what its first lines with text look like."""
+    if path.suffix == ".toml":
+        return True
+    if path.suffix == ".conf":
+        return False
+    for line in text.splitlines():
+        line = line.split("#", 1)[0].strip()  # noqa: PLW2901
+        if line:
+            return line.startswith("[") or ("=" in line and not line.endswith((";", "{", "}")))
+    return False

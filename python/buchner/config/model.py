@@ -1,0 +1,113 @@
+"""What Python owns of the configuration: app workers, the process, and the result of loading.
+
+The data plane's settings are Rust structs (``crates/gateway/src/config.rs``). The structs here are written once more
+nowhere: ``make gen`` merges their schema with Rust's into ``schema/gateway.schema.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buchner.errors import Problem
+
+Seconds = Annotated[float, Meta(ge=0, extra_json_schema={"x-unit": "time"})]
+"""A span of time, in seconds here; in gateway.toml a number or a string with a unit."""
+
+Bytes = Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "size"})]
+"""A number of bytes; in gateway.toml a number or a string with a unit."""
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+def _doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A WSGI app and the worker processes that run it."""
+
+    target: Annotated[
+        str | None,
+        _doc("The app, `module:app` or `module:factory()`. Default: found as `flask run` does (app.py, wsgi.py)."),
+    ] = None
+    workers: Annotated[Positive | None, _doc("Worker processes. Default: one per core the process may use.")] = None
+    threads: Annotated[Positive, _doc("Threads of a worker, each serving one request at a time. Default: 2.")] = 2
+    preload: Annotated[
+        bool, _doc("Import the app once in a parent that workers are forked from, sharing memory. Default: false.")
+    ] = False
+    user: Annotated[str | None, _doc("User the workers run as. Default: the gateway's.")] = None
+    group: Annotated[str | None, _doc("Group the workers run as. Default: the user's own.")] = None
+    chdir: Annotated[str | None, _doc("Working directory of the workers. Default: that of the file.")] = None
+    pythonpath: Annotated[list[str], _doc("Directories put before `sys.path`. Default: `chdir`.")] = []
+    env: Annotated[dict[str, str], _doc("Environment variables of the workers. Default: none added.")] = {}
+    max_requests: Annotated[
+        Count, _doc("Requests after which a worker is replaced, the new one first. Default: 0, never.")
+    ] = 0
+    max_age: Annotated[Seconds, _doc("Age at which a worker is replaced. Default: 0, never.")] = 0.0
+    max_rss: Annotated[Bytes, _doc("Resident memory at which a worker is replaced. Default: 0, never.")] = 0
+    max_detached: Annotated[
+        Count, _doc("Long-lived answers (WebSocket, server-sent events) of a worker beside its threads. Default: 1000.")
+    ] = 1000
+    start_timeout: Annotated[Seconds, _doc("Time a worker has to import the app. Default: 60 s.")] = 60.0
+    stop_timeout: Annotated[
+        Seconds, _doc("Time a worker that is being replaced has to finish requests; then it is killed. Default: 30 s.")
+    ] = 30.0
+    static: Annotated[
+        bool, _doc("Serve the app's static folders without the app, unless it guards them. Default: true.")
+    ] = True
+
+
+class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the process tree, obeyed by the supervisor. In gateway.toml they stand in `[gateway]`."""
+
+    user: Annotated[str | None, _doc("User to become once the addresses are bound (nginx: user). Default: none.")] = (
+        None
+    )
+    group: Annotated[str | None, _doc("Group to become. Default: the user's own.")] = None
+    pid_file: Annotated[
+        str | None, _doc("File the supervisor's process id is written to (nginx: pid). Default: none.")
+    ] = None
+    error_log: Annotated[
+        str, _doc("File for messages, or `-` for standard error (nginx: error_log). Default: `-`.")
+    ] = "-"
+    daemon: Annotated[
+        bool, _doc("Go to the background once the start has succeeded (nginx: daemon). Default: false.")
+    ] = False
+    shutdown_timeout: Annotated[
+        Seconds, _doc("How long a stopping gateway waits for requests to finish. Default: 30 s.")
+    ] = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration, checked and resolved.
+
+    Args:
+        plan: what the gateway process takes, the JSON of ``config::Config`` in crates/gateway/src/config.rs.
+        app: how to run the workers of each pool in ``plan["app"]``.
+        process: settings of the process tree.
+        listen: addresses to bind, in the order of ``plan["listen"]``: ``host:port``, ``[v6]:port``, ``unix:/path``.
+        backlog: queue lengths for listen(2) by address, where one was given.
+        warnings: what is odd but works.
+        files: the files read, the main one first; empty for a dict.
+    """
+
+    plan: dict[str, Any]
+    app: dict[str, AppSettings]
+    process: ProcessSettings
+    listen: list[str]
+    backlog: dict[str, int] = field(default_factory=dict)
+    warnings: list[Problem] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    def plan_json(self) -> bytes:
+        """Return the plan as the gateway process takes it."""
+        return msgspec.json.encode(self.plan)

@@ -1,0 +1,82 @@
+"""Settings Python obeys: the workers of apps and the process tree."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET, UnsetType
+
+from buchner.config import _generated as gen
+from buchner.config import addresses
+from buchner.config.model import AppSettings, ProcessSettings
+from buchner.config.values import convert, in_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path as FilePath
+
+    from buchner.config.places import Path, Report
+
+
+def app_settings(app: gen.App, base: FilePath, path: Path, report: Report) -> AppSettings:
+    """Return how to run an app, with absolute paths.
+
+    Args:
+        app: the table as written.
+        base: directory that relative paths start from.
+        path: path of the table.
+        report: takes the problems.
+
+    """
+    values = in_seconds(convert(app, AppSettings.__struct_fields__, path, report))
+    values["chdir"] = chdir = os.path.normpath(base / values.get("chdir", "."))
+    if not os.path.isdir(chdir):  # noqa: PTH112
+        report.error((*path, "chdir"), f'there is no directory "{chdir}"')
+    values["pythonpath"] = [os.path.normpath(base / entry) for entry in values.get("pythonpath", [])]
+    target = values.get("target")
+    if target is not None and not target.strip():
+        report.error((*path, "target"), 'the target is empty: "module:app" is one')
+    for name in values.get("env", {}):
+        if not name or "=" in name:
+            report.error((*path, "env", name), f'"{name}" is not the name of an environment variable', key=True)
+    return AppSettings(**values)
+
+
+def process_settings(gateway: gen.Gateway | UnsetType, base: FilePath, report: Report) -> ProcessSettings:
+    """Return the settings of the process tree, with absolute paths."""
+    if gateway is UNSET:
+        return ProcessSettings()
+    values = in_seconds(convert(gateway, ProcessSettings.__struct_fields__, ("gateway",), report))
+    for name in ("pid_file", "error_log"):
+        if values.get(name, "-") != "-":
+            values[name] = os.path.normpath(base / values[name])
+            directory = os.path.dirname(values[name])  # noqa: PTH120
+            if not os.path.isdir(directory):  # noqa: PTH112
+                report.error(("gateway", name), f'there is no directory "{directory}"')
+    return ProcessSettings(**values)
+
+
+def gateway_plan(gateway: gen.Gateway | UnsetType, report: Report) -> dict[str, Any]:
+    """Return the plan's `gateway`."""
+    if gateway is UNSET:
+        return {}
+    plan = convert(gateway, gen.GATEWAY, ("gateway",), report)
+    if not plan.get("io_threads", 1):
+        del plan["io_threads"]
+    for index, network in enumerate(plan.get("trusted_proxies", ())):
+        if network in ("*", "unix"):
+            continue
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            report.error(("gateway", "trusted_proxies", index), f'{error}; an address, a network, "unix" or "*" is')
+    for index, server in enumerate(plan.get("resolver", ())):
+        try:
+            addresses.split(server)
+        except ValueError as error:
+            report.error(("gateway", "resolver", index), str(error))
+    directory = plan.get("spool_dir")
+    if directory is not None and not os.path.isdir(directory):  # noqa: PTH112
+        report.error(("gateway", "spool_dir"), f'there is no directory "{directory}"')
+    return plan

@@ -1,0 +1,111 @@
+"""Inherited settings: merged level by level, equal groups kept once.
+
+A setting that is written at a level replaces the whole value of the level above, tables such as `set_headers` included,
+as nginx does with `proxy_set_header` and `add_header`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buchner.config import _generated as gen
+from buchner.config.values import convert
+
+if TYPE_CHECKING:
+    from buchner.config.content import Contents
+    from buchner.config.places import Path, Report
+
+    Level = gen.Document | gen.Server | gen.Route
+
+_STATUS = re.compile(r"[3-5]\d\d")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN = frozenset(gen.SETTINGS) - {"access_log", "error_page"}
+
+
+class SettingsTable:
+    """The plan's `settings` and `access_log`.
+
+    Args:
+        contents: checks variables and makes paths absolute.
+        report: takes the problems.
+    """
+
+    def __init__(self, contents: Contents, report: Report) -> None:
+        self.contents = contents
+        self.report = report
+        self.plan: list[dict[str, Any]] = []
+        self.logs: list[dict[str, Any]] = []
+        self._known: dict[bytes, int] = {}
+
+    def root(self, document: gen.Document) -> int:
+        """Return the index of the settings of the root."""
+        return self._intern(self._own(document, ()))
+
+    def under(self, parent: int, level: gen.Server | gen.Route, path: Path) -> int:
+        """Return the index of the settings of a level: those of `parent` and what is written in `level`."""
+        own = self._own(level, path)
+        return self._intern({**self.plan[parent], **own}) if own else parent
+
+    def _intern(self, settings: dict[str, Any]) -> int:
+        key = msgspec.json.encode(settings, order="deterministic")
+        index = self._known.setdefault(key, len(self.plan))
+        if index == len(self.plan):
+            self.plan.append(settings)
+        return index
+
+    def _own(self, level: Level, path: Path) -> dict[str, Any]:
+        own = convert(level, _PLAIN, path, self.report)
+        if level.access_log is not msgspec.UNSET:
+            own["access_log"] = self._logs(level.access_log, (*path, "access_log"))
+        if level.error_page is not msgspec.UNSET:
+            own["error_page"] = self._pages(level.error_page, (*path, "error_page"))
+        for name in ("set_headers", "add_headers"):
+            for header, value in own.get(name, {}).items():
+                place = (*path, name, header)
+                if not _HEADER.fullmatch(header):
+                    self.report.error(place, f'"{header}" is not the name of a header', key=True)
+                if any(ord(character) < 0x20 and character != "\t" for character in value):  # noqa: PLR2004
+                    self.report.error(place, f"the value of {header} has control characters")
+                self.contents.text(value, place)
+        if "sendfile_roots" in own:
+            own["sendfile_roots"] = [self.contents.absolute(root) for root in own["sendfile_roots"]]
+        return own
+
+    def _pages(self, pages: dict[str, str], path: Path) -> dict[str, str]:
+        plan: dict[str, str] = {}
+        for key, target in pages.items():
+            if not target.startswith(("/", "@")):
+                self.report.error((*path, key), f'"{target}" is no page: a URI such as "/404.html" or an "@route" is')
+            for status in key.split() or [key]:
+                if not _STATUS.fullmatch(status):
+                    self.report.error((*path, key), f'"{status}" is not a status from 300 to 599', key=True)
+                plan[status] = target
+        return plan
+
+    def _logs(self, value: str | bool | gen.AccessLog | list[str | gen.AccessLog], path: Path) -> list[int]:
+        if value is False or value in ("", "off"):
+            return []
+        if value is True:
+            self.report.error(path, 'true is no log: a file is, or "-" for standard output')
+            return []
+        if isinstance(value, list):
+            return [self._log(log, (*path, index)) for index, log in enumerate(value)]
+        return [self._log(value, path)]
+
+    def _log(self, log: str | gen.AccessLog, path: Path) -> int:
+        if isinstance(log, str):
+            log = gen.AccessLog(path=log)
+        plan: dict[str, Any] = msgspec.to_builtins(log)
+        if log.path != "-":
+            plan["path"] = self.contents.absolute(log.path)
+        text = plan.get("format", "combined")
+        if text not in ("combined", "json"):
+            if "$" not in text:
+                self.report.error(path, f'the format "{text}" is not "combined", "json" or a text with variables')
+            self.contents.text(text, (*path, "format"))
+        if plan not in self.logs:
+            self.logs.append(plan)
+        return self.logs.index(plan)

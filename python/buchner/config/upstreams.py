@@ -1,0 +1,162 @@
+"""Groups of HTTP servers, named in `[upstream]` or implied by a URL."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import UNSET
+
+from buchner.config import addresses
+from buchner.config._generated import Upstream, UpstreamServer
+from buchner.config.suggest import closest, hint
+from buchner.config.table import written
+from buchner.config.values import convert
+
+if TYPE_CHECKING:
+    from buchner.config.places import Path, Report
+
+BALANCERS = ("round_robin",)
+_FLAGS = ("backup", "down")
+_NUMBERS = ("weight", "max_fails")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+
+
+class Target(NamedTuple):
+    """Where a proxy URL leads: an authority (``name``, ``host:port``, ``unix:/path``) and a URI, if it has one."""
+
+    authority: str
+    uri: str | None
+
+
+def target(url: str) -> Target:
+    """Read the URL of a proxy: ``http://name``, ``http://host:port/uri``, ``http://unix:/path:/uri``.
+
+    Raises:
+        ValueError: it is no such URL; the message says what is.
+
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ValueError(f'"{url}" is not a URL: write http://{url}' if url else "is empty: http://host:port is a URL")
+    if found["scheme"].lower() != "http":
+        raise ValueError(f'"{found["scheme"]}://" is not supported as an upstream; http:// is')
+    if "$" in url:
+        raise ValueError(f'"{url}": variables in the URL of an upstream are not supported yet')
+    rest = found["rest"]
+    if rest.startswith("unix:"):
+        path, colon, uri = rest[len("unix:") :].partition(":")
+        return Target(addresses.unix(f"unix:{path}"), (uri or "/") if colon else None)
+    cut = re.search(r"[/?#]", rest)
+    authority, uri = (rest[: cut.start()], rest[cut.start() :]) if cut else (rest, "")
+    if not authority:
+        raise ValueError(f'"{url}" names no server: http://host:port does')
+    if "@" in authority:
+        raise ValueError(f'"{url}": a user name is not allowed in the URL of an upstream')
+    return Target(authority, (uri if uri.startswith("/") else f"/{uri}") if uri else None)
+
+
+class Upstreams:
+    """The upstreams of the plan; those that only URLs name are added as they are met.
+
+    Args:
+        tables: `[upstream]` as written.
+        report: takes the problems.
+    """
+
+    def __init__(self, tables: dict[str, Upstream], report: Report) -> None:
+        self.report = report
+        self.named = tables
+        self.plan: dict[str, dict[str, Any]] = {name: self._upstream(name, table) for name, table in tables.items()}
+        self.used: set[str] = set()
+
+    def by_url(self, url: str, path: Path) -> dict[str, Any] | None:
+        """Return the plan's `Proxy` for a URL, or None after reporting what is wrong."""
+        try:
+            authority, uri = target(url)
+            name = authority if authority in self.named else self._implied(authority)
+        except ValueError as error:
+            self.report.error(path, str(error))
+            return None
+        self.used.add(name)
+        return {"upstream": name} if uri is None else {"upstream": name, "uri": uri}
+
+    def by_name(self, name: str, path: Path) -> None:
+        """Check that `name` is an upstream."""
+        if name in self.named:
+            self.used.add(name)
+        else:
+            known = f"; known are {', '.join(sorted(self.named))}" if self.named else "; no [upstream] is defined"
+            self.report.error(path, f'unknown upstream "{name}"{hint(name, self.named) or known}')
+
+    def warn_unused(self) -> None:
+        """Warn of upstreams no route leads to."""
+        for name in self.named:
+            if name not in self.used:
+                self.report.warn(("upstream", name), f'no route uses the upstream "{name}"', key=True)
+
+    def _implied(self, authority: str) -> str:
+        if authority.startswith("unix:"):
+            self.plan.setdefault(authority, {"server": [{"address": authority}], "host": "localhost"})
+            return authority
+        host, port = addresses.split(authority)
+        if port is None and "." not in host and closest(host, self.named):
+            raise ValueError(f'unknown upstream "{host}"{hint(host, self.named)}')
+        name = addresses.upstream(authority)
+        if port == 0:
+            raise ValueError(f'"{authority}" has no usable port')
+        if name not in self.plan:
+            shown = host if port in (None, 80) else authority
+            self.plan[name] = {"server": [{"address": name}], "host": shown}
+        return name
+
+    def _upstream(self, name: str, table: Upstream) -> dict[str, Any]:
+        path: Path = ("upstream", name)
+        plan = convert(table, ("balance", "host", "keepalive", "keepalive_timeout"), path, self.report)
+        if plan.get("balance", BALANCERS[0]) not in BALANCERS:
+            self.report.error(
+                (*path, "balance"),
+                f'unknown balance "{plan["balance"]}"{hint(plan["balance"], BALANCERS)}; known: {", ".join(BALANCERS)}',
+            )
+        plan["server"] = [self._server(server, (*path, "servers", index)) for index, server in enumerate(table.servers)]
+        if not table.servers:
+            self.report.error(path, f'the upstream "{name}" has no server')
+        elif all(server.get("down") for server in plan["server"]):
+            self.report.warn(path, f'all servers of the upstream "{name}" are down', key=True)
+        return plan
+
+    def _server(self, server: str | UpstreamServer, path: Path) -> dict[str, Any]:
+        if isinstance(server, str):
+            server = self._short_form(server, path)
+        plan = convert(server, written(server), path, self.report)
+        if plan.get("weight") == 0:
+            self.report.error(path, "a weight is at least 1; `down` keeps a server from being used")
+        try:
+            plan["address"] = addresses.upstream(server.address)
+        except ValueError as error:
+            self.report.error(path, str(error))
+        return plan
+
+    def _short_form(self, text: str, path: Path) -> UpstreamServer:
+        """Read ``127.0.0.1:5000 weight=2 backup``."""
+        address, *options = text.split() or [""]
+        server = UpstreamServer(address=address)
+        for option in options:
+            name, equals, value = option.partition("=")
+            if name in _FLAGS and not equals:
+                setattr(server, name, True)
+            elif name in _NUMBERS and value.isdecimal():
+                setattr(server, name, int(value))
+            elif name == "fail_timeout" and value:
+                server.fail_timeout = value
+            elif name in (*_FLAGS, *_NUMBERS, "fail_timeout"):
+                self.report.error(path, f'"{option}" is not valid: {name}{"" if name in _FLAGS else "=NUMBER"} is')
+            else:
+                known = (*_FLAGS, *_NUMBERS, "fail_timeout")
+                self.report.error(path, f'unknown option "{name}" of an upstream server{hint(name, known)}')
+        return server
+
+
+def tables(upstream: object) -> dict[str, Upstream]:
+    """Return `[upstream]`, empty if it is not written."""
+    return {} if upstream is UNSET or not isinstance(upstream, dict) else upstream

@@ -1,0 +1,9 @@
+"""Reference pages."""
+
+
+def configuration(schema):
+    return ""
+
+
+def nginx():
+    return ""
