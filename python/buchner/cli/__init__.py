@@ -1,0 +1,78 @@
+"""The command line: one file per command."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import click
+
+from buchner.cli.check import check
+from buchner.cli.control import reload, reopen, stop, upgrade
+from buchner.cli.run import run
+from buchner.cli.serve import serve
+from buchner.cli.status import status
+from buchner.errors import BuchnerError
+
+
+class Reported(click.ClickException):
+    """One of Buchner's errors, shown without a traceback of Buchner itself."""
+
+    def __init__(self, error: BuchnerError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_status
+        self._traceback = getattr(error, "traceback", "")
+
+    def show(self, file: Any = None) -> None:
+        """Print the app's traceback, if there is one, and the error."""
+        if self._traceback:
+            click.echo(self._traceback.rstrip(), file=file, err=file is None)
+        click.echo(f"buchner: error: {self.message}", file=file, err=file is None)
+
+
+class Commands(click.Group):
+    """The commands, with errors told in words and exit statuses."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; its result is the exit status."""
+        try:
+            result = super().invoke(ctx)
+        except BuchnerError as error:
+            raise Reported(error) from error
+        if isinstance(result, int) and result:
+            ctx.exit(result)
+        return result
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 ended as told, 1 failed, 2 wrong flag or configuration, 3 the app could not be imported.",
+)
+@click.version_option(metadata.version("buchner") if metadata.packages_distributions().get("buchner") else "0.1.0")
+def cli() -> None:
+    """Serve Flask and other WSGI apps behind a gateway of their own.
+
+    \b
+    Start here:
+      buchner serve shop:app               the app `app` of shop.py, on http://127.0.0.1:8000
+      buchner serve "shop:create_app()"    an app factory
+      buchner serve                        finds app.py or wsgi.py, as `flask run` does
+      buchner run gateway.toml             everything a file says
+      buchner run nginx.conf               the nginx configuration you have
+
+    \b
+    While it runs, from another terminal:
+      buchner status                       what runs, and how busy it is
+      buchner reload                       new code and configuration; no request is lost
+      buchner stop                         finish running requests, then end
+    """
+
+
+for command in (serve, run, check, reload, stop, reopen, status, upgrade):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    cli.main(prog_name="buchner")

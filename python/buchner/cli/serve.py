@@ -1,0 +1,122 @@
+"""`buchner serve`: an app, without a configuration file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from buchner.cli import start
+from buchner.cli.find import find_app, load_dotenv
+from buchner.serving import Serving
+
+
+def options(command: Any) -> Any:
+    """Add the flags that `buchner serve` and `flask gateway run` share."""
+    decorators = [
+        click.option(
+            "-b", "--bind", multiple=True, metavar="ADDRESS", envvar="BUCHNER_BIND",
+            help="Address to listen on: host:port, [v6]:port, :port or unix:/path. May be repeated. "
+            "[default: 127.0.0.1:8000, or 0.0.0.0:$PORT]",
+        ),
+        click.option(
+            "-w", "--workers", type=click.IntRange(1), envvar=["BUCHNER_WORKERS", "WEB_CONCURRENCY"],
+            help="Worker processes. [default: the cores this process may use]",
+        ),
+        click.option(
+            "-t", "--threads", type=click.IntRange(1, 10000), envvar="BUCHNER_THREADS",
+            help="Threads of a worker, each serving one request at a time. [default: 2]",
+        ),
+        click.option("--io-threads", type=click.IntRange(1, 256), envvar="BUCHNER_IO_THREADS",
+                     help="I/O threads of the gateway. [default: 1 on up to 4 cores]"),
+        click.option("--reload", "watch", is_flag=True, envvar="BUCHNER_RELOAD",
+                     help="Reload when a Python file here changes."),
+        click.option("--debug", "--development", "development", is_flag=True,
+                     envvar=["BUCHNER_DEVELOPMENT", "FLASK_DEBUG"],
+                     help="Error pages show causes and tracebacks; FLASK_DEBUG is set for the app."),
+        click.option("--log-format", metavar="FORMAT", envvar="BUCHNER_LOG_FORMAT",
+                     help='Access log: combined, json, or a format such as \'$remote_addr "$request" $status\'.'),
+        click.option("--access-log", metavar="FILE", envvar="BUCHNER_ACCESS_LOG",
+                     help="Access log file, - for standard output, off for none. [default: -]"),
+        click.option("--error-log", metavar="FILE", envvar="BUCHNER_ERROR_LOG",
+                     help="File for messages. [default: standard error]"),
+        click.option("--preload", is_flag=True, envvar="BUCHNER_PRELOAD",
+                     help="Import the app once and fork the workers: they share its memory."),
+        click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", envvar="BUCHNER_TIMEOUT",
+                     help="Time the app has to begin an answer; then 504 and the stack in the log. [default: 60]"),
+        click.option("--shutdown-timeout", type=click.FloatRange(0), metavar="SECONDS",
+                     envvar="BUCHNER_SHUTDOWN_TIMEOUT", help="Time requests have to finish at a stop. [default: 30]"),
+        click.option("--start-timeout", type=click.FloatRange(0.1), metavar="SECONDS", envvar="BUCHNER_START_TIMEOUT",
+                     help="Time a worker has to import the app. [default: 60]"),
+        click.option("--max-requests", type=click.IntRange(0), envvar="BUCHNER_MAX_REQUESTS",
+                     help="Requests after which a worker is replaced, the new one first. [default: never]"),
+        click.option("--max-age", metavar="TIME", envvar="BUCHNER_MAX_AGE",
+                     help='Age at which a worker is replaced, such as "6h". [default: never]'),
+        click.option("--max-rss", metavar="SIZE", envvar="BUCHNER_MAX_RSS",
+                     help='Resident memory at which a worker is replaced, such as "512m". [default: never]'),
+        click.option("--max-body", metavar="SIZE", envvar="BUCHNER_MAX_BODY",
+                     help="Largest request body. [default: the app's MAX_CONTENT_LENGTH, or 64m]"),
+        click.option("--trusted-proxies", metavar="NETWORKS",
+                     envvar=["BUCHNER_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"],
+                     help="Networks whose X-Forwarded-* are believed, with commas between. [default: none]"),
+        click.option("--mount", metavar="PREFIX", envvar="BUCHNER_MOUNT",
+                     help="Path the app is served under; becomes SCRIPT_NAME."),
+        click.option("--chdir", type=click.Path(exists=True, file_okay=False), envvar="BUCHNER_CHDIR",
+                     help="Directory of the app. [default: this one]"),
+        click.option("--static/--no-static", default=True, envvar="BUCHNER_STATIC",
+                     help="Serve the app's static folders without the app, unless it guards them. [default: yes]"),
+        click.option("--user", envvar="BUCHNER_USER", help="User to become once the addresses are bound."),
+        click.option("--group", envvar="BUCHNER_GROUP", help="Group to become. [default: the user's own]"),
+        click.option("--pid-file", metavar="FILE", envvar="BUCHNER_PID_FILE",
+                     help="File the process id is written to."),
+    ]  # fmt: skip
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+@click.command(epilog="Each flag can be given as an environment variable: BUCHNER_WORKERS=4, BUCHNER_BIND=:80, …")
+@click.argument("app", required=False)
+@options
+@click.pass_context
+def serve(ctx: click.Context, app: str | None, **flags: Any) -> int:
+    """Serve an app. APP is module:name, module:factory() or a file; without it, app.py or wsgi.py here.
+
+    \b
+    Examples:
+      buchner serve shop:app
+      buchner serve "shop:create_app(debug=True)" --workers 4 --threads 8
+      buchner serve --reload --debug
+      buchner serve shop:app --bind 0.0.0.0:80 --user www-data
+      buchner serve shop:app --bind unix:/run/shop.sock --trusted-proxies unix
+    """
+    load_dotenv()
+    _read_dotenv_flags(ctx, flags)
+    return serve_app(find_app(app), flags)
+
+
+def _read_dotenv_flags(ctx: click.Context, flags: dict[str, Any]) -> None:
+    """Take flags from variables that only .env or .flaskenv has set, after click had read the environment."""
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        source = ctx.get_parameter_source(name)
+        if name in flags and source is click.core.ParameterSource.DEFAULT:
+            raw = parameter.value_from_envvar(ctx)
+            if raw is not None:
+                flags[name] = parameter.type_cast_value(ctx, raw)
+
+
+def serve_app(target: str, flags: dict[str, Any]) -> int:
+    """Serve until told to stop; returns the exit status."""
+    watch = flags.pop("watch")
+    trusted = flags.pop("trusted_proxies") or ""
+    bind = list(flags.pop("bind"))
+    serving = Serving(
+        target,
+        bind,
+        trusted_proxies=[network.strip() for network in trusted.split(",") if network.strip()],
+        **flags,
+    )
+    if watch and serving.workers is None:
+        serving.workers = 1
+    return start.run(serving.load, target, watch=watch)

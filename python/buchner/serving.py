@@ -1,0 +1,124 @@
+"""What to serve and how, when there is no configuration file: from flags, the environment or the Python API."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from buchner.config import load_dict
+from buchner.errors import ConfigError
+from buchner.supervisor.listeners import normal, passed_by_systemd
+
+if TYPE_CHECKING:
+    from buchner.config import Loaded
+
+DEFAULT_BIND = "127.0.0.1:8000"
+
+
+@dataclass
+class Serving:
+    """One app on some addresses; None leaves a setting at its default (docs of gateway.toml)."""
+
+    target: str
+    bind: list[str] = field(default_factory=list)
+    """Addresses; when empty 0.0.0.0:$PORT where PORT is set, the sockets systemd passed, or 127.0.0.1:8000."""
+    workers: int | None = None
+    threads: int | None = None
+    preload: bool = False
+    timeout: float | None = None
+    """Seconds an app has to begin its answer."""
+    shutdown_timeout: float | None = None
+    start_timeout: float | None = None
+    max_requests: int | None = None
+    max_age: str | float | None = None
+    max_rss: str | int | None = None
+    max_body: str | int | None = None
+    io_threads: int | None = None
+    trusted_proxies: list[str] = field(default_factory=list)
+    log_format: str | None = None
+    access_log: str | None = None
+    """File, `-` for standard output (the default), or `off`."""
+    error_log: str | None = None
+    user: str | None = None
+    group: str | None = None
+    pid_file: str | None = None
+    mount: str | None = None
+    chdir: str | None = None
+    development: bool = False
+    static: bool = True
+    env: dict[str, str] = field(default_factory=dict)
+    origin: str = "command line"
+    """What messages call the place these settings come from."""
+
+    def addresses(self) -> list[str]:
+        """The addresses to listen on, in full."""
+        if self.bind:
+            return [normal(text) for text in self.bind]
+        passed = [listener.address for listener in passed_by_systemd()]
+        if passed:
+            return passed
+        port = os.environ.get("PORT", "")
+        if port:
+            if not port.isdigit():
+                raise ConfigError(f'the environment variable PORT is "{port}"; it must be a number')
+            return [f"0.0.0.0:{port}"]
+        return [DEFAULT_BIND]
+
+    def document(self) -> dict[str, Any]:
+        """The same as a gateway.toml would say it."""
+        env = dict(self.env)
+        if self.development:
+            env.setdefault("FLASK_DEBUG", "1")
+        app = {
+            "target": self.target,
+            "workers": self.workers,
+            "threads": self.threads,
+            "preload": self.preload or None,
+            "start_timeout": self.start_timeout,
+            "max_requests": self.max_requests,
+            "max_age": self.max_age,
+            "max_rss": self.max_rss,
+            "chdir": self.chdir,
+            "static": None if self.static else False,
+            "env": env or None,
+        }
+        gateway = {
+            "io_threads": self.io_threads,
+            "trusted_proxies": self.trusted_proxies or None,
+            "shutdown_timeout": self.shutdown_timeout,
+            "development": self.development or None,
+            "user": self.user,
+            "group": self.group,
+            "pid_file": os.path.abspath(self.pid_file) if self.pid_file else None,
+            "error_log": self.error_log,
+        }
+        root = {"app_timeout": self.timeout, "max_body": self.max_body, "access_log": self._access_log()}
+        mount = "/" + self.mount.strip("/") if self.mount and self.mount.strip("/") else ""
+        route: dict[str, Any] = {"path": f"{mount}/", "app": True}
+        if mount:
+            route["mount"] = mount
+        document = {
+            "gateway": _given(gateway),
+            "app": _given(app),
+            "server": [{"listen": self.addresses(), "route": [route]}],
+            **_given(root),
+        }
+        return {name: value for name, value in document.items() if value != {}}
+
+    def _access_log(self) -> Any:
+        if self.access_log == "off":
+            return False
+        return _given({"path": self.access_log or "-", "format": self.log_format})
+
+    def load(self) -> Loaded:
+        """Check and resolve.
+
+        Raises:
+            ConfigError: Something cannot be used.
+        """
+        return load_dict(self.document(), self.origin, os.getcwd())
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

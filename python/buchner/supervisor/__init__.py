@@ -1,0 +1,1 @@
+"""The supervisor: configuration, listeners, signals and processes; never on the path of a request."""

@@ -1,0 +1,178 @@
+"""A deployment: putting a configuration and the code of the apps in force, whole or not at all.
+
+The start, a reload and the second half of an upgrade are the same steps. Workers of the new code are started and must
+all become ready; then the gateway (the one that serves, or a new one) must take the plan; only then is anything
+old let go. A failure before that leaves everything as it was.
+
+    open listeners → start workers (and gateway) → all ready → plan → in force → attach new workers, retire old ones
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from buchner.errors import AppImportError, BuchnerError
+from buchner.supervisor.gateways import Force, io_threads
+from buchner.supervisor.plan import complete
+
+if TYPE_CHECKING:
+    from buchner.config.model import Loaded
+    from buchner.supervisor.gateway_process import GatewayProcess
+    from buchner.supervisor.listeners import Listener
+    from buchner.supervisor.pool import Pool
+    from buchner.supervisor.supervisor import Supervisor
+
+logger = logging.getLogger("buchner")
+
+Done = Callable[[BuchnerError | None], None]
+
+
+class Deployment:
+    """One attempt; ends with a call of `done`.
+
+    Args:
+        supervisor: Whose state is changed on success.
+        loaded: The configuration.
+        replace_gateway: Start a new gateway process even if the one there could take the plan.
+        done: Called with None on success, else with the reason nothing was changed.
+    """
+
+    def __init__(self, supervisor: Supervisor, loaded: Loaded, *, replace_gateway: bool, done: Done) -> None:
+        self._supervisor = supervisor
+        self.loaded = loaded
+        self._done = done
+        self._ended = False
+        self._opened: list[Listener] = []
+        self._listeners: dict[str, Listener] = {}
+        self._waiting: set[str] = set()
+        self._plan_number: int | None = None
+        self._force: Force | None = None
+        self.pools: dict[str, Pool] = {}
+        self.gateway: GatewayProcess | None = None
+        current = supervisor.gateways.current
+        self._keeps_gateway = (
+            not replace_gateway
+            and current is not None
+            and supervisor.gateways.force is not None
+            and io_threads(supervisor.gateways.force.plan) == io_threads(loaded.plan)
+        )
+
+    def start(self) -> None:
+        """Begin; `done` may be called before this returns."""
+        supervisor = self._supervisor
+        try:
+            self._open_listeners()
+            if not self._keeps_gateway:
+                self.gateway = supervisor.gateways.spawn(io_threads(self.loaded.plan))
+            for name, settings in self.loaded.app.items():
+                self.pools[name] = supervisor.make_pool(name, settings)
+        except BuchnerError as error:
+            self.fail(error)
+            return
+        except OSError as error:
+            self.fail(BuchnerError(f"a process could not be started: {error}"))
+            return
+        self._waiting = set(self.pools)
+        for pool in self.pools.values():
+            pool.start()
+        if not self._waiting:
+            self._send_plan()
+
+    def _open_listeners(self) -> None:
+        for address in dict.fromkeys(self.loaded.listen):
+            listener = self._supervisor.listeners.get(address) or self._supervisor.take_passed(address)
+            if listener is None:
+                listener = self._supervisor.open(address, self.loaded.backlog.get(address))
+                self._opened.append(listener)
+            self._listeners[address] = listener
+
+    def pool_ready(self, pool: Pool) -> None:
+        """All workers of a pool have imported the app."""
+        self._waiting.discard(pool.name)
+        if not self._waiting and not self._ended:
+            self._send_plan()
+
+    def pool_failed(self, message: str, traceback: str, *, imported: bool) -> None:
+        """A worker failed: the deployment has."""
+        self.fail(AppImportError(message, traceback) if imported else BuchnerError(message))
+
+    def _send_plan(self) -> None:
+        gateways = self._supervisor.gateways
+        gateway = self.gateway or gateways.current
+        if gateway is None:
+            self.fail(BuchnerError("the gateway ended while the configuration was made ready; it is being restarted"))
+            return
+        apps = {name: pool.ready_workers()[0].ready for name, pool in self.pools.items() if pool.ready_workers()}
+        identity = gateways.identity
+        plan = complete(
+            self.loaded.plan,
+            {name: ready for name, ready in apps.items() if ready is not None},
+            (lambda folder: identity.may(folder, 5)) if identity else (lambda _folder: True),
+        )
+        self._force = Force(plan, self._listeners)
+        self._supervisor.prepare_logs(plan)
+        self._plan_number = gateways.send_plan(gateway, self._force)
+
+    def plan_answered(self, number: int, error: str | None) -> None:
+        """The gateway took the plan or refused it."""
+        if number != self._plan_number or self._ended:
+            return
+        if error is not None:
+            self.fail(BuchnerError(f"the gateway refused the configuration: {error}"))
+        else:
+            self._commit()
+
+    def gateway_gone(self, gateway: GatewayProcess, why: str) -> None:
+        """A gateway's process has ended; matters if it is the new one, or the one the plan was sent to."""
+        if self._ended:
+            return
+        if gateway is self.gateway:
+            self.gateway = None
+            self.fail(BuchnerError(f"the gateway {why} while it started"))
+        elif self._keeps_gateway and self._plan_number is not None:
+            self.fail(BuchnerError(f"the gateway {why} while it took the configuration"))
+
+    def _commit(self) -> None:
+        self._ended = True
+        supervisor = self._supervisor
+        gateways = supervisor.gateways
+        gateway = self.gateway or gateways.current
+        if gateway is None or self._force is None:
+            return
+        before = gateways.promote(gateway, self._force)
+        old_pools, supervisor.pools = supervisor.pools, self.pools
+        old_listeners, supervisor.listeners = supervisor.listeners, self._listeners
+        supervisor.loaded = self.loaded
+        for pool in self.pools.values():
+            pool.activate()
+            for worker in pool.ready_workers():
+                supervisor.worker_serves(worker)
+        if before is not None:
+            before.drain(self.loaded.process.shutdown_timeout)
+        for pool in old_pools.values():
+            supervisor.dismiss(pool)
+        for address, listener in old_listeners.items():
+            if address not in self._listeners:
+                listener.close()
+        self._done(None)
+
+    def fail(self, error: BuchnerError) -> None:
+        """Undo what was begun."""
+        if self._ended:
+            return
+        self._ended = True
+        for pool in self.pools.values():
+            self._supervisor.abandon(pool)
+        gateways = self._supervisor.gateways
+        if self.gateway is not None:
+            self.gateway.drain(0)
+            self.gateway.channel.close()
+        elif self._plan_number is not None and gateways.current is not None and gateways.force is not None:
+            # It was sent listeners that only a plan without them makes it close.
+            gateways.current.addresses &= set(gateways.force.listeners)
+            gateways.send_plan(gateways.current, gateways.force)
+        for listener in self._opened:
+            listener.close()
+        self._done(error)

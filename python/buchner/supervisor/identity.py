@@ -1,0 +1,98 @@
+"""Whom processes run as: names to numbers, and giving up root."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from buchner.errors import ConfigError
+
+UNPRIVILEGED = "nobody"
+"""Whom the gateway process runs as when Buchner was started as root and no `user` is set."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user, its group and its supplementary groups."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+    def argument(self) -> str:
+        """The identity as one command-line word, `uid:gid:group,group`."""
+        return f"{self.uid}:{self.gid}:{','.join(map(str, self.groups))}"
+
+    def may(self, path: str, mode: int) -> bool:
+        """Whether this identity reaches `path` with `mode` (4 read, 2 write, 1 search), by the permission bits on the way.
+
+        Access lists and security modules are not looked at.
+        """
+        target = Path(os.path.realpath(path))
+        steps = [(parent, 1) for parent in target.parents] + [(target, mode)]
+        try:
+            return all(self._allowed(step.stat(), bits) for step, bits in steps)
+        except OSError:
+            return False
+
+    def _allowed(self, status: os.stat_result, bits: int) -> bool:
+        if self.uid == 0:
+            return True
+        if status.st_uid == self.uid:
+            return status.st_mode >> 6 & bits == bits
+        if status.st_gid == self.gid or status.st_gid in self.groups:
+            return status.st_mode >> 3 & bits == bits
+        return status.st_mode & bits == bits
+
+
+def look_up(user: str, group: str | None = None) -> Identity:
+    """Find a user by name or number.
+
+    Args:
+        user: Name or uid.
+        group: Name or gid; the user's primary group when None.
+
+    Raises:
+        ConfigError: There is no such user or group.
+    """
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(f'user: no user "{user}" on this machine; create it or name another one') from None
+    gid = entry.pw_gid
+    if group is not None:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise ConfigError(f'group: no group "{group}" on this machine; create it or name another one') from None
+    groups = tuple(os.getgrouplist(entry.pw_name, gid))
+    return Identity(entry.pw_name, entry.pw_uid, gid, groups, entry.pw_dir)
+
+
+def choose(user: str | None, group: str | None) -> Identity | None:
+    """Whom a process is to run as; None: as whom this one runs.
+
+    Raises:
+        ConfigError: The user is unknown, or this process may not become it.
+    """
+    if user is None:
+        return None
+    identity = look_up(user, group)
+    if os.geteuid() != 0:
+        if identity.uid == os.geteuid():
+            return None
+        raise ConfigError(f'user: only root may run processes as "{user}"; start Buchner as root or leave `user` out')
+    return identity
+
+
+def drop(argument: str) -> None:
+    """Become the identity for good (`Identity.argument`); called in a child, before it starts threads."""
+    uid, gid, groups = argument.split(":")
+    os.setgroups([int(number) for number in groups.split(",") if number])
+    os.setgid(int(gid))
+    os.setuid(int(uid))

@@ -1,0 +1,210 @@
+"""Starting workers: with exec, or forked from a preload process that has imported the app."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from buchner.supervisor import channel
+from buchner.supervisor.channel import Channel
+from buchner.supervisor.identity import Identity
+from buchner.supervisor.messages import Failed, Fork, FromWorker, WorkerReady
+from buchner.supervisor.process import Child, Reaper, dump_file, python_command
+from buchner.supervisor.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from buchner.config.model import AppSettings
+    from buchner.supervisor.loop import Loop
+
+
+IN_WORKER = "BUCHNER_WORKER"
+"""Environment variable that tells a program it is being imported by a worker."""
+
+
+@dataclass
+class Launcher:
+    """What it takes to start processes; one for the supervisor's life.
+
+    Args:
+        loop: Watches their control sockets.
+        reaper: Waits for them.
+        worker_command: The program of a worker; tests put another one here.
+    """
+
+    loop: Loop
+    reaper: Reaper
+    worker_command: Sequence[str] = field(default_factory=lambda: python_command("buchner.worker"))
+    last_worker: int = 0
+
+    def next_worker(self) -> int:
+        """A worker id that was never used."""
+        self.last_worker += 1
+        return self.last_worker
+
+
+class WorkerSource(Protocol):
+    """Makes the workers of one pool, of one generation of code."""
+
+    def make(self) -> WorkerProcess:
+        """Start a worker; its events come once the caller has set `events`."""
+
+    def close(self) -> None:
+        """No more workers are wanted of this source."""
+
+
+def arguments(settings: AppSettings, identity: Identity | None, *extra: str) -> list[str]:
+    """The command line of a worker process, after the program."""
+    words = ["--threads", str(settings.threads), "--max-detached", str(settings.max_detached)]
+    if settings.max_requests:
+        words += ["--max-requests", str(settings.max_requests)]
+    if settings.max_age:
+        words += ["--max-age", str(settings.max_age)]
+    if settings.max_rss:
+        words += ["--max-rss", str(settings.max_rss)]
+    if not settings.static:
+        words.append("--no-static")
+    if identity is not None:
+        words += ["--identity", identity.argument()]
+    for directory in settings.pythonpath:
+        words += ["--pythonpath", directory]
+    return [*words, *extra, settings.target or "app"]
+
+
+def environment(settings: AppSettings, identity: Identity | None) -> dict[str, str]:
+    """The environment of a worker process: ours, less what is meant for the supervisor, plus `env`."""
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+    if identity is not None:
+        env |= {"HOME": identity.home, "USER": identity.name, "LOGNAME": identity.name}
+    return env | settings.env | {IN_WORKER: "1"}
+
+
+def environment_of_gateway() -> dict[str, str]:
+    """The environment of a gateway process: ours, less what is meant for the supervisor."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+
+
+_NOT_FOR_WORKERS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+
+
+class ExecSource:
+    """Starts each worker as a program of its own: it imports the code as it is then."""
+
+    def __init__(self, launcher: Launcher, pool: str, settings: AppSettings, identity: Identity | None) -> None:
+        self._launcher = launcher
+        self._pool = pool
+        self._settings = settings
+        self._identity = identity
+
+    def make(self) -> WorkerProcess:
+        """Start a worker; raises OSError where the process cannot be started."""
+        launcher = self._launcher
+        number = launcher.next_worker()
+        worker = WorkerProcess(
+            number, self._pool, self._settings.threads, dump_file(f"worker-{number}"), launcher.loop, launcher.reaper
+        )
+        ours, theirs = channel.pair()
+        options = ["--control-fd", str(theirs.fileno()), "--dump-fd", str(worker.dump)]
+        with theirs:
+            worker.child = launcher.reaper.spawn(
+                str(worker),
+                [*launcher.worker_command, *arguments(self._settings, self._identity, *options)],
+                worker.ended,
+                pass_fds=[theirs.fileno()],
+                dump=worker.dump,
+                cwd=self._settings.chdir,
+                env=environment(self._settings, self._identity),
+            )
+        worker.open(ours)
+        return worker
+
+    def close(self) -> None:
+        """Nothing is kept between workers."""
+
+
+class PreloadSource:
+    """Forks workers from a process that imported the app once.
+
+    Workers asked for before the app is imported are forked when it is; when the import fails, each of them fails.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        pool: str,
+        settings: AppSettings,
+        identity: Identity | None,
+        existing: tuple[socket.socket, int] | None = None,
+    ) -> None:
+        self._launcher = launcher
+        self._pool = pool
+        self._settings = settings
+        self._imported = False
+        self._failed: Failed | None = None
+        self._waiting: list[WorkerProcess] = []
+        self._sockets: dict[int, Any] = {}
+        self._kept = existing is not None
+        if existing is not None:
+            ours, pid = existing
+            launcher.reaper.adopt(Child(pid, f"preload of {pool}", lambda _status: None))
+        else:
+            ours, theirs = channel.pair()
+            options = ["--preload", "--control-fd", str(theirs.fileno())]
+            with theirs:
+                launcher.reaper.spawn(
+                    f"preload of {pool}",
+                    [*launcher.worker_command, *arguments(settings, identity, *options)],
+                    lambda _status: None,
+                    pass_fds=[theirs.fileno()],
+                    cwd=settings.chdir,
+                    env=environment(settings, identity),
+                )
+        self._channel = Channel(launcher.loop, ours, FromWorker, self._said, self._lost)
+
+    def make(self) -> WorkerProcess:
+        """Have a worker forked, now or once the app is imported."""
+        launcher = self._launcher
+        number = launcher.next_worker()
+        worker = WorkerProcess(
+            number, self._pool, self._settings.threads, dump_file(f"worker-{number}"), launcher.loop, launcher.reaper
+        )
+        ours, theirs = channel.pair()
+        worker.open(ours)
+        if self._imported and self._channel.is_open:
+            self._channel.send(Fork(worker=number), [theirs.detach(), os.dup(worker.dump)])
+        else:
+            self._sockets[number] = theirs
+            self._waiting.append(worker)
+            if not self._channel.is_open:
+                launcher.loop.call_later(0, self._lost)
+        return worker
+
+    def _said(self, message: Any) -> None:
+        if isinstance(message, WorkerReady):
+            self._imported = True
+            waiting, self._waiting = self._waiting, []
+            for worker in waiting:
+                sock = self._sockets.pop(worker.number)
+                self._channel.send(Fork(worker=worker.number), [sock.detach(), os.dup(worker.dump)])
+        elif isinstance(message, Failed):
+            self._failed = message
+
+    def _lost(self) -> None:
+        failed = self._failed or Failed(error="the preload process ended")
+        waiting, self._waiting = self._waiting, []
+        for worker in waiting:
+            worker.failed = failed
+            if worker.events:
+                worker.events.worker_failed(worker, failed)
+            self._sockets.pop(worker.number).close()
+
+    def close(self) -> None:
+        """Let the preload process end, if it is ours; its workers go on."""
+        if self._kept:
+            return
+        self._channel.close()
+        for worker in self._waiting:
+            self._sockets.pop(worker.number).close()
+        self._waiting = []

@@ -1,0 +1,239 @@
+"""Listening sockets: opened here, kept over reloads, gateways and upgrades, never on a request's path.
+
+An address is `host:port`, `[v6]:port` or `unix:/path`; its text is the key it has in the plan. Port 0 lets the kernel
+choose. Unix sockets get mode 0666, as nginx's do: what may connect is decided by the directory they are in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buchner.errors import ConfigError, ListenError
+
+BACKLOG = 4096
+"""Connections the kernel queues until they are accepted; it takes net.core.somaxconn where that is lower."""
+_UNIX_MODE = 0o666
+_FIRST_PASSED_DESCRIPTOR = 3
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket and the address it was asked for by."""
+
+    address: str
+    socket: socket.socket
+    inode: tuple[int, int] | None = None
+    """Device and inode of a Unix socket's file, so that only our own is removed."""
+
+    def url(self) -> str:
+        """Where a browser finds it: the real port, and this machine for addresses that mean all of its own."""
+        if self.socket.family == socket.AF_UNIX:
+            return f"unix:{self.socket.getsockname()}"
+        host, port = self.socket.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def close(self) -> None:
+        """Close the socket and remove a Unix socket's file if it is still ours."""
+        if self.inode is not None:
+            path = self.socket.getsockname()
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if (status.st_dev, status.st_ino) == self.inode:
+                    os.unlink(path)
+        self.socket.close()
+
+
+def split(address: str) -> tuple[str, int]:
+    """Split `host:port` or `[v6]:port`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(f'"{address}": an IPv6 address goes into brackets, as in "[::1]:8000"')
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ConfigError(f'"{address}" is not an address to listen on; write host:port, [v6]:port or unix:/path')
+    return host, int(port)
+
+
+def normal(text: str) -> str:
+    """The full form of an address given in short: `8000`, `:8000`, `*:8000` (all of this machine's), `localhost`.
+
+    Raises:
+        ConfigError: It cannot be meant as an address.
+    """
+    text = text.removeprefix("http://").rstrip("/")
+    if text.startswith("unix:"):
+        path = (
+            text.removeprefix("unix:").removeprefix("//") if text.startswith("unix:///") else text.removeprefix("unix:")
+        )
+        return f"unix:{os.path.abspath(path)}"
+    if text.isascii() and text.isdigit():
+        text = f"127.0.0.1:{text}"
+    elif text.startswith((":", "*:")):
+        text = f"0.0.0.0:{text.rpartition(':')[2]}"
+    elif ":" not in text:
+        text = f"{text}:8000"
+    split(text)
+    return text
+
+
+def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
+    """Open a listening socket.
+
+    Raises:
+        ListenError: It cannot be opened; the message says why and what to do.
+    """
+    if address.startswith("unix:"):
+        return _open_unix(address, backlog)
+    host, port = split(address)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise ListenError(f"cannot listen on {address}: the name {host} does not resolve ({error.strerror})") from error
+    family, kind, protocol, _, where = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+        sock.bind(where)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {address}: {_why_not(error, host, port)}") from error
+    sock.setblocking(False)
+    return Listener(address, sock)
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        owner = who_listens(port)
+        return f"the port is in use{f' by {owner}' if owner else ''}; stop that program or choose another port"
+    if error.errno == errno.EACCES and port < 1024:
+        return (
+            f"port {port} needs a privilege. Start as root (the gateway drops to `user` once it is bound), or give "
+            f"CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or allow it to everyone with "
+            f"`sysctl net.ipv4.ip_unprivileged_port_start={port}`, or choose a port from 1024 on"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"this machine has no address {host}; 0.0.0.0 stands for all it has"
+    return error.strerror or str(error)
+
+
+def _open_unix(address: str, backlog: int) -> Listener:
+    path = address.removeprefix("unix:")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path, address)
+        sock.bind(path)
+        os.chmod(path, _UNIX_MODE)
+        sock.listen(backlog)
+        status = os.lstat(path)
+    except OSError as error:
+        sock.close()
+        hint = (
+            "; make its directory, or one this user may write to" if error.errno in {errno.ENOENT, errno.EACCES} else ""
+        )
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}{hint}") from error
+    except ListenError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return Listener(address, sock, (status.st_dev, status.st_ino))
+
+
+def _remove_stale(path: str, address: str) -> None:
+    """Remove a socket file that nobody listens on any more; what somebody does, or what is no socket, is an error."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(
+            f"cannot listen on {address}: there is a file of that name that is not a socket; move it away"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise ListenError(f"cannot listen on {address}: another program is listening there; stop it or choose another path")
+
+
+def who_listens(port: int) -> str | None:
+    """The program that listens on a TCP port, as "name (pid 123)"; None where /proc does not tell."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
+    if not inodes:
+        return None
+    holders = [int(name) for name in os.listdir("/proc") if name.isdigit() and _holds(int(name), inodes)]
+    if not holders:
+        return None
+    pid = min(holders)  # the parent that opened it, not the children it passed it to
+    with contextlib.suppress(OSError):
+        return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
+    return f"pid {pid}"
+
+
+def _holds(pid: int, inodes: set[str]) -> bool:
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") in inodes:
+                    return True
+    return False
+
+
+def passed_by_systemd(environ: Mapping[str, str] = os.environ) -> list[Listener]:
+    """The sockets of socket activation (sd_listen_fds(3)), each under the address it is bound to.
+
+    A name given with FileDescriptorName= in the socket unit is not needed: sockets are matched by address.
+    """
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    listeners = []
+    for fd in range(_FIRST_PASSED_DESCRIPTOR, _FIRST_PASSED_DESCRIPTOR + int(environ.get("LISTEN_FDS", "0"))):
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            continue
+        sock.set_inheritable(False)
+        if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.setblocking(False)
+            listeners.append(Listener(address_of(sock), sock))
+        else:
+            sock.detach()
+    return listeners
+
+
+def address_of(sock: socket.socket) -> str:
+    """The address a socket is bound to, in the form of a key."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def forget_systemd() -> None:
+    """Take socket activation out of the environment, so that children do not claim our descriptors."""
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)

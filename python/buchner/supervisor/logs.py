@@ -1,0 +1,67 @@
+"""The supervisor's log, and log files that outlive a change of user."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from buchner.errors import BuchnerError
+
+if TYPE_CHECKING:
+    from buchner.supervisor.identity import Identity
+
+logger = logging.getLogger("buchner")
+
+_error_log: str | None = None
+
+
+def set_up(error_log: str = "-") -> None:
+    """Log to standard error, which with `error_log` becomes that file, for this process and all it starts.
+
+    Raises:
+        BuchnerError: The file cannot be opened.
+    """
+    global _error_log  # noqa: PLW0603 - standard error is the process's own global
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    if error_log not in ("-", "stderr"):
+        _error_log = error_log
+        reopen()
+
+
+def reopen() -> None:
+    """Open the error log again by its name; processes that run keep the file they have until they are replaced."""
+    if _error_log is None:
+        return
+    try:
+        fd = os.open(_error_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise BuchnerError(f"error_log: {_error_log} cannot be opened: {error.strerror}") from error
+    sys.stderr.flush()
+    os.dup2(fd, sys.stderr.fileno())
+    os.close(fd)
+
+
+def prepare(plan: dict[str, Any], identity: Identity | None) -> None:
+    """Make access logs exist and belong to the gateway's user, which may not create files where logs are kept."""
+    if identity is None:
+        return
+    for log in plan.get("access_log", []):
+        path = log["path"]
+        if path in ("-", "stdout", "stderr") or path.startswith("/dev/"):
+            continue
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            logger.warning("access log %s cannot be opened: %s", path, error.strerror)
+            continue
+        try:
+            os.fchown(fd, identity.uid, identity.gid)
+        finally:
+            os.close(fd)

@@ -1,0 +1,90 @@
+"""What the running apps add to a plan: native routes for their static folders, and their limit on bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from buchner.supervisor.messages import WorkerReady
+
+DEFAULT_MAX_BODY = 64 << 20
+"""`Settings.max_body` where nothing sets it (crates/gateway/src/config.rs)."""
+
+
+def complete(
+    plan: dict[str, Any], apps: Mapping[str, WorkerReady], may_read: Callable[[str], bool] = lambda _folder: True
+) -> dict[str, Any]:
+    """A plan with what the apps told about themselves worked in; the one given stays as it is.
+
+    A static folder becomes a `files` route whose missing files go to the app. An app's MAX_CONTENT_LENGTH becomes the
+    `max_body` of its routes, unless the configuration sets another value than the default there.
+
+    Args:
+        plan: The resolved configuration.
+        apps: By pool, what a worker said when it was ready.
+        may_read: Whether the gateway's user can read a folder; the app serves those it cannot.
+    """
+    settings = list(plan.get("settings") or [{}])
+    bodies = _Bodies(settings)
+    servers = []
+    for server in plan.get("server", []):
+        routes: list[dict[str, Any]] = []
+        taken = {route["path"] for route in server["route"]}
+        for route in server["route"]:
+            app = route["content"].get("app")
+            ready = apps.get(app["pool"]) if app else None
+            if ready is None:
+                routes.append(route)
+                continue
+            changed = {**route, "settings": bodies.with_limit(route.get("settings", 0), ready.max_content_length)}
+            routes.append(changed)
+            if not route.get("exact"):
+                routes += _static_routes(changed, ready, taken, may_read)
+        servers.append({**server, "route": routes})
+    return {**plan, "server": servers, "settings": settings}
+
+
+class _Bodies:
+    """Interns the settings that differ from given ones in `max_body`."""
+
+    def __init__(self, settings: list[dict[str, Any]]) -> None:
+        self._settings = settings
+        self._made: dict[tuple[int, int], int] = {}
+
+    def with_limit(self, index: int, limit: int | None) -> int:
+        """The index of settings like those at `index`, with this limit."""
+        base = self._settings[index]
+        if limit is None or base.get("max_body", DEFAULT_MAX_BODY) not in (DEFAULT_MAX_BODY, limit):
+            return index
+        key = (index, limit)
+        if key not in self._made:
+            self._made[key] = len(self._settings)
+            self._settings.append({**base, "max_body": limit})
+        return self._made[key]
+
+
+def _static_routes(
+    route: dict[str, Any], ready: WorkerReady, taken: set[str], may_read: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    app = route["content"]["app"]
+    routes: list[dict[str, Any]] = []
+    for folder in ready.static:
+        path = f"{app.get('mount', '')}{folder.url_path}/"
+        if not path.startswith(route["path"]) or any(other.startswith(path) for other in taken):
+            continue
+        if not may_read(folder.folder):
+            continue
+        fallback = f"@{app['pool']}{app.get('mount', '')}"
+        if fallback not in taken:
+            taken.add(fallback)
+            routes.append({**route, "path": fallback})
+        taken.add(path)
+        files = {
+            "root": folder.folder,
+            "index": [],
+            "cache_control": folder.cache_control,
+            "follow_symlinks": True,
+            "fallback": fallback,
+        }
+        routes.append({**route, "path": path, "content": {"files": files}})
+    return routes

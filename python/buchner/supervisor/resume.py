@@ -1,0 +1,67 @@
+"""Taking over what the program before an upgrade has left running (the third step of upgrade.py)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from buchner.config import Loaded
+from buchner.supervisor.gateways import Force
+from buchner.supervisor.listeners import Listener
+from buchner.supervisor.messages import WorkerReady
+from buchner.supervisor.pool import Pool
+from buchner.supervisor.process import Child
+from buchner.supervisor.worker_process import WorkerProcess, WorkerState
+
+if TYPE_CHECKING:
+    from buchner.supervisor.supervisor import Supervisor
+    from buchner.supervisor.upgrade import SavedWorker, State
+
+
+def resume(supervisor: Supervisor, state: State) -> None:
+    """Make a fresh supervisor the owner of everything in `state`."""
+    supervisor.started_at = state.started_at
+    supervisor.launcher.last_worker = state.last_worker
+    supervisor.gateways.last_number = state.last_gateway
+    for saved in state.listeners:
+        sock = socket.socket(fileno=_own(saved.fd))
+        supervisor.listeners[saved.address] = Listener(saved.address, sock, saved.inode)
+    supervisor.loaded = Loaded(state.plan, state.apps, state.process, list(supervisor.listeners))
+    workers: dict[str, list[WorkerProcess]] = {name: [] for name in state.apps}
+    for saved_worker in state.workers:
+        workers.setdefault(saved_worker.pool, []).append(_worker(supervisor, saved_worker))
+    for name, settings in state.apps.items():
+        supervisor.pools[name] = Pool.adopted(
+            name, settings, workers[name], supervisor, supervisor.loop, supervisor.memory
+        )
+    for saved_gateway in state.gateways:
+        sock = socket.socket(fileno=_own(saved_gateway.fd))
+        gateway = supervisor.gateways.adopt(
+            saved_gateway.number, saved_gateway.io_threads, sock, saved_gateway.pid, _own(saved_gateway.dump)
+        )
+        gateway.attached = set(saved_gateway.attached)
+        gateway.addresses = set(supervisor.listeners)
+        if saved_gateway.current:
+            supervisor.gateways.promote(gateway, Force(state.plan, dict(supervisor.listeners)))
+    if supervisor.gateways.force is None:
+        supervisor.gateways.force = Force(state.plan, dict(supervisor.listeners))
+    if state.asker >= 0:
+        supervisor.upgraded_for = socket.socket(fileno=_own(state.asker))
+
+
+def _own(fd: int) -> int:
+    if fd >= 0:
+        os.set_inheritable(fd, False)
+    return fd
+
+
+def _worker(supervisor: Supervisor, saved: SavedWorker) -> WorkerProcess:
+    dump = _own(saved.dump)
+    worker = WorkerProcess(saved.number, saved.pool, saved.slots, dump, supervisor.loop, supervisor.reaper)
+    worker.child = supervisor.reaper.adopt(Child(saved.pid, str(worker), worker.ended, dump))
+    if saved.ready:
+        worker.state = WorkerState.READY
+        worker.ready = WorkerReady(pid=saved.pid, app=saved.pool)
+    worker.open(socket.socket(fileno=_own(saved.fd)))
+    return worker

@@ -1,0 +1,82 @@
+"""Stopping: the gateway drains first, while the workers still answer; then the workers end; then everything has."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from buchner.errors import BuchnerError
+from buchner.supervisor.worker_process import WorkerState
+
+if TYPE_CHECKING:
+    from buchner.supervisor.supervisor import Supervisor
+
+logger = logging.getLogger("buchner")
+
+_SLACK = 3.0
+"""Seconds beyond the deadline until what is left is killed."""
+_DEFAULT_SECONDS = 30.0
+
+
+class Shutdown:
+    """The one way down; `step` is called whenever a process has ended."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        loaded = supervisor.loaded
+        self._seconds = loaded.process.shutdown_timeout if loaded else _DEFAULT_SECONDS
+        self._deadline = time.monotonic() + self._seconds
+        self._hurried = False
+        self._workers_told = False
+
+    def start(self) -> None:
+        """Begin."""
+        supervisor = self._supervisor
+        supervisor.notifier.stopping()
+        if supervisor.deployment is not None:
+            supervisor.deployment.fail(BuchnerError("Buchner was stopped"))
+        serving = [gateway for gateway in supervisor.gateways.all.values() if gateway.serving_since is not None]
+        if serving:
+            logger.info("stopping: requests have %g s to finish", self._seconds)
+        for gateway in list(supervisor.gateways.all.values()):
+            gateway.drain(self._seconds)
+            if gateway not in serving:
+                gateway.channel.close()
+        supervisor.loop.call_later(self._seconds + _SLACK, self._too_late)
+        self.step()
+
+    def hurry(self) -> None:
+        """Asked again: kill everything."""
+        if not self._hurried:
+            self._hurried = True
+            logger.warning("stopping at once: running requests are broken off")
+            self._kill_all()
+            self.step()
+
+    def _too_late(self) -> None:
+        if self._supervisor.reaper.children():
+            names = ", ".join(child.name for child in self._supervisor.reaper.children())
+            logger.error("not ended in time, killed: %s", names)
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        for worker in self._supervisor.all_workers():
+            worker.kill_reason = worker.kill_reason or "Buchner was told to stop at once"
+        for child in self._supervisor.reaper.children():
+            child.kill()
+
+    def step(self) -> None:
+        """Do what has become possible."""
+        supervisor = self._supervisor
+        if not supervisor.gateways.all and not self._workers_told:
+            self._workers_told = True
+            for pool in [*supervisor.pools.values(), *supervisor.leaving]:
+                pool.close()
+            left = max(0.5, self._deadline - time.monotonic())
+            for worker in supervisor.all_workers():
+                if worker.state is WorkerState.STARTING:
+                    worker.kill("Buchner is stopping")
+                worker.stop(left)
+        if self._workers_told and not supervisor.all_workers():
+            supervisor.loop.stop()

@@ -1,0 +1,263 @@
+"""`buchner upgrade`: this program, the gateway and the code are replaced by what is installed now; nothing is lost.
+
+1. The same command line is run once more in a process of its own, which reads the configuration and imports the apps
+   with the new code, and says whether that works. If not, nothing has changed.
+2. This process executes the new program in its place: the pid stays, and so do the listeners, the control sockets of
+   gateway and workers, and all that runs. What the new program has to know is in a memfd.
+3. The new program takes everything over, then makes a deployment (deployment.py) with a new gateway: when that serves,
+   the old gateway drains and the old workers end. If the deployment fails, the old ones go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buchner.config import AppSettings, ProcessSettings
+from buchner.errors import BuchnerError, UpgradeError
+from buchner.supervisor.identity import choose
+from buchner.supervisor.launch import arguments, environment
+from buchner.supervisor.process import python_command
+
+if TYPE_CHECKING:
+    from buchner.config import Loaded
+    from buchner.supervisor.supervisor import Supervisor
+
+logger = logging.getLogger("buchner")
+
+_STATE = "BUCHNER_UPGRADE_STATE"
+_CHECK = "BUCHNER_UPGRADE_CHECK"
+_VERSION = 1
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
+
+
+class SavedListener(msgspec.Struct):
+    """A listening socket."""
+
+    address: str
+    fd: int
+    inode: tuple[int, int] | None
+
+
+class SavedGateway(msgspec.Struct):
+    """A gateway process."""
+
+    number: int
+    io_threads: int
+    fd: int
+    pid: int
+    dump: int
+    attached: list[int]
+    current: bool
+
+
+class SavedWorker(msgspec.Struct):
+    """A worker process."""
+
+    number: int
+    pool: str
+    slots: int
+    fd: int
+    pid: int
+    dump: int
+    ready: bool
+
+
+class State(msgspec.Struct):
+    """What the new program takes over."""
+
+    version: int
+    listeners: list[SavedListener]
+    gateways: list[SavedGateway]
+    workers: list[SavedWorker]
+    plan: dict[str, Any]
+    apps: dict[str, AppSettings]
+    process: ProcessSettings
+    last_worker: int
+    last_gateway: int
+    started_at: float
+    asker: int
+
+
+def inherited_state() -> State | None:
+    """What the program before this one left for us; taken out of the environment."""
+    text = os.environ.pop(_STATE, "")
+    pid, _, fd = text.partition(":")
+    if pid != str(os.getpid()):
+        return None
+    with os.fdopen(int(fd), "rb") as file:
+        file.seek(0)
+        return msgspec.json.decode(file.read(), type=State)
+
+
+def check_only(environ: Any = os.environ) -> bool:
+    """Whether this process only has to find out if the new code works (step 1)."""
+    return environ.get(_CHECK) is not None
+
+
+def check_apps(loaded: Loaded) -> None:
+    """Import each app in a process of its own.
+
+    Raises:
+        UpgradeError: One cannot be imported.
+    """
+    for name, settings in loaded.app.items():
+        identity = choose(settings.user or loaded.process.user, settings.group)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            words = arguments(settings, identity, "--check", "--control-fd", str(theirs.fileno()))
+            result = subprocess.run(
+                [*python_command("buchner.worker"), *words],
+                pass_fds=[theirs.fileno()],
+                cwd=settings.chdir,
+                env=environment(settings, identity),
+                check=False,
+            )
+            ours.setblocking(False)
+            try:
+                said = msgspec.json.decode(ours.recv(1 << 18))
+            except (OSError, msgspec.DecodeError):
+                said = {}
+        if result.returncode != 0:
+            reason = said.get("error", f"the process ended with status {result.returncode}")
+            raise UpgradeError(f"app {name}: {reason}\n{said.get('traceback', '')}".rstrip())
+
+
+class Upgrade:
+    """The first half: check, save, execute."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._running = False
+
+    def start(self, done: Callable[[BuchnerError | None], None]) -> None:
+        """Begin; `done` is only called when the upgrade is refused: otherwise the new program answers."""
+        if self._running:
+            done(UpgradeError("an upgrade is under way already"))
+            return
+        self._running = True
+        logger.info("upgrade: checking the new version")
+        output = os.memfd_create("buchner-upgrade-check")
+
+        def checked(status: int) -> None:
+            self._running = False
+            text = os.pread(output, 1 << 16, 0).decode(errors="replace").strip()
+            os.close(output)
+            if status != 0:
+                done(UpgradeError(f"the new version did not pass its check:\n{text}"))
+            elif self._supervisor.stopping or self._supervisor.deployment is not None:
+                done(UpgradeError("a reload or a stop has begun meanwhile; try again when it is done"))
+            else:
+                self._execute(done)
+
+        environ = {**os.environ, _CHECK: "1"}
+        for name in ("NOTIFY_SOCKET", "LISTEN_PID"):
+            environ.pop(name, None)
+        try:
+            self._supervisor.reaper.spawn("upgrade check", _command(), checked, env=environ, output=output)
+        except OSError as error:
+            self._running = False
+            done(UpgradeError(f"the check could not be started: {error}"))
+
+    def _execute(self, done: Callable[[BuchnerError | None], None]) -> None:
+        supervisor = self._supervisor
+        channels = [gateway.channel for gateway in supervisor.gateways.all.values()]
+        channels += [worker.channel for worker in supervisor.all_workers()]
+        if not all(channel.is_flushed for channel in channels):
+            supervisor.loop.call_later(0.05, lambda: self._execute(done))
+            return
+        logger.info("upgrade: executing the new version")
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        state = self._save()
+        fd = os.memfd_create("buchner-state", 0)
+        os.write(fd, msgspec.json.encode(state))
+        for inherited in [fd, *_descriptors(state)]:
+            os.set_inheritable(inherited, True)
+        os.environ[_STATE] = f"{os.getpid()}:{fd}"
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            command = _command()
+            os.execv(command[0], command)
+        except OSError as error:
+            os.environ.pop(_STATE, None)
+            os.close(fd)
+            for inherited in _descriptors(state):
+                os.set_inheritable(inherited, False)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            done(UpgradeError(f"{sys.executable} could not be executed: {error}"))
+
+    def _save(self) -> State:
+        supervisor = self._supervisor
+        loaded, force = supervisor.loaded, supervisor.gateways.force
+        if loaded is None or force is None:
+            raise RuntimeError("nothing is in force")
+        asker = supervisor.upgrade_asker
+        return State(
+            version=_VERSION,
+            listeners=[
+                SavedListener(listener.address, listener.socket.fileno(), listener.inode)
+                for listener in supervisor.listeners.values()
+            ],
+            gateways=[
+                SavedGateway(
+                    gateway.number,
+                    gateway.io_threads,
+                    gateway.channel.fileno(),
+                    gateway.pid,
+                    gateway.child.dump if gateway.child else -1,
+                    sorted(gateway.attached),
+                    gateway is supervisor.gateways.current,
+                )
+                for gateway in supervisor.gateways.all.values()
+                if gateway.channel.is_open
+            ],
+            workers=[
+                SavedWorker(
+                    worker.number,
+                    worker.pool,
+                    worker.slots,
+                    worker.channel.fileno(),
+                    worker.pid,
+                    worker.dump,
+                    worker.ready is not None,
+                )
+                for worker in supervisor.all_workers()
+                if worker.channel.is_open and worker.pid
+            ],
+            plan=force.plan,
+            apps=loaded.app,
+            process=loaded.process,
+            last_worker=supervisor.launcher.last_worker,
+            last_gateway=supervisor.gateways.last_number,
+            started_at=supervisor.started_at,
+            asker=asker.fileno() if asker is not None else -1,
+        )
+
+
+def _descriptors(state: State) -> list[int]:
+    found = [listener.fd for listener in state.listeners]
+    for process in [*state.gateways, *state.workers]:
+        found += [process.fd, process.dump]
+    return [fd for fd in [*found, state.asker] if fd >= 0]
+
+
+def _command() -> list[str]:
+    """The command line this process was started with (`sys.orig_argv`), to be run by the same interpreter."""
+    return [sys.executable, *sys.orig_argv[1:]]

@@ -1,0 +1,181 @@
+"""A worker process as the supervisor sees it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from buchner.supervisor.channel import MAX_DESCRIPTORS, Channel
+from buchner.supervisor.gateway_process import claim_memfd
+from buchner.supervisor.messages import Attach, Failed, Forked, FromWorker, Recycle, Stop, Worker, WorkerReady
+from buchner.supervisor.process import Child, Reaper
+
+if TYPE_CHECKING:
+    from buchner.supervisor.gateway_process import GatewayProcess
+    from buchner.supervisor.loop import Loop
+
+_KILL_AFTER = 2.0
+"""Seconds a worker has beyond its deadline to exit by itself."""
+
+
+class WorkerState(enum.Enum):
+    """Where a worker is in its life; each state is only followed by later ones."""
+
+    STARTING = 0
+    READY = 1
+    RETIRING = 2
+    STOPPING = 3
+    GONE = 4
+
+
+class WorkerEvents(Protocol):
+    """Who is told what happens to a worker."""
+
+    def worker_ready(self, worker: WorkerProcess) -> None:
+        """The app is imported."""
+
+    def worker_failed(self, worker: WorkerProcess, failed: Failed) -> None:
+        """The app could not be imported; the process is about to exit."""
+
+    def worker_recycles(self, worker: WorkerProcess, why: str) -> None:
+        """The worker wants to be replaced."""
+
+    def worker_ended(self, worker: WorkerProcess, status: int) -> None:
+        """The process has ended."""
+
+
+class WorkerProcess:
+    """One worker process.
+
+    Args:
+        number: Its id, never reused.
+        pool: Name of its pool.
+        slots: Threads that serve requests.
+    """
+
+    def __init__(self, number: int, pool: str, slots: int, dump: int, loop: Loop, reaper: Reaper) -> None:
+        self.number = number
+        self.pool = pool
+        self.slots = slots
+        self.dump = dump
+        self.state = WorkerState.STARTING
+        self.started_at = time.monotonic()
+        self.ready: WorkerReady | None = None
+        self.events: WorkerEvents | None = None
+        self.failed: Failed | None = None
+        self.kill_reason: str | None = None
+        """Why the supervisor killed it, for its epitaph."""
+        self.hung: str | None = None
+        """The request that hangs in it, in words; such a worker is killed, not stopped."""
+        self.leave_within: float | None = None
+        """Seconds it has to retire, where that differs from the pool's `stop_timeout`."""
+        self.retire_by = 0.0
+        self.was_leaving = False
+        """Whether it was on its way out when it ended."""
+        self.recycling = False
+        """Whether a replacement is on its way."""
+        self.child: Child | None = None
+        self._loop = loop
+        self._reaper = reaper
+        self._channel: Channel | None = None
+
+    def __str__(self) -> str:
+        return f"worker {self.number}"
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 before a preload process has said it."""
+        return self.child.pid if self.child else 0
+
+    @property
+    def channel(self) -> Channel:
+        """The control channel."""
+        if self._channel is None:
+            raise RuntimeError("the worker was not started")
+        return self._channel
+
+    def open(self, sock: socket.socket) -> None:
+        """Watch our end of its control socket."""
+        self._channel = Channel(self._loop, sock, FromWorker, self._said, self._at_end_of_file)
+
+    def _said(self, message: Any) -> None:
+        if isinstance(message, Forked):
+            self.child = self._reaper.adopt(Child(message.pid, str(self), self.ended, self.dump))
+        elif isinstance(message, WorkerReady):
+            self.ready = message
+            if self.state is WorkerState.STARTING:
+                self.state = WorkerState.READY
+                if self.events:
+                    self.events.worker_ready(self)
+        elif isinstance(message, Failed):
+            self.failed = message
+            if self.events:
+                self.events.worker_failed(self, message)
+        elif isinstance(message, Recycle) and self.events:
+            self.events.worker_recycles(self, message.why)
+
+    def _at_end_of_file(self) -> None:
+        if self.child is None:  # the preload process ended before it forked this worker
+            self.ended(1)
+
+    def ended(self, status: int) -> None:
+        """Note the end of the process."""
+        if self._channel is not None:
+            self._channel.take()  # what it said last
+            self._channel.close()
+        if self.state is WorkerState.GONE:
+            return
+        self.was_leaving = self.state in (WorkerState.RETIRING, WorkerState.STOPPING)
+        self.state = WorkerState.GONE
+        if self.events:
+            self.events.worker_ended(self, status)
+        if self.child is not None:
+            self.child.close()
+        elif self.dump >= 0:
+            os.close(self.dump)
+        self.dump = -1
+
+    def attach(self, gateway: GatewayProcess) -> None:
+        """Make the sockets between this worker and a gateway, and send both their ends.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
+        if self.state is not WorkerState.READY or self.number in gateway.attached:
+            return
+        per_packet = max(1, (MAX_DESCRIPTORS - 1) // gateway.io_threads)
+        claims = claim_memfd()
+        try:
+            for first in range(0, self.slots, per_packet):
+                count = min(per_packet, self.slots - first)
+                pairs = [socket.socketpair() for _ in range(count * gateway.io_threads)]
+                theirs = [left.detach() for left, _ in pairs]
+                workers = [right.detach() for _, right in pairs]
+                attach = Attach(
+                    gateway=gateway.number, slots=self.slots, io_threads=gateway.io_threads, first_slot=first
+                )
+                self.channel.send(attach, [os.dup(claims), *workers])
+                message = Worker(pool=self.pool, worker=self.number, pid=self.pid, slots=self.slots, first_slot=first)
+                gateway.send(message, [os.dup(claims), *theirs])
+        finally:
+            os.close(claims)
+        gateway.attached.add(self.number)
+
+    def stop(self, seconds: float, reason: str = "it did not finish its requests in time") -> None:
+        """Let it finish running requests within `seconds`, then exit; kill it when it does not."""
+        if self.state in (WorkerState.STOPPING, WorkerState.GONE):
+            return
+        self.state = WorkerState.STOPPING
+        if self._channel is not None:
+            self._channel.send(Stop(deadline_ms=int(seconds * 1000)))
+        self._loop.call_later(seconds + _KILL_AFTER, lambda: self.kill(reason))
+
+    def kill(self, reason: str) -> None:
+        """Kill it; `reason` is what the log says."""
+        if self.state is not WorkerState.GONE and self.child is not None:
+            self.kill_reason = self.kill_reason or reason
+            self.child.kill(signal.SIGKILL)

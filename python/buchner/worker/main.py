@@ -1,0 +1,293 @@
+"""A worker process: the main thread imports the app, then waits for control; each further thread is a slot.
+
+A worker ends when it is told to, or at the end of file on its control socket (the supervisor is gone). A SIGTERM sent
+to it directly asks to be replaced, start-first; when the whole service stops, the supervisor says so on the socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import importlib
+import logging
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from buchner.errors import AppImportError
+from buchner.supervisor import channel
+from buchner.supervisor.identity import drop
+from buchner.supervisor.messages import Attach, Failed, Fork, Forked, Recycle, Stop, ToWorker, WorkerReady
+from buchner.supervisor.process import STACKS_SIGNAL
+from buchner.worker.load import WsgiApp, load_app
+from buchner.worker.static import max_content_length, static_folders
+
+_CHECK_SECONDS = 5.0
+_ORPHAN_DEADLINE_MS = 30_000
+_JITTER = 0.1
+"""Workers reach their limits up to a tenth later than set, so that they are not all replaced at once."""
+
+
+class Slots(Protocol):
+    """The slot loop (`buchner._native.Slots`): the threads that run the app."""
+
+    def attach(self, claim_fd: int, fds: list[int], first_slot: int, io_threads: int) -> None:
+        """Take over the sockets of slots `first_slot`… of one gateway, and its claim memfd."""
+
+    def start(self) -> None:
+        """Start the threads; once."""
+
+    def stop(self, deadline: float) -> bool:
+        """Finish running requests within `deadline` seconds; False when some did not."""
+
+
+SlotsFactory = Callable[..., Slots]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line the supervisor made."""
+    parser = argparse.ArgumentParser(prog="buchner.worker")
+    parser.add_argument("target")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--dump-fd", type=int, default=-1)
+    parser.add_argument("--identity")
+    parser.add_argument("--pythonpath", action="append", default=[])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--max-requests", type=int, default=0)
+    parser.add_argument("--max-age", type=float, default=0.0)
+    parser.add_argument("--max-rss", type=int, default=0)
+    parser.add_argument("--max-detached", type=int, default=1000)
+    parser.add_argument("--static", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--preload", action="store_true", help="import the app, then fork workers when told to")
+    parser.add_argument("--check", action="store_true", help="import the app, say how that went, and exit")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) -> int:
+    """Run a worker; returns the exit status.
+
+    Args:
+        arguments: The command line, without the program's name.
+        slots: Makes the slot loop; `buchner._native.Slots` when None.
+    """
+    options = parse(arguments)
+    _set_up_dump(options.dump_fd)
+    factory = slots or importlib.import_module("buchner._native").Slots
+    if options.identity:
+        drop(options.identity)
+    control = socket.socket(fileno=options.control_fd)
+    control.set_inheritable(False)
+    _log_to_stderr()
+    try:
+        app = load_app(options.target, options.pythonpath)
+    except AppImportError as error:
+        with contextlib.suppress(OSError):
+            channel.send_now(control, Failed(error=str(error), traceback=error.traceback))
+        return AppImportError.exit_status
+    return serve(app, control, options, factory)
+
+
+def serve(app: WsgiApp, control: socket.socket, options: argparse.Namespace, factory: SlotsFactory) -> int:
+    """Serve as an ordinary worker, or as the preload process that forks them, with an app that is imported."""
+    if options.preload:
+        forked = _preload(app, control, options)
+        if forked is None:
+            return 0
+        control = forked
+    elif options.check:
+        channel.send_now(control, _ready(app, options))
+        return 0
+    return WorkerProcess(app, control, options, factory).run()
+
+
+def _set_up_dump(fd: int) -> None:
+    if fd >= 0:
+        os.set_inheritable(fd, False)
+        faulthandler.enable(fd)
+        faulthandler.register(STACKS_SIGNAL, fd, all_threads=True)
+
+
+def _log_to_stderr() -> None:
+    """Give the worker's own log lines, and those of an app that set up no logging, a place to go."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+    logger = logging.getLogger("buchner")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _ready(app: WsgiApp, options: argparse.Namespace) -> WorkerReady:
+    return WorkerReady(
+        pid=os.getpid(),
+        app=options.target,
+        static=static_folders(app) if options.static else [],
+        max_content_length=max_content_length(app),
+    )
+
+
+class WorkerProcess:
+    """The main thread's part of a worker."""
+
+    def __init__(
+        self, app: WsgiApp, control: socket.socket, options: argparse.Namespace, factory: SlotsFactory
+    ) -> None:
+        self._app = app
+        self._control = control
+        self._options = options
+        self._decoder = msgspec.json.Decoder(ToWorker)
+        self._asked_for_recycling = threading.Event()
+        spread = 1 + random.random() * _JITTER  # noqa: S311 - no secret
+        self._max_age_at = time.monotonic() + options.max_age * spread if options.max_age else None
+        self._slots = factory(
+            app,
+            options.threads,
+            max_detached=options.max_detached,
+            max_requests=int(options.max_requests * spread),
+            on_recycle=self.recycle,
+        )
+        self._started = False
+
+    def recycle(self, why: str) -> None:
+        """Ask to be replaced, once; may be called by any thread."""
+        if not self._asked_for_recycling.is_set():
+            self._asked_for_recycling.set()
+            with contextlib.suppress(OSError):
+                channel.send_now(self._control, Recycle(why=why))
+
+    def run(self) -> int:
+        """Say that the app is there, then serve the control socket until the end; returns the exit status."""
+        wakeup = self._take_signals()
+        try:
+            channel.send_now(self._control, _ready(self._app, self._options))
+        except OSError:
+            return 0  # the supervisor is gone
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(wakeup, select.POLLIN)
+        while True:
+            for fd, _events in poll.poll(_CHECK_SECONDS * 1000):
+                if fd != self._control.fileno():
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(fd, 4096)
+                    continue
+                deadline_ms = self._take_message()
+                if deadline_ms is not None:
+                    return self._stop(deadline_ms)
+            self._check_limits()
+
+    def _take_signals(self) -> int:
+        """Handle the signals that reach the whole process group; returns what becomes readable when one comes."""
+        read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT):
+            # Handlers, not SIG_IGN: programs the app starts get the default action back at their exec.
+            signal.signal(number, lambda _number, _frame: None)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self.recycle("SIGTERM was sent to the worker"))
+        return read_end
+
+    def _take_message(self) -> int | None:
+        """Handle one message; returns the deadline in milliseconds when it is time to stop."""
+        try:
+            payload, descriptors = channel.receive(self._control)
+        except OSError:
+            payload, descriptors = b"", []
+        if not payload:
+            return _ORPHAN_DEADLINE_MS
+        message = self._decoder.decode(payload)
+        if isinstance(message, Attach):
+            claim, *sockets = descriptors
+            self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
+            if not self._started:
+                self._started = True
+                self._slots.start()
+        elif isinstance(message, Stop):
+            return message.deadline_ms
+        return None
+
+    def _stop(self, deadline_ms: int) -> int:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+        if self._started:
+            self._slots.stop(deadline_ms / 1000)
+        _run_exit_handlers()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # threads of the app that are no daemons must not hold the process
+
+    def _check_limits(self) -> None:
+        limit = self._options.max_rss
+        if limit and resident_bytes() > limit:
+            self.recycle(f"its resident memory passed max_rss ({limit >> 20} MiB)")
+        if self._max_age_at is not None and time.monotonic() > self._max_age_at:
+            self.recycle(f"it reached max_age ({self._options.max_age:g} s)")
+
+
+def _run_exit_handlers() -> None:
+    """What the app registered with atexit still runs."""
+    import atexit
+
+    atexit._run_exitfuncs()  # noqa: SLF001 - the documented name for it is interpreter shutdown
+
+
+def resident_bytes() -> int:
+    """This process's resident memory in bytes (proc(5), statm)."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) -> socket.socket | None:
+    """Fork workers until the control socket ends; returns a worker's own control socket in each worker, None here.
+
+    Forking twice makes each worker a child of the supervisor (a subreaper), which then reaps it like any other.
+    """
+    import gc
+
+    if threading.active_count() > 1:
+        names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+        logging.getLogger("buchner").warning(
+            "preload: the app starts threads when it is imported (%s); they do not exist in its workers", names
+        )
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    gc.collect()
+    gc.freeze()
+    decoder = msgspec.json.Decoder(Fork)
+    channel.send_now(control, _ready(app, options))
+    while True:
+        try:
+            payload, descriptors = channel.receive(control)
+        except OSError:
+            return None
+        if not payload:
+            return None
+        decoder.decode(payload)
+        middle = os.fork()
+        if middle == 0:
+            control.close()
+            return _become_worker(descriptors)
+        for fd in descriptors:
+            os.close(fd)
+        os.waitpid(middle, 0)
+
+
+def _become_worker(descriptors: list[int]) -> socket.socket:
+    own, dump = socket.socket(fileno=descriptors[0]), descriptors[1]
+    pid = os.fork()
+    if pid:
+        with contextlib.suppress(OSError):
+            channel.send_now(own, Forked(pid=pid))
+        os._exit(0)
+    faulthandler.unregister(STACKS_SIGNAL)
+    _set_up_dump(dump)
+    random.seed()
+    return own

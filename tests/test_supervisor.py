@@ -1,0 +1,234 @@
+"""The supervisor over a fake gateway: what it says to gateway and workers, and what survives what."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'one']\n"
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+class Running:
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self.directory = directory
+        state = directory / "state"
+        state.mkdir(mode=0o700, exist_ok=True)
+        self.log = directory / "gateway.jsonl"
+        self.log.touch()
+        self.log.chmod(0o666)
+        self.output = directory / "output.txt"
+        self.environ = {
+            **os.environ,
+            "FAKE_GATEWAY_LOG": str(self.log),
+            "BUCHNER_STATE_DIR": str(state),
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent / "python"), os.environ.get("PYTHONPATH", "")]),
+        }
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "fakes" / "supervisor.py"), *arguments],
+                cwd=directory, env=self.environ, stdout=output, stderr=output,
+            )  # fmt: skip
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def says(self, words: str) -> None:
+        wait_for(lambda: words in self.text() or self.process.poll() is not None, f"{words!r} in the log")
+        assert words in self.text(), self.text()
+
+    def messages(self, op: str) -> list[dict[str, Any]]:
+        return [m for m in map(json.loads, self.log.read_text().splitlines()) if m["op"] == op]
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "buchner", *arguments], env=self.environ, capture_output=True, text=True, check=False
+        )
+
+    def status(self) -> dict[str, Any]:
+        result = self.ask("status", "--json")
+        assert result.returncode == 0, result.stderr
+        answer: dict[str, Any] = json.loads(result.stdout)
+        return answer
+
+    def workers(self) -> list[int]:
+        return [worker["pid"] for worker in self.status()["pools"]["app"]["workers"]]
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def begin(*arguments: str, app: str = APP) -> Running:
+        (tmp_path / "shop.py").write_text(app)
+        running.append(Running(tmp_path, *arguments))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.end()
+
+
+def test_it_starts_serves_and_stops(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "2")
+    server.says("serving shop:app on http://127.0.0.1:")
+    assert "(2 workers × 2 threads)" in server.text()
+    wait_for(lambda: len(server.messages("worker")) == 2, "two workers were handed over")
+    assert server.messages("listen")[0]["descriptors"] == 1
+    assert server.messages("worker")[0]["descriptors"] == 1 + 2
+    assert server.end() == 0
+    assert server.messages("drain")
+    assert not list((server.directory / "state").iterdir())
+
+
+def test_an_app_that_fails_to_import_is_told_with_its_traceback(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1", app="import nowhere_to_be_found\n")
+    assert server.process.wait(20) == 3
+    assert "import nowhere_to_be_found" in server.text()
+    assert '"shop" needs the module "nowhere_to_be_found", which is not installed' in server.text()
+
+
+def test_reload_replaces_workers_start_first(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "2")
+    server.says("serving")
+    before = server.workers()
+    result = server.ask("reload")
+    assert result.returncode == 0, result.stderr
+    wait_for(lambda: not set(before) & set(server.workers()), "the old workers ended")
+    order = [m["op"] for m in map(json.loads, server.log.read_text().splitlines()) if m["op"] in ("worker", "retire")]
+    assert order == ["worker", "worker", "worker", "worker", "retire", "retire"]
+
+
+def test_reload_with_broken_code_keeps_the_old(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    before = server.workers()
+    (server.directory / "shop.py").write_text("raise ValueError('broken on purpose')\n")
+    result = server.ask("reload")
+    assert result.returncode == 3
+    assert "broken on purpose" in result.stderr
+    assert server.workers() == before
+
+
+def test_reload_with_a_refused_plan_keeps_the_old(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    before = server.workers()
+    (server.directory / "spool").write_text("/")
+    result = server.ask("reload")
+    assert result.returncode == 1
+    assert "no place to spool" in result.stderr
+    wait_for(lambda: server.workers() == before, "only the old worker was there")
+
+
+def test_a_killed_worker_is_replaced(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    (victim,) = server.workers()
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: len(server.messages("worker")) == 2, "another worker was handed over")
+    assert server.messages("gone")[0]["cause"].startswith("was killed")
+    assert f"(pid {victim}) was killed" in server.text()
+
+
+def test_a_killed_gateway_is_restarted_with_the_workers_there(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "2")
+    server.says("serving")
+    wait_for(lambda: len(server.messages("worker")) == 2, "two workers were handed over")
+    before = server.workers()
+    first = server.messages("plan")[0]["gateway"]
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: len(server.messages("worker")) == 4, "the workers were handed to the next gateway")
+    second = server.messages("plan")[-1]["gateway"]
+    assert second != first
+    assert [m["op"] for m in map(json.loads, server.log.read_text().splitlines()) if m["gateway"] == second] == [
+        "listen", "plan", "worker", "worker",
+    ]  # fmt: skip
+    assert server.workers() == before
+
+
+def test_a_hung_request_shows_its_stack_and_costs_the_worker(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    (before,) = server.workers()
+    wait_for(lambda: server.messages("worker"), "the worker was handed over")
+    os.kill(server.messages("plan")[0]["gateway"], signal.SIGUSR1)
+    server.says("where GET /slow (request id r1) hangs")
+    assert "buchner/worker/main.py" in server.text()
+    wait_for(lambda: before not in server.workers(), "the worker was replaced")
+    assert "GET /slow (request id r1) hung" in server.messages("gone")[0]["cause"]
+
+
+def test_preload_forks_workers_that_are_replaced_too(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "2", "preload")
+    server.says("serving")
+    victim, other = server.workers()
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: len(server.messages("worker")) == 3, "another worker was handed over")
+    wait_for(lambda: len(server.workers()) == 2, "there were two again")
+    assert other in server.workers()
+    assert victim not in server.workers()
+
+
+def test_upgrade_keeps_pid_and_listeners_and_replaces_the_rest(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    before = server.status()
+    gateway = server.messages("plan")[0]["gateway"]
+    result = server.ask("upgrade")
+    assert result.returncode == 0, result.stderr + server.text()
+    after = server.status()
+    assert after["pid"] == before["pid"] == server.process.pid
+    assert after["addresses"] == before["addresses"]
+    wait_for(lambda: [g["pid"] for g in server.status()["gateways"]] != [gateway], "the gateway was replaced")
+    wait_for(lambda: len(server.workers()) == 1, "the old worker ended")
+    assert server.workers() != [worker["pid"] for worker in before["pools"]["app"]["workers"]]
+    assert any(m["gateway"] == gateway for m in server.messages("drain"))
+
+
+def test_upgrade_with_broken_code_changes_nothing(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    before = server.workers()
+    (server.directory / "shop.py").write_text("raise ValueError('broken on purpose')\n")
+    result = server.ask("upgrade")
+    assert result.returncode == 1
+    assert "broken on purpose" in result.stderr
+    assert server.workers() == before
+
+
+def test_the_end_of_the_supervisor_ends_everything(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    pids = [*server.workers(), server.messages("plan")[0]["gateway"]]
+    server.process.kill()
+    server.process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all processes ended")
