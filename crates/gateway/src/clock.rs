@@ -146,16 +146,19 @@ pub fn http_date(unix: u64) -> [u8; 29] {
     out
 }
 
-/// The Unix time in seconds of an IMF-fixdate; other forms (RFC 850, asctime) are not sent by today's clients and give `None`.
+/// The Unix time in seconds of an HTTP date (RFC 9110 section 5.6.7): an IMF-fixdate, or one of the two obsolete forms that a
+/// recipient must still take. The two-digit years of RFC 850 are 1970 to 2069.
 pub fn parse_http_date(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    if text.len() != 29 || !text.ends_with(" GMT") || &text[3..5] != ", " {
-        return None;
-    }
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let month = MONTHS.iter().position(|m| Some(*m) == text.get(8..11))? as u64 + 1;
-    let (day, year) = (number(5, 7)?, number(12, 16)?);
-    let (hour, minute, second) = (number(17, 19)?, number(20, 22)?, number(23, 25)?);
+    let imf = text.len() == 29 && text.get(3..5) == Some(b", ");
+    let (day, month, year, time) = if imf && text.ends_with(b" GMT") {
+        (&text[5..7], &text[8..11], decimal(&text[12..16])?, &text[17..25])
+    } else {
+        obsolete(text)?
+    };
+    let month = MONTHS.iter().position(|name| name.as_bytes() == month)? as u64 + 1;
+    let [h0, h1, b':', m0, m1, b':', s0, s1] = *time else { return None };
+    let (day, hour) = (decimal(day)?, decimal(&[h0, h1])?);
+    let (minute, second) = (decimal(&[m0, m1])?, decimal(&[s0, s1])?);
     if year < 1970 || day == 0 || day > 31 || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -166,6 +169,32 @@ pub fn parse_http_date(text: &[u8]) -> Option<u64> {
     let doy = (153 * mp + 2) / 5 + day - 1;
     let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
     Some((era * 146_097 + doe - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Day, month, year and time as they stand in a date.
+type Words<'a> = (&'a [u8], &'a [u8], u64, &'a [u8]);
+
+/// The words of `Sunday, 06-Nov-94 08:49:37 GMT` or `Sun Nov  6 08:49:37 1994`.
+fn obsolete(text: &[u8]) -> Option<Words<'_>> {
+    let mut words = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let mut word = || words.next();
+    let first = word()?;
+    if first.ends_with(b",") {
+        let mut date = word()?.split(|byte| *byte == b'-');
+        let (day, month, year) = (date.next()?, date.next()?, date.next()?);
+        let (time, zone) = (word()?, word()?);
+        let year = decimal(year).filter(|year| *year < 100)?;
+        let full = if year < 70 { 2000 + year } else { 1900 + year };
+        return (zone == b"GMT" && date.next().is_none() && word().is_none()).then_some((day, month, full, time));
+    }
+    let (month, day, time, year) = (word()?, word()?, word()?, decimal(word()?)?);
+    word().is_none().then_some((day, month, year, time))
+}
+
+/// One to four decimal digits.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let valid = matches!(digits.len(), 1..=4) && digits.iter().all(u8::is_ascii_digit);
+    valid.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -184,8 +213,35 @@ mod tests {
         for unix in (0..4_102_444_800).step_by(86_399 * 7) {
             assert_eq!(parse_http_date(&http_date(unix)), Some(unix));
         }
-        assert_eq!(parse_http_date(b"Sunday, 06-Nov-94 08:49:37 GMT"), None);
-        assert_eq!(parse_http_date(b"Sun, 06 Nov 1994 08:49:37 UTC"), None);
-        assert_eq!(parse_http_date("Sun, 06 Növ 1994 08:49:37 GMT".as_bytes()), None);
+    }
+
+    #[test]
+    fn the_obsolete_forms_are_read_and_nonsense_is_not() {
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse_http_date(text.as_bytes()), Some(784_111_777), "{text}");
+        }
+        assert_eq!(
+            parse_http_date(b"Thursday, 01-Jan-69 00:00:00 GMT"),
+            parse_http_date(b"Tue, 01 Jan 2069 00:00:00 GMT")
+        );
+        let nonsense = [
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Növ 1994 08:49:37 GMT",
+            "Suö 06 Nov 1994 08:49:37. GMT",
+            "Soé, 6 Nov 1994 08:49:37. GMT",
+            "Sun, 06 Nov 1994 8:49:37  GMT",
+            "Sun, +6 Nov 1994 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1969 08:49:37 GMT",
+            "Sunday, 06-Nov-1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94-1 08:49:37 GMT",
+            "Sun Nov  6 24:49:37 1994",
+            "Sun Nov  6 08:49:37 1994 GMT",
+            "Sun,",
+            "",
+        ];
+        for text in nonsense {
+            assert_eq!(parse_http_date(text.as_bytes()), None, "{text}");
+        }
     }
 }
