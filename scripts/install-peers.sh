@@ -1,0 +1,25 @@
+#!/bin/sh
+# Install the Debian packages that tests and benchmarks talk to. Asks nothing; does nothing when all are there.
+# Without root it says what is missing and goes on: tests skip what they can't have (with CI=true that is a failure).
+set -u
+wanted=""
+need() { # need PROGRAM PACKAGE…
+    command -v "$1" >/dev/null 2>&1 || { shift; wanted="$wanted $*"; }
+}
+need nginx nginx-light
+need wrk wrk
+need curl curl
+[ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need no-such-program uwsgi-core uwsgi-plugin-python3
+[ -z "$wanted" ] && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "note: tests that need these Debian packages are skipped:$wanted" >&2
+    exit 0
+fi
+echo "installing:$wanted"
+apt-get update -qq
+# A policy of 101 keeps the packages from starting their services.
+policy=/usr/sbin/policy-rc.d
+[ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && trap 'rm -f "$policy"' EXIT; }
+# shellcheck disable=SC2086 # a list of packages
+DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $wanted >/dev/null ||
+    echo "note: apt-get could not install:$wanted" >&2
