@@ -184,7 +184,8 @@ def test_a_hung_request_shows_its_stack_and_costs_the_worker(start: Callable[...
     server.says("where GET /slow (request id r1) hangs")
     assert "buchner/worker/main.py" in server.text()
     wait_for(lambda: before not in server.workers(), "the worker was replaced")
-    assert "GET /slow (request id r1) hung" in server.messages("gone")[0]["cause"]
+    (gone,) = wait_for(lambda: server.messages("gone"), "the gateway was told")
+    assert "GET /slow (request id r1) hung" in gone["cause"]
 
 
 def test_preload_forks_workers_that_are_replaced_too(start: Callable[..., Running]) -> None:

@@ -97,7 +97,7 @@ class Serving:
         mount = "/" + self.mount.strip("/") if self.mount and self.mount.strip("/") else ""
         route: dict[str, Any] = {"path": f"{mount}/", "app": True}
         if mount:
-            route["mount"] = mount
+            route["app"] = {"pool": "app", "mount": mount}
         document = {
             "gateway": _given(gateway),
             "app": _given(app),

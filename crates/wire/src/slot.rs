@@ -78,17 +78,12 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Version(version) => {
-                write!(
-                    f,
-                    "slot frame of version {version}, this program speaks {VERSION}: gateway and worker are of different releases"
-                )
+                write!(f, "slot frame of version {version}, this program speaks {VERSION}: gateway and worker are of different releases")
             }
             Self::Kind(kind) => write!(f, "slot frame of unknown kind {kind}"),
             Self::TooLong(length) => write!(f, "slot frame of {length} bytes, more than {MAX_PAYLOAD}"),
             Self::Truncated => f.write_str("slot frame that ends before what it announces"),
-            Self::Key(key) => {
-                write!(f, "slot frame with unknown key {key}: gateway and worker are of different releases")
-            }
+            Self::Key(key) => write!(f, "slot frame with unknown key {key}: gateway and worker are of different releases"),
         }
     }
 }
@@ -266,10 +261,7 @@ impl<'a> Request<'a> {
     }
 
     /// Hands each pair to `pair`, in order, and returns the bytes behind them: the inline body.
-    pub fn for_each<E: From<Error>>(
-        &self,
-        mut pair: impl FnMut(Key<'a>, &'a [u8]) -> Result<(), E>,
-    ) -> Result<&'a [u8], E> {
+    pub fn for_each<E: From<Error>>(&self, mut pair: impl FnMut(Key<'a>, &'a [u8]) -> Result<(), E>) -> Result<&'a [u8], E> {
         let mut take = Take(self.rest);
         for _ in 0..self.count {
             let key = match take.u8()? {
@@ -426,9 +418,7 @@ impl<'a> ResponseWriter<'a> {
 
     /// Adds a header; false when its name or the number of headers is too large for the frame.
     pub fn header(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let (Ok(name_length), Some(count)) = (u16::try_from(name.len()), self.count.checked_add(1)) else {
-            return false;
-        };
+        let (Ok(name_length), Some(count)) = (u16::try_from(name.len()), self.count.checked_add(1)) else { return false };
         self.count = count;
         self.out.extend_from_slice(&name_length.to_le_bytes());
         self.out.extend_from_slice(name);

@@ -59,6 +59,8 @@ class GatewayProcess:
         self.started_at = time.monotonic()
         self.attached: set[int] = set()
         """Ids of the workers it may give requests to."""
+        self.known: set[int] = set()
+        """Ids of the workers it was ever given and that have not ended."""
         self.addresses: set[str] = set()
         """Keys of the listeners it was sent."""
         self.serving_since: float | None = None
@@ -142,7 +144,9 @@ class GatewayProcess:
     def gone(self, worker: int, cause: str) -> None:
         """Say that a worker's process has ended."""
         self.attached.discard(worker)
-        self.send(Gone(worker=worker, cause=cause))
+        if worker in self.known:
+            self.known.discard(worker)
+            self.send(Gone(worker=worker, cause=cause))
 
     def drain(self, seconds: float) -> None:
         """Stop accepting, finish what runs within `seconds`, exit."""

@@ -119,7 +119,7 @@ class Gateways:
 
     def worker_gone(self, worker: int, why: str) -> None:
         """Tell every gateway that a worker's process has ended."""
-        for gateway in self.holders(worker):
+        for gateway in self.all.values():
             gateway.gone(worker, why)
 
     def gateway_said(self, gateway: GatewayProcess, message: Any) -> None:

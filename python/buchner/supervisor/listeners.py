@@ -81,7 +81,7 @@ def normal(text: str) -> str:
         return f"unix:{os.path.abspath(path)}"
     if text.isascii() and text.isdigit():
         text = f"127.0.0.1:{text}"
-    elif text.startswith((":", "*:")):
+    elif text.startswith("*:") or (text.startswith(":") and text.count(":") == 1):
         text = f"0.0.0.0:{text.rpartition(':')[2]}"
     elif ":" not in text:
         text = f"{text}:8000"

@@ -41,6 +41,7 @@ def resume(supervisor: Supervisor, state: State) -> None:
             saved_gateway.number, saved_gateway.io_threads, sock, saved_gateway.pid, _own(saved_gateway.dump)
         )
         gateway.attached = set(saved_gateway.attached)
+        gateway.known = set(saved_gateway.attached)
         gateway.addresses = set(supervisor.listeners)
         if saved_gateway.current:
             supervisor.gateways.promote(gateway, Force(state.plan, dict(supervisor.listeners)))

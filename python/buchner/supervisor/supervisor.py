@@ -112,9 +112,9 @@ class Supervisor:
         loop.on_signal(signal.SIGCHLD, self.reaper.reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.on_signal(number, self.stop)
-        loop.on_signal(signal.SIGHUP, lambda: self.reload(_log_failure("reload")))
+        loop.on_signal(signal.SIGHUP, lambda: self.reload(_heard))
         loop.on_signal(signal.SIGUSR1, self.reopen)
-        loop.on_signal(signal.SIGUSR2, lambda: self.upgrade(_log_failure("upgrade")))
+        loop.on_signal(signal.SIGUSR2, lambda: self.upgrade(_heard))
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         if (seconds := self.notifier.watchdog_seconds) is not None:
@@ -213,6 +213,8 @@ class Supervisor:
     def _reloaded(self, error: BuchnerError | None, done: Reply) -> None:
         if error is None:
             logger.info("reloaded: %s", self.summary())
+        else:
+            _log_failure("reload")(error)
         self.notifier.ready(f"serving {self.options.title}" if error is None else f"reload refused: {error}"[:200])
         done(error)
 
@@ -239,7 +241,12 @@ class Supervisor:
         elif self.stopping or self.deployment is not None:
             done(BuchnerError("a reload or a stop is under way; try again when it is done"))
         else:
-            self.on_upgrade(done)
+
+            def ended(error: BuchnerError | None) -> None:
+                _log_failure("upgrade")(error)
+                done(error)
+
+            self.on_upgrade(ended)
 
     def _say_warnings(self, loaded: Loaded) -> None:
         for warning in loaded.warnings:
@@ -472,6 +479,10 @@ class Supervisor:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
+
+
+def _heard(_error: BuchnerError | None) -> None:
+    """Answer nobody: a signal asked."""
 
 
 def _log_failure(what: str) -> Reply:

@@ -164,6 +164,7 @@ class WorkerProcess:
         finally:
             os.close(claims)
         gateway.attached.add(self.number)
+        gateway.known.add(self.number)
 
     def stop(self, seconds: float, reason: str = "it did not finish its requests in time") -> None:
         """Let it finish running requests within `seconds`, then exit; kill it when it does not."""

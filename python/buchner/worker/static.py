@@ -35,7 +35,8 @@ def static_folders(app: object) -> list[StaticFolder]:
         return []
     folders = []
     for rule in app.url_map.iter_rules():
-        found = _folder_of(app, rule)
+        with app.app_context():
+            found = _folder_of(app, rule)
         if found is not None and not _is_guarded(app, rule) and not _is_overlaid(app, rule):
             folders.append(found)
     return folders

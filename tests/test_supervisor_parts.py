@@ -1,0 +1,202 @@
+"""The supervisor's parts on their own: addresses, cores, plans, causes, back-off, systemd, the event loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buchner.errors import ConfigError, InstanceError, ListenError
+from buchner.supervisor import cpus, identity, listeners, registry
+from buchner.supervisor.gateway_process import claim_memfd, sealed_memfd
+from buchner.supervisor.loop import Loop
+from buchner.supervisor.messages import StaticFolder, WorkerReady
+from buchner.supervisor.notify import Notifier
+from buchner.supervisor.plan import complete
+from buchner.supervisor.pool import Backoff
+from buchner.supervisor.process import MemoryEvents, cause
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("8000", "127.0.0.1:8000"),
+        (":80", "0.0.0.0:80"),
+        ("*:80", "0.0.0.0:80"),
+        ("localhost", "localhost:8000"),
+        ("[::1]:0", "[::1]:0"),
+        ("http://127.0.0.1:5000/", "127.0.0.1:5000"),
+        ("unix:/run/a.sock", "unix:/run/a.sock"),
+    ],
+)
+def test_short_addresses(text: str, full: str) -> None:
+    assert listeners.normal(text) == full
+
+
+@pytest.mark.parametrize("text", ["::1:80", "host:port", "host:99999", ""])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ConfigError):
+        listeners.normal(text)
+
+
+def test_a_port_in_use_names_its_owner() -> None:
+    first = listeners.open_listener("127.0.0.1:0")
+    address = listeners.address_of(first.socket)
+    with pytest.raises(ListenError, match=rf"in use by .* \(pid {os.getpid()}\)"):
+        listeners.open_listener(address)
+    first.close()
+
+
+def test_a_foreign_address_is_told() -> None:
+    with pytest.raises(ListenError, match=r"no address 192\.0\.2\.1"):
+        listeners.open_listener("192.0.2.1:0")
+
+
+def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/a.sock"
+    stale = listeners.open_listener(address)
+    stale.socket.close()
+    live = listeners.open_listener(address)
+    with pytest.raises(ListenError, match="another program is listening"):
+        listeners.open_listener(address)
+    assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o666
+    live.close()
+    assert not (tmp_path / "a.sock").exists()
+
+
+def test_a_file_is_not_taken_for_a_stale_socket(tmp_path: Path) -> None:
+    (tmp_path / "a.sock").write_text("precious")
+    with pytest.raises(ListenError, match="not a socket"):
+        listeners.open_listener(f"unix:{tmp_path}/a.sock")
+    assert (tmp_path / "a.sock").read_text() == "precious"
+
+
+def test_systemd_sockets_are_for_the_process_they_name() -> None:
+    assert listeners.passed_by_systemd({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) == []
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("max 100000", None), ("50000 100000", 1), ("150000 100000", 2)])
+def test_cores_by_quota(tmp_path: Path, quota: str, expected: int | None) -> None:
+    (tmp_path / "membership").write_text("0::/app\n")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "cpu.max").write_text(quota)
+    everything = len(os.sched_getaffinity(0))
+    assert cpus.usable(tmp_path, tmp_path / "membership") == min(everything, expected or everything)
+
+
+def plan() -> dict[str, Any]:
+    routes = [{"path": "/", "content": {"app": {"pool": "app"}}, "settings": 0}]
+    return {"server": [{"listen": [0], "names": [], "settings": 0, "route": routes}], "settings": [{}]}
+
+
+def test_static_folders_become_routes_that_fall_back_to_the_app() -> None:
+    folder = StaticFolder(url_path="/static", folder="/srv/static", cache_control="no-cache")
+    made = complete(plan(), {"app": WorkerReady(pid=1, app="a", static=[folder], max_content_length=1000)})
+    routes = {route["path"]: route for route in made["server"][0]["route"]}
+    assert set(routes) == {"/", "@app", "/static/"}
+    assert routes["/static/"]["content"]["files"]["fallback"] == "@app"
+    assert made["settings"][routes["/"]["settings"]]["max_body"] == 1000
+
+
+def test_a_folder_the_gateway_may_not_read_and_a_route_of_the_configuration_win() -> None:
+    folder = StaticFolder(url_path="/static", folder="/srv/static")
+    ready = WorkerReady(pid=1, app="a", static=[folder])
+    assert len(complete(plan(), {"app": ready}, lambda _folder: False)["server"][0]["route"]) == 1
+    own = plan()
+    own["server"][0]["route"].append({"path": "/static/", "content": {"respond": {"status": 403}}, "settings": 0})
+    assert len(complete(own, {"app": ready})["server"][0]["route"]) == 2
+
+
+def test_a_body_limit_of_the_configuration_wins() -> None:
+    own = plan()
+    own["settings"] = [{"max_body": 5}]
+    made = complete(own, {"app": WorkerReady(pid=1, app="a", max_content_length=1000)})
+    assert made["settings"] == [{"max_body": 5}]
+
+
+def test_ends_are_told_in_words(tmp_path: Path) -> None:
+    events = tmp_path / "memory.events"
+    events.write_text("oom 0\noom_kill 1\n")
+    memory = MemoryEvents(events)
+    assert cause(3, 2**22, memory) == "exited with status 3"
+    assert "SIGSEGV" in cause(-signal.SIGSEGV, 2**22, memory)
+    assert cause(-signal.SIGKILL, 2**22, memory) == "was killed (SIGKILL)"
+    events.write_text("oom 1\noom_kill 2\n")
+    assert cause(-signal.SIGKILL, 2**22, memory) == "was killed by the kernel (out of memory)"
+    assert cause(-signal.SIGKILL, 2**22, memory, "it hung") == "was killed: it hung"
+
+
+def test_backoff_doubles_and_forgets() -> None:
+    backoff = Backoff()
+    assert [backoff.pause(0.0) for _ in range(5)] == [0.0, 0.1, 0.2, 0.4, 0.8]
+    assert [backoff.pause(0.0) for _ in range(10)][-1] == 10.0
+    assert backoff.pause(31.0) == 0.0
+
+
+def test_sd_notify_sends_datagrams(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
+        notifier.ready("fine")
+        assert manager.recv(1000).decode().split("\n") == ["READY=1", f"MAINPID={os.getpid()}", "STATUS=fine"]
+        assert notifier.watchdog_seconds == 1.5
+    assert Notifier({}).watchdog_seconds is None
+
+
+def test_the_loop_runs_timers_in_order_and_survives_a_callback() -> None:
+    loop = Loop()
+    ran: list[int] = []
+    loop.call_later(0.02, loop.stop)
+    loop.call_later(0.01, lambda: ran.append(2))
+    loop.call_later(0.0, lambda: ran.append(1))
+    loop.call_later(0.0, lambda: ran.append(1 // 0))
+    loop.call_later(0.005, lambda: ran.append(9)).cancel()
+    loop.run()
+    loop.close()
+    assert ran == [1, 2]
+
+
+def test_the_loop_hears_signals() -> None:
+    loop = Loop()
+    heard: list[str] = []
+    loop.on_signal(signal.SIGUSR2, lambda: heard.append("usr2"))
+    os.kill(os.getpid(), signal.SIGUSR2)
+    loop.turn(5.0)
+    loop.close()
+    assert heard == ["usr2"]
+
+
+def test_memfds_keep_their_size() -> None:
+    fd = sealed_memfd("test", b"content")
+    assert os.read(fd, 100) == b"content"
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 1)
+    os.close(fd)
+    fd = claim_memfd()
+    assert os.fstat(fd).st_size == 4096
+    assert os.pwrite(fd, b"\1", 0) == 1
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 1)
+    os.close(fd)
+
+
+def test_who_may_read_what(tmp_path: Path) -> None:
+    nobody = identity.look_up("nobody")
+    assert nobody.may("/usr", 5)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    assert not nobody.may(str(closed), 5) or nobody.uid == os.geteuid()
+    with pytest.raises(ConfigError, match="no user"):
+        identity.look_up("no-such-user-here")
+
+
+def test_an_open_state_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCHNER_STATE_DIR", str(tmp_path / "state"))
+    assert registry.instances() == []
+    (tmp_path / "state").chmod(0o777)
+    with pytest.raises(InstanceError, match="only this user"):
+        registry.find(None)
