@@ -152,6 +152,8 @@ class WorkerReady(Message, tag="ready"):
     pid: int
     app: str
     static: list[StaticFolder] = []
+    folders: list[str] = []
+    """Folders that the app's `X-Sendfile` may name files in."""
     max_content_length: int | None = None
 
 

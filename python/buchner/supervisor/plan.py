@@ -1,4 +1,4 @@
-"""What the running apps add to a plan: native routes for their static folders, and their limit on bodies."""
+"""What the running apps add to a plan: native routes for their static folders, their limit on bodies, their folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def complete(
     """A plan with what the apps told about themselves worked in; the one given stays as it is.
 
     A static folder becomes a `files` route whose missing files go to the app. An app's MAX_CONTENT_LENGTH becomes the
-    `max_body` of its routes, unless the configuration sets another value than the default there.
+    `max_body` of its routes, unless the configuration sets another value than the default there; its folders become
+    their `sendfile_roots`, unless the configuration names some.
 
     Args:
         plan: The resolved configuration.
@@ -25,7 +26,7 @@ def complete(
         may_read: Whether the gateway's user can read a folder; the app serves those it cannot.
     """
     settings = list(plan.get("settings") or [{}])
-    bodies = _Bodies(settings)
+    interned = _Settings(settings)
     servers = []
     for server in plan.get("server", []):
         routes: list[dict[str, Any]] = []
@@ -36,7 +37,7 @@ def complete(
             if ready is None:
                 routes.append(route)
                 continue
-            changed = {**route, "settings": bodies.with_limit(route.get("settings", 0), ready.max_content_length)}
+            changed = {**route, "settings": interned.for_app(route.get("settings", 0), ready)}
             routes.append(changed)
             if not route.get("exact"):
                 routes += _static_routes(changed, ready, taken, may_read)
@@ -44,22 +45,27 @@ def complete(
     return {**plan, "server": servers, "settings": settings}
 
 
-class _Bodies:
-    """Interns the settings that differ from given ones in `max_body`."""
+class _Settings:
+    """Interns the settings that differ from given ones in what an app says about itself."""
 
     def __init__(self, settings: list[dict[str, Any]]) -> None:
         self._settings = settings
-        self._made: dict[tuple[int, int], int] = {}
+        self._made: dict[tuple[int, int | None, tuple[str, ...]], int] = {}
 
-    def with_limit(self, index: int, limit: int | None) -> int:
-        """The index of settings like those at `index`, with this limit."""
+    def for_app(self, index: int, ready: WorkerReady) -> int:
+        """The index of settings like those at `index`, for the routes of this app."""
         base = self._settings[index]
-        if limit is None or base.get("max_body", DEFAULT_MAX_BODY) not in (DEFAULT_MAX_BODY, limit):
+        changed = dict(base)
+        if ready.max_content_length is not None and base.get("max_body", DEFAULT_MAX_BODY) == DEFAULT_MAX_BODY:
+            changed["max_body"] = ready.max_content_length
+        if ready.folders and not base.get("sendfile_roots"):
+            changed["sendfile_roots"] = ready.folders
+        if changed == base:
             return index
-        key = (index, limit)
+        key = (index, ready.max_content_length, tuple(ready.folders))
         if key not in self._made:
             self._made[key] = len(self._settings)
-            self._settings.append({**base, "max_body": limit})
+            self._settings.append(changed)
         return self._made[key]
 
 

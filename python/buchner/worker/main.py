@@ -29,6 +29,7 @@ from buchner.supervisor import channel
 from buchner.supervisor.identity import drop
 from buchner.supervisor.messages import Attach, Failed, Fork, Forked, Recycle, Stop, ToWorker, WorkerReady
 from buchner.supervisor.process import STACKS_SIGNAL
+from buchner.worker.folders import own_folders
 from buchner.worker.load import WsgiApp, load_app
 from buchner.worker.static import max_content_length, static_folders
 
@@ -132,6 +133,7 @@ def _ready(app: WsgiApp, options: argparse.Namespace) -> WorkerReady:
         pid=os.getpid(),
         app=options.target,
         static=static_folders(app) if options.static else [],
+        folders=own_folders(app),
         max_content_length=max_content_length(app),
     )
 
