@@ -22,8 +22,8 @@ PREFACE = """\
 Written by `make bench`, not by hand. All figures of a table come from one run in which the servers took turns; each
 server had core 0 to itself, the load generator (wrk) and the upstream had core 1. CPU is user and system time of all
 processes of a server, divided by the requests it answered; medians of {rounds} rounds of {seconds} s. Process times are
-counted in ticks of {tick:.0f} ms, {share:.2f} % of a round. Ratios travel between machines better than times do; neither
-is a promise.
+counted in ticks of {tick:.0f} ms, {share:.2f} % of a round. Ratios travel between machines better than times do;
+neither is a promise.
 
 nginx writes an access log (`buffer=64k flush=1s`), keeps upstream connections and uses sendfile and open_file_cache.
 Buchner writes an access log and has its request ids and timeouts on. uWSGI (one process, no threads), gunicorn (one

@@ -1,0 +1,65 @@
+"""Fixtures of all tests, and the rule for real peers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from helpers.gateway import Gateway
+from helpers.upstream import Script, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def need_peer(name: str) -> str:
+    """Return the path of a program to test against; without it skip, or fail where CI=true."""
+    if found := shutil.which(name):
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed: scripts/install-peers.sh should have done it")
+    pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture
+def require_peer() -> Callable[[str], str]:
+    """`require_peer("nginx")`: the path of a real peer, or the test is skipped (a failure with CI=true)."""
+    return need_peer
+
+
+@pytest.fixture
+def run_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Start gateways: `run_gateway(toml, NAME="value")`.
+
+    The first `[[server]]` gets a free port. Whatever was started is stopped at the end of the test.
+    """
+    running: list[Gateway] = []
+
+    def start(toml: str, **environment: str) -> Gateway:
+        directory = tmp_path / f"gateway{len(running)}"
+        directory.mkdir()
+        gateway = Gateway(directory, toml, environment)
+        running.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in running:
+        gateway.stop()
+
+
+@pytest.fixture
+def run_upstream() -> Iterator[Callable[[Script], Upstream]]:
+    """Start upstreams that answer by a script: `run_upstream(answer(b"hello"))`."""
+    running: list[Upstream] = []
+
+    def start(script: Script) -> Upstream:
+        running.append(Upstream(script))
+        return running[-1]
+
+    yield start
+    for upstream in running:
+        upstream.close()

@@ -1,0 +1,77 @@
+"""A gateway as its user starts it: `buchner run FILE` in a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from helpers.raw import Reply, ask
+from helpers.wait import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVER = '[[server]]\nlisten = ["127.0.0.1:{port}"]\n'
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Gateway:
+    """A running `buchner run`; `log` is all it said, on both streams."""
+
+    def __init__(self, directory: Path, toml: str, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        self.file = directory / "gateway.toml"
+        self.file.write_text(toml.replace("[[server]]\n", SERVER.format(port=self.port), 1))
+        self.output = directory / "output.txt"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "buchner", "run", str(self.file)],
+                stdout=output,
+                stderr=output,
+                cwd=directory,
+                env={**os.environ, **environment},
+            )
+        try:
+            wait_for(self._answers, "the first accepted connection", 60)
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{error}; it said:\n{self.log}") from None
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"it ended with {self.process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def log(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def ask(self, request: bytes | str, method: str = "GET") -> Reply:
+        return ask(self.port, request, method)
+
+    def get(self, target: str = "/", *fields: str) -> Reply:
+        lines = [f"GET {target} HTTP/1.1", "Host: test", "Connection: close", *fields]
+        return self.ask("\r\n".join(lines) + "\r\n\r\n")
+
+    def stop(self) -> int:
+        """SIGTERM, then what it exits with; SIGKILL after 20 s."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
