@@ -1,10 +1,10 @@
 #!/bin/sh
-# Fuzzes each target for so many seconds, or only one. Needs a C++ compiler (for libFuzzer) and stable Rust, no nightly.
-#   fuzz/run.sh SECONDS [TARGET]
+# Fuzzes each target for so many seconds (ten minutes), or only one. Needs a C++ compiler (for libFuzzer) and stable Rust, no nightly.
+#   fuzz/run.sh [SECONDS [TARGET]]
 # New inputs go to fuzz/corpus-grown/TARGET, crashes to fuzz/artifacts/TARGET. To keep a crash as a test, copy it to
 # fuzz/corpus/TARGET; `cargo test --manifest-path fuzz/Cargo.toml` replays those.
 set -eu
-seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET]}
+seconds=${1:-600}
 cd "$(dirname "$0")"
 targets=${2:-$(ls corpus)}
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -78,3 +78,14 @@ fn limits_that_are_out_of_range_are_brought_back() {
     let long_name = format!("GET / HTTP/1.1\r\nHost: a\r\n{}: a\r\n\r\n", "x".repeat(70_000));
     assert_eq!(request(long_name.as_bytes(), usize::MAX, &huge).0, Err((431, K::FieldTooLarge)));
 }
+
+#[test]
+fn an_answer_that_is_not_http_is_named_so_under_any_limit() {
+    let none = Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0 };
+    for step in [1, 9] {
+        let parse = |buf: &mut BytesMut, scanned: &mut usize| {
+            Ok(parse_response(buf, &none, scanned, &Method::Get)?.as_ref().map(describe_response))
+        };
+        assert_eq!(feed(b"HTTX/1.1 ", step, parse).0, Err((502, K::NotHttp)));
+    }
+}
