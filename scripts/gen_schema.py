@@ -126,7 +126,7 @@ def _ref(name: str) -> Schema:
 def _access_log() -> Schema:
     one = [STRING, _ref("AccessLog")]
     return _described(
-        "Where requests are logged: a file, `-` for standard output, a table, a list of these, or false. Default: none.",
+        "Where requests are logged: a file, `-` for standard output, a table, a list of these, false. Default: none.",
         *one,
         {"type": "array", "items": {"anyOf": one}},
         {"type": "boolean"},

@@ -92,17 +92,21 @@ def test_every_problem_of_the_schema_is_told_with_its_place(tmp_path: Path) -> N
         """,
     )
     assert found == [
-        'gateway.toml:1:1: max_bdy: unknown setting "max_bdy" (did you mean "max_body"?)\n'
-        '  1 | max_bdy = "64k"\n'
-        "    | ^^^^^^^",
-        'gateway.toml:2:1: workers: "workers" does not belong here but in [app]\n  2 | workers = 3\n    | ^^^^^^^',
-        "gateway.toml:4:10: app.target: must be a string, not a number\n  4 | target = 5\n    |          ^",
-        'gateway.toml:8:9: server[0].route[0].files: "root" is missing\n'
-        '  8 | files = { rot = "x" }\n'
-        "    |         ^^^^^^^^^^^^^",
-        'gateway.toml:8:11: server[0].route[0].files.rot: unknown setting "rot" (did you mean "root"?)\n'
-        '  8 | files = { rot = "x" }\n'
-        "    |           ^^^",
+        """gateway.toml:1:1: max_bdy: unknown setting "max_bdy" (did you mean "max_body"?)
+  1 | max_bdy = "64k"
+    | ^^^^^^^""",
+        """gateway.toml:2:1: workers: "workers" does not belong here but in [app]
+  2 | workers = 3
+    | ^^^^^^^""",
+        """gateway.toml:4:10: app.target: must be a string, not a number
+  4 | target = 5
+    |          ^""",
+        """gateway.toml:8:9: server[0].route[0].files: "root" is missing
+  8 | files = { rot = "x" }
+    |         ^^^^^^^^^^^^^""",
+        """gateway.toml:8:11: server[0].route[0].files.rot: unknown setting "rot" (did you mean "root"?)
+  8 | files = { rot = "x" }
+    |           ^^^""",
     ]
 
 

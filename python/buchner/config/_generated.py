@@ -102,9 +102,7 @@ class Gateway(Table, kw_only=True):
     development: bool | UnsetType = UNSET
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    max_connections_per_address: (
-        Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType
-    ) = UNSET
+    max_connections_per_address: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     spool_dir: str | UnsetType = UNSET
     spool_max: str | int | UnsetType = UNSET

@@ -70,6 +70,29 @@ def listen(text: str) -> str:
     return f"{host}:{port}"
 
 
+def listen_options(text: str) -> tuple[str, bool, int | None]:
+    """Read ``0.0.0.0:80 default_server backlog=511``.
+
+    Returns:
+        The address in its normal form, whether the server is its default, and the queue length for listen(2).
+
+    Raises:
+        ValueError: the address or an option is not valid.
+
+    """
+    address, *options = text.split() or [""]
+    default, backlog = False, None
+    for option in options:
+        name, _, value = option.partition("=")
+        if option == "default_server":
+            default = True
+        elif name == "backlog" and value.isdecimal() and int(value) > 0:
+            backlog = int(value)
+        else:
+            raise ValueError(f'"{option}" is no option of an address: default_server and backlog=NUMBER are')
+    return listen(address), default, backlog
+
+
 def unix(text: str) -> str:
     """Return a Unix socket address unchanged.
 

@@ -36,6 +36,7 @@ class Listeners:
         self.report = report
         self._all: dict[str, _Listener] = {}
         self._limits: list[dict[str, Any]] = []
+        self.backlog: dict[str, int] = {}
         self._places: dict[str, tuple[int, int]] = {}
 
     def add(
@@ -54,7 +55,7 @@ class Listeners:
         indices: list[int] = []
         for position, text in enumerate(listen):
             try:
-                address = addresses.listen(text)
+                address, marked, backlog = addresses.listen_options(text)
             except ValueError as error:
                 self.report.error(("server", server, "listen", position), str(error))
                 continue
@@ -66,14 +67,16 @@ class Listeners:
                 self.report.error(("server", server, "listen", position), f'"{text}" is listened on twice')
                 continue
             indices.append(index)
-            self._join(self._all[address], server, lowered, default=default)
+            self._join(self._all[address], server, lowered, default=default or marked)
+            if backlog is not None:
+                self.backlog[address] = backlog
         if not listen:
             self.report.error(("server", server, "listen"), "the list of addresses is empty")
         return indices, lowered
 
     def _join(self, listener: _Listener, server: int, names: list[str], *, default: bool) -> None:
         if default:
-            if listener.default is not None:
+            if listener.default not in (None, server):
                 message = f"server[{listener.default}] is the default of {listener.address} already"
                 self.report.error(("server", server, "default_server"), message)
             listener.default = server

@@ -33,6 +33,10 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Loaded:
     """
     path = Path(path)
     text = read(path)
+    if not _is_toml(path, text):
+        from buchner.nginx.adapt import load_nginx  # noqa: PLC0415 - only who has such a file pays for it
+
+        return load_nginx(path, text, overrides)
     source = toml.TomlPlaces(text, str(path))
     report = Report(source)
     data: str | dict[str, Any]

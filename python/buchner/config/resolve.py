@@ -71,7 +71,9 @@ class Resolver:
             "settings": self.settings.plan,
             "access_log": self.settings.logs,
         }
-        return Loaded(plan, self.apps, process, self.listeners.addresses(), warnings=self.report.warnings)
+        return Loaded(
+            plan, self.apps, process, self.listeners.addresses(), self.listeners.backlog, warnings=self.report.warnings
+        )
 
     def _read_apps(self) -> None:
         apps: list[tuple[str, Path, gen.App]] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"[3-5]\d\d")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PLAIN = frozenset(gen.SETTINGS) - {"access_log", "error_page"}
+_PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page"))
 
 
 class SettingsTable:

@@ -1,0 +1,66 @@
+"""ngx_http_log_module: access logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from buchner.config import _generated as gen
+from buchner.config.suggest import hint
+from buchner.nginx.scope import UNBOUND, row
+
+if TYPE_CHECKING:
+    from buchner.nginx.parser import Directive
+    from buchner.nginx.scope import Scope
+
+
+def _log_format(scope: Scope, directive: Directive) -> None:
+    name, *parts = directive.words
+    if parts and parts[0].startswith("escape="):
+        if parts[0] != "escape=default":
+            scope.error(directive.args[1], f'"{parts[0]}" is not supported yet; the format "json" is built in')
+        parts = parts[1:]
+    if name in scope.state.formats or name == "combined":
+        scope.error(directive.args[0], f'the log format "{name}" is defined already')
+    scope.state.formats[name] = "".join(parts)
+    scope.state.places["log_format", name] = directive.args[0]
+
+
+def _access_log(scope: Scope, directive: Directive) -> None:
+    path, *rest = directive.args
+    if path.text == "off":
+        scope.put("access_log", False, path)
+        return
+    if path.text.startswith("syslog:") or "$" in path.text:
+        scope.error(path, f'"{path.text}": access logs go to a file; this is not supported yet')
+    log = gen.AccessLog(path="-" if path.text == "/dev/stdout" else path.text)
+    for position, arg in enumerate(rest):
+        name, equals, _ = arg.text.partition("=")
+        if equals and name in ("buffer", "flush"):
+            continue  # lines are always buffered and written within a second
+        if name in ("gzip", "if"):
+            scope.error(arg, f'"{name}" of "access_log" is not supported yet')
+        elif position == 0 and arg.text in scope.state.formats:
+            log.format = scope.state.formats[arg.text]
+        elif position == 0 and arg.text != "combined":
+            known = [*scope.state.formats, "combined"]
+            scope.error(arg, f'unknown log format "{arg.text}"{hint(arg.text, known)}')
+        elif position:
+            scope.error(arg, f'unknown parameter "{arg.text}" of "access_log"')
+    logs = scope.table.access_log if isinstance(scope.table.access_log, list) else []
+    scope.table.access_log = [*logs, log]
+    scope.state.places[(*scope.path, "access_log", len(logs))] = path
+    scope.state.places.setdefault((*scope.path, "access_log"), directive.token)
+
+
+def default(scope: Scope) -> None:
+    """Log to standard output in nginx's combined format unless the file says otherwise."""
+    if scope.table.access_log is UNSET:
+        scope.table.access_log = "-"
+
+
+DIRECTIVES = [
+    ("log_format", row("http", (2, UNBOUND), _log_format, "access_log.format", repeat=True)),
+    ("access_log", row("http server location", (1, UNBOUND), _access_log, "access_log", repeat=True)),
+]

@@ -1,0 +1,125 @@
+"""nginx.conf: every directory of tests/nginx_conf holds a file and the plan, or the errors, that come of it.
+
+``BUCHNER_WRITE_GOLDEN=1 pytest tests/test_nginx_conf.py`` writes the expectations anew; read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buchner import _native
+from buchner.config import Loaded, load
+from buchner.errors import ConfigError
+from buchner.nginx.directives import ROWS
+from buchner.nginx.lexer import LexError, Source, tokens
+from buchner.nginx.unsupported import MODULE
+
+CASES = Path(__file__).parent / "nginx_conf"
+GOOD = ("files", "full", "nested", "returns", "seed", "seed_http")
+BAD = ("contexts", "include_loop", "syntax", "unknown", "values")
+
+
+def copied(name: str, tmp_path: Path) -> Path:
+    shutil.copytree(CASES / name, tmp_path / name)
+    return tmp_path / name / "nginx.conf"
+
+
+def shown(loaded: Loaded, directory: Path) -> str:
+    threads = loaded.plan["gateway"]
+    if loaded.process.user is None:
+        threads.pop("io_threads")  # depends on the machine unless worker_processes says it
+    data = {
+        "plan": loaded.plan,
+        "backlog": loaded.backlog,
+        "process": {name: getattr(loaded.process, name) for name in ("user", "pid_file", "error_log")},
+        "warnings": [str(warning) for warning in loaded.warnings],
+    }
+    return json.dumps(data, indent=1, sort_keys=True).replace(str(directory), "/DIR") + "\n"
+
+
+def compare(expected: Path, text: str) -> None:
+    if os.environ.get("BUCHNER_WRITE_GOLDEN"):
+        expected.write_text(text)
+    assert text == expected.read_text()
+
+
+def test_every_directory_is_tested() -> None:
+    assert sorted(path.name for path in CASES.iterdir()) == sorted(GOOD + BAD)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_files_become_a_plan(name: str, tmp_path: Path) -> None:
+    path = copied(name, tmp_path)
+    loaded = load(path)
+    _native.check_config(loaded.plan_json().decode())
+    compare(CASES / name / "expected.json", shown(loaded, path.parent))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_with_all_problems(name: str, tmp_path: Path) -> None:
+    path = copied(name, tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    compare(CASES / name / "expected.txt", str(raised.value).replace(str(path.parent), "/DIR") + "\n")
+
+
+def test_the_seed_means_the_same_with_and_without_http(tmp_path: Path) -> None:
+    assert load(copied("seed", tmp_path)).plan == load(copied("seed_http", tmp_path)).plan
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    loaded = load(copied("full", tmp_path), {"gateway": {"io_threads": 3}})
+    assert loaded.plan["gateway"]["io_threads"] == 3
+    assert loaded.process.user == "www-data"
+
+
+def test_no_directive_is_both_taken_and_refused() -> None:
+    both = {name for name in ROWS if name in MODULE}
+    assert both <= {"keepalive_requests", "worker_aio_requests"}  # refused in some contexts only
+
+
+def words(text: str) -> list[str]:
+    return [token.text for token in tokens(Source("x", text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a b;", ["a", "b", ";"]),
+        ("a{b;}", ["a", "{", "b", ";", "}"]),
+        ("a # b;\n;", ["a", ";"]),
+        ("a#b ;", ["a#b", ";"]),
+        ("a ${b}c;", ["a", "${b}c", ";"]),
+        ('a "b c;{}" ;', ["a", "b c;{}", ";"]),
+        (r'a "b\"c\\d\n\e";', ["a", 'b"c\\d\n\\e', ";"]),
+        ("a 'b\"c';", ["a", 'b"c', ";"]),
+        (r"a b\ c\;d;", ["a", "b c;d", ";"]),
+        ('a b"c;', ["a", 'b"c', ";"]),
+        (r"a \.php$;", ["a", r"\.php$", ";"]),
+        ('a "";', ["a", "", ";"]),
+    ],
+)
+def test_words_end_where_nginx_ends_them(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+def test_positions_count_lines_and_columns() -> None:
+    found = list(tokens(Source("x", 'a "b\nc" d;\n  é f;')))
+    assert [(token.text, token.line, token.column) for token in found if not token.mark] == [
+        ("a", 1, 1),
+        ("b\nc", 1, 3),
+        ("d", 2, 4),
+        ("é", 3, 3),
+        ("f", 3, 5),
+    ]
+
+
+@pytest.mark.parametrize("text", ['a "b', "a 'b;", 'a "b"c;'])
+def test_quotes_must_be_closed_and_alone(text: str) -> None:
+    with pytest.raises(LexError):
+        words(text)
