@@ -300,6 +300,26 @@ def test_fallback_takes_what_is_no_file(start: Start, root: Path) -> None:
     assert gateway.ask("/real.txt", method="POST", body=b"x").status == 405
 
 
+def test_a_page_for_every_path_of_a_single_page_app(start: Start, root: Path) -> None:
+    gateway = start(files("/", root, fallback="/index.html"))
+    assert gateway.ask("/some/where").status == 404
+    (root / "index.html").write_text("<app>")
+    for target in ["/", "/some/where", "/index.html"]:
+        assert gateway.ask(target).body == b"<app>"
+    assert gateway.ask("/some/where", method="POST", body=b"x").status == 405
+
+
+def test_a_root_that_is_not_there_is_told(start: Start, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    gateway = start(files("/", root / "typo"))
+    assert gateway.ask("/a").status == 404
+    gateway.ask("/b")
+    until, log = time.monotonic() + DEADLINE, ""
+    while "files.root" not in log:
+        assert time.monotonic() < until
+        log += capfd.readouterr().err
+    assert f'cannot open the directory "{root}/typo"' in log
+
+
 def test_other_methods(start: Start, root: Path) -> None:
     (root / "a").write_text("a")
     gateway = start(files("/", root))

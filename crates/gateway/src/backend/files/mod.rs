@@ -146,10 +146,18 @@ impl Files {
         let fresh_ms = if ex.plan.gateway.development { 0 } else { FRESH_MS };
         let mut cache = thread.files.borrow_mut();
         let found = self.find_in(&mut cache, relative, thread.clock.now(), fresh_ms);
-        if let Err(Miss::Failed(error)) = &found {
-            if cache.may_warn(thread.clock.now()) {
-                thread.log.warn(&error.cause);
+        let warning = match &found {
+            Err(Miss::Failed(error)) => Some(error.cause.clone()),
+            // Nothing is found below a root that isn't there; a configuration with a mistake in it looks just like that.
+            Err(Miss::Absent) if !relative.is_empty() => {
+                let root = cache.root(self.id, self.root.as_bytes(), thread.clock.now(), fresh_ms);
+                root.err()
+                    .map(|errno| format!("cannot open the directory {:?} (files.root): {errno}", self.root).into())
             }
+            _ => None,
+        };
+        if let Some(warning) = warning.filter(|_| cache.may_warn(thread.clock.now())) {
+            thread.log.warn(&warning);
         }
         found
     }
@@ -338,9 +346,10 @@ impl Files {
 
     fn absent(&self, ex: &Exchange) -> Result<Outcome> {
         match &self.fallback {
-            Some(to) => Ok(Outcome::Redirect(to.as_bytes().to_vec())),
-            None if readable(ex) => Err(Error::new(Kind::NotFound, "there is no such file")),
-            None => Ok(Outcome::Respond(not_allowed(ex))),
+            // A fallback that is missing itself is no reason to go round in circles.
+            Some(to) if *to.as_bytes() != *ex.request.path => Ok(Outcome::Redirect(to.as_bytes().to_vec())),
+            _ if readable(ex) => Err(Error::new(Kind::NotFound, "there is no such file")),
+            _ => Ok(Outcome::Respond(not_allowed(ex))),
         }
     }
 
