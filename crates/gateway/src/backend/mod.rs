@@ -25,6 +25,8 @@ pub enum Outcome {
 pub enum Backend {
     /// Files of a directory.
     Files(files::Files),
+    /// App workers.
+    App(app::App),
     /// Another HTTP server.
     Proxy(proxy::Proxy),
     /// A redirect or a fixed answer.
@@ -35,7 +37,7 @@ impl Backend {
     /// Compiles the content of a route.
     pub fn compile(
         route: &Route,
-        _config: &Config,
+        config: &Config,
         upstreams: &HashMap<String, Arc<Group>>,
     ) -> std::result::Result<Self, String> {
         Ok(match &route.content {
@@ -43,7 +45,7 @@ impl Backend {
             Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, route, upstreams)?),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond)?),
-            Content::App(_) => return Err("not yet".into()),
+            Content::App(app) => Self::App(app::App::compile(app, config)?),
         })
     }
 
@@ -51,6 +53,7 @@ impl Backend {
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         match self {
             Self::Files(files) => files.handle(ex),
+            Self::App(app) => app.handle(ex).await,
             Self::Proxy(proxy) => proxy.handle(ex).await,
             Self::Fixed(fixed) => fixed.handle(ex),
         }

@@ -1,47 +1,264 @@
-//! App workers as the backend.
+//! App workers as the backend: a request becomes a frame, waits for a slot, and comes back as a response.
+//!
+//! | module | |
+//! |---|---|
+//! | [`environ`] | what the app is told |
+//! | [`pool`] | which slots are free, who waits: shared by all threads |
+//! | [`link`] | one thread's socket to one slot |
+//! | [`call`] | one request at a slot |
+//! | [`body`] | answers that come over time |
+//! | [`control`] | what the supervisor says of workers |
+mod body;
+mod call;
+mod control;
+mod environ;
+mod link;
+mod pool;
+mod threads;
+mod upgrade;
+
+pub use control::{Pools, control};
+pub(crate) use control::retired;
+pub use threads::{ThreadCommand, ThreadPools, obey};
+
+use crate::backend::Outcome;
+use crate::buffers::{self, Buffered};
 use crate::config;
-use crate::control::Shared;
-use crate::thread::{Command, Thread};
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Exchange, Response};
+use crate::http::body::{Body, Part, RequestBody, next_chunk};
+use body::{DetachedBody, SlotBody};
+use buchner_wire::headers::{HeaderId, Headers};
+use buchner_wire::method::Method;
+use buchner_wire::slot;
+use call::{Call, Event, Head, Waiter};
+use pool::{Asked, Grant, Pool};
+use std::fs::File;
 use std::rc::Rc;
-use std::sync::Arc;
-use tokio::sync::mpsc::UnboundedSender;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
 
-/// What the control thread tells this thread's app pools.
-pub enum ThreadCommand {}
+/// How long a request whose worker died waits for the supervisor to say why.
+const CAUSE_WAIT: Duration = Duration::from_millis(500);
 
-/// This thread's share of the app pools.
-#[derive(Default)]
-pub struct ThreadPools {}
+/// A route that an app answers.
+pub struct App {
+    name: String,
+    /// `SCRIPT_NAME`: a path without a slash at its end, or nothing.
+    mount: Vec<u8>,
+    pool: OnceLock<Arc<Pool>>,
+}
 
-/// The app pools, as all threads share them.
-#[derive(Default)]
-pub struct Pools {}
+impl App {
+    /// Compiles a route.
+    pub fn compile(app: &config::App, config: &config::Config) -> std::result::Result<Self, String> {
+        if !config.app.contains_key(&app.pool) {
+            return Err(format!("app: unknown pool {:?}", app.pool));
+        }
+        if !app.mount.is_empty() && (!app.mount.starts_with('/') || app.mount.ends_with('/')) {
+            return Err(format!("app.mount: {:?} must start with / and not end with it", app.mount));
+        }
+        Ok(Self { name: app.pool.clone(), mount: app.mount.clone().into_bytes(), pool: OnceLock::new() })
+    }
 
-impl Pools {
-    /// A new plan has these pools.
-    pub fn configure(&self, _apps: &BTreeMap<String, config::AppPool>) {}
+    /// Answers a request, on another slot where the first did not run it.
+    pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        let pool = self.pool.get_or_init(|| ex.thread.shared.apps.pool(&self.name)).clone();
+        if ex.settings().request_buffering && !ex.request.upgrade {
+            let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
+            let spool = ex.plan.spool.clone();
+            buffers::buffer(&mut ex.request.body, memory, &spool).await?;
+        }
+        let began = ex.thread.clock.now();
+        let (mut frame, file) = self.frame(ex);
+        let streamed = matches!(ex.request.body, RequestBody::Stream(_));
+        let (mut bound, mut front, mut died) = (streamed || ex.request.upgrade, false, false);
+        loop {
+            let grant = self.acquire(&pool, bound, front).await?;
+            front = true;
+            let Some(waiter) = self.start(ex, grant, &mut frame, file.clone()) else {
+                bound = true;
+                continue;
+            };
+            ex.upstream.tries += 1;
+            ex.upstream.address = format!("{} worker {}", self.name, waiter.link.place.worker);
+            let event = if streamed { pump(ex, &waiter).await? } else { waiter.next().await };
+            ex.upstream.header_ms = ex.thread.clock.now().saturating_sub(began);
+            match event {
+                Event::Head(head) => return self.respond(ex, waiter, head).map(Outcome::Respond),
+                Event::Upgraded(socket) => return upgrade::respond(ex, waiter, socket).await.map(Outcome::Respond),
+                Event::Revoked => bound |= front && ex.upstream.tries > 3,
+                Event::Died if !died && !streamed && ex.request.method.is_idempotent() => died = true,
+                Event::Died => return Err(self.died(&pool, waiter.link.place.worker).await),
+                Event::TimedOut => return Err(late(ex)),
+                Event::Chunk(_) | Event::End | Event::Abort(_) => {
+                    return Err(Error::new(Kind::WorkerInvalid, "the worker sent a body before its head"));
+                }
+            }
+        }
+    }
 
-    /// For `buchner status`.
-    pub fn status(&self) -> Value {
-        Value::Null
+    /// The request as a frame, and the file its body is in.
+    fn frame(&self, ex: &Exchange) -> (Vec<u8>, Option<Arc<File>>) {
+        let upgrade = if ex.request.upgrade { slot::UPGRADE } else { 0 };
+        let (flags, inline, file) = match &ex.request.body {
+            RequestBody::Buffered(Buffered::Memory(bytes)) => (slot::INLINE, &bytes[..], None),
+            RequestBody::Buffered(Buffered::File(file)) => (slot::SPOOLED, &[][..], Some(file.file().clone())),
+            RequestBody::Stream(_) => (slot::STREAMED, &[][..], None),
+            RequestBody::Empty => (0, &[][..], None),
+        };
+        let mut frame = Vec::with_capacity(1024 + inline.len());
+        environ::write(ex, &self.mount, flags | upgrade, inline, &mut frame);
+        (frame, file)
+    }
+
+    async fn acquire(&self, pool: &Arc<Pool>, bound: bool, front: bool) -> Result<Grant> {
+        match pool.ask(bound, front) {
+            Asked::Granted(grant) => Ok(grant),
+            Asked::Full(limit) => Err(Error::new(
+                Kind::QueueFull,
+                format!("app {}: {limit} requests wait for a slot already (queue); more workers or threads would help", self.name),
+            )),
+            Asked::Queued(receiver, limit) => match tokio::time::timeout(limit, receiver).await {
+                Ok(Ok(grant)) => Ok(grant),
+                _ if pool.is_empty() => Err(Error::new(
+                    Kind::NoWorker,
+                    format!("app {}: no worker is running; see the log for why they do not start", self.name),
+                )),
+                _ => Err(Error::new(
+                    Kind::QueueTimeout,
+                    format!("app {}: no slot became free within {} ms (queue_timeout)", self.name, limit.as_millis()),
+                )),
+            },
+        }
+    }
+
+    /// Hands the request to the slot. `None` when it can't have it after all.
+    fn start(&self, ex: &Exchange, grant: Grant, frame: &mut [u8], file: Option<Arc<File>>) -> Option<Waiter> {
+        let link = ex.thread.apps.link(grant.slot)?;
+        let call = Call::new(ex);
+        if link.dead.get() || !link.start(&call, frame, file, grant.ahead) {
+            return None;
+        }
+        ex.thread.apps.watch(grant.ahead);
+        grant.used();
+        Some(Waiter { call, link })
+    }
+
+    fn respond(&self, ex: &mut Exchange, waiter: Waiter, head: Head) -> Result<Response> {
+        let Head { flags, status, mut headers, body: first, descriptor } = head;
+        ex.upstream.status = status;
+        if flags & slot::FAILED != 0 {
+            return Err(self.failed(ex, &first));
+        }
+        let length = headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        let unbuffered = !ex.settings().buffering || is_unbuffered(&headers);
+        headers.strip_hop_by_hop();
+        headers.retain(|h| !matches!(h.id, HeaderId::ContentLength | HeaderId::Date | HeaderId::Server));
+        let body = if ex.request.method == Method::Head || matches!(status, 204 | 304) {
+            Body::None { length }
+        } else if flags & slot::FILE != 0 {
+            file_part(&first, descriptor)?
+        } else if flags & slot::COMPLETE != 0 {
+            Body::Full(first)
+        } else if flags & slot::DETACHED != 0 {
+            let socket = descriptor.map(std::os::unix::net::UnixStream::from).ok_or_else(no_descriptor)?;
+            Body::Stream(Box::new(DetachedBody::new(stream(socket)?, first)))
+        } else {
+            Body::Stream(Box::new(SlotBody { waiter: Some(waiter), first, left: length, flush: unbuffered }))
+        };
+        let mut response = Response::new(status, body);
+        response.headers = headers;
+        Ok(response)
+    }
+
+    /// The app raised: in development the page shows all of it, elsewhere the log has it.
+    fn failed(&self, ex: &Exchange, traceback: &[u8]) -> Error {
+        let traceback = String::from_utf8_lossy(traceback);
+        let last = traceback.trim_end().rsplit('\n').next().unwrap_or_default();
+        let words = if ex.plan.gateway.development { traceback.as_ref() } else { last };
+        Error::new(Kind::Internal, format!("app {}: {words}", self.name))
+    }
+
+    async fn died(&self, pool: &Arc<Pool>, worker: u64) -> Error {
+        let until = Instant::now() + CAUSE_WAIT;
+        loop {
+            if let Some(cause) = pool.cause(worker) {
+                return Error::new(Kind::WorkerDied, format!("app {}: worker {worker} {cause}", self.name));
+            }
+            if Instant::now() > until {
+                return Error::new(Kind::WorkerDied, format!("app {}: worker {worker} died while it ran the request", self.name));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
-/// Carries out a command on an I/O thread.
-pub fn obey(_thread: &Rc<Thread>, command: ThreadCommand) {
-    match command {}
+fn late(ex: &Exchange) -> Error {
+    let limit = ex.settings().app_timeout.0;
+    Error::new(Kind::AppTimeout, format!("the app did not answer within {limit} ms (app_timeout); the log has the thread's stack"))
 }
 
-/// Carries out a control message about workers, on the control thread. False: not one of ours.
-pub fn control(
-    _shared: &Arc<Shared>,
-    _threads: &[UnboundedSender<Command>],
-    _op: &str,
-    _message: &Value,
-    _fds: Vec<OwnedFd>,
-) -> bool {
-    false
+fn no_descriptor() -> Error {
+    Error::new(Kind::WorkerInvalid, "the worker sent no descriptor with its answer")
+}
+
+fn stream(socket: std::os::unix::net::UnixStream) -> Result<UnixStream> {
+    let made = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
+    made.map_err(|e| Error::new(Kind::Internal, format!("cannot take over the socket of an answer: {e}")))
+}
+
+/// The app or its answer asks that nothing be held back.
+fn is_unbuffered(headers: &Headers) -> bool {
+    headers.get(HeaderId::XAccelBuffering).is_some_and(|value| value.eq_ignore_ascii_case(b"no"))
+        || headers.get(HeaderId::ContentType).is_some_and(|value| value.starts_with(b"text/event-stream"))
+}
+
+fn file_part(place: &[u8], descriptor: Option<std::os::fd::OwnedFd>) -> Result<Body> {
+    let (Some((offset, rest)), Some(descriptor)) = (place.split_first_chunk::<8>(), descriptor) else {
+        return Err(no_descriptor());
+    };
+    let Some((length, _)) = rest.split_first_chunk::<8>() else { return Err(no_descriptor()) };
+    let (offset, length) = (u64::from_le_bytes(*offset), u64::from_le_bytes(*length));
+    let file = Rc::new(File::from(descriptor));
+    Ok(if length == 0 { Body::EMPTY } else { Body::Parts(vec![Part::File { file, offset, length }]) })
+}
+
+/// Sends a streamed body until it ends or the app answers, whatever comes first.
+async fn pump(ex: &mut Exchange, waiter: &Waiter) -> Result<Event> {
+    let RequestBody::Stream(mut source) = std::mem::replace(&mut ex.request.body, RequestBody::Empty) else {
+        return Ok(waiter.next().await);
+    };
+    let mut frame = Vec::new();
+    let outcome = loop {
+        let piece = tokio::select! {
+            biased;
+            event = waiter.next() => break Ok(event),
+            piece = next_chunk(source.as_mut()) => piece,
+        };
+        frame.clear();
+        match piece {
+            Ok(Some(bytes)) => {
+                for piece in bytes.chunks(slot::MAX_CHUNK) {
+                    slot::write_frame(&mut frame, slot::Kind::RequestBody, 0, piece);
+                }
+                waiter.link.send(&frame, None);
+                while waiter.link.is_full() && !waiter.link.dead.get() {
+                    waiter.link.room().await;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(None) => {
+                slot::write_frame(&mut frame, slot::Kind::RequestEnd, 0, &[]);
+                waiter.link.send(&frame, None);
+                return Ok(waiter.next().await);
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    frame.clear();
+    slot::write_frame(&mut frame, slot::Kind::RequestAbort, 0, &[]);
+    waiter.link.send(&frame, None);
+    outcome
 }

@@ -1,0 +1,139 @@
+//! Bodies of answers that come over time: from the slot's socket, or from an answer's own once it has left its slot.
+use super::call::{Event, Waiter};
+use super::link::Reader;
+use crate::error::{Error, Kind, Result};
+use crate::http::body::Source;
+use buchner_wire::slot;
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::net::UnixStream;
+
+/// Bytes read in one go from a detached answer.
+const READ: usize = 16 << 10;
+
+fn broken(words: &str) -> Error {
+    Error::new(Kind::WorkerInvalid, format!("the app failed after its head was sent: {words}")).closing()
+}
+
+/// The rest of an answer at its slot.
+pub struct SlotBody {
+    /// Where it comes from; gone at the end.
+    pub waiter: Option<Waiter>,
+    /// What came with the head.
+    pub first: Bytes,
+    /// Bytes to come, where the app said.
+    pub left: Option<u64>,
+    /// Each piece goes out at once.
+    pub flush: bool,
+}
+
+impl SlotBody {
+    fn count(&mut self, bytes: Bytes) -> Bytes {
+        let Some(left) = &mut self.left else { return bytes };
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+        *left -= count as u64;
+        bytes.slice(..count)
+    }
+}
+
+impl Source for SlotBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        loop {
+            if !self.first.is_empty() {
+                let first = std::mem::take(&mut self.first);
+                let first = self.count(first);
+                return Poll::Ready(Ok((!first.is_empty()).then_some(first)));
+            }
+            let Some(waiter) = &self.waiter else { return Poll::Ready(Ok(None)) };
+            match ready!(waiter.poll(cx)) {
+                Event::Chunk(bytes) => self.first = bytes,
+                Event::End => self.waiter = None,
+                Event::Abort(words) => {
+                    self.waiter = None;
+                    return Poll::Ready(Err(broken(&words)));
+                }
+                _ => {
+                    self.waiter = None;
+                    return Poll::Ready(Err(Error::new(Kind::WorkerDied, "the worker died while it answered").closing()));
+                }
+            }
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.left
+    }
+
+    fn flush_each(&self) -> bool {
+        self.flush
+    }
+}
+
+type Reading = Pin<Box<dyn Future<Output = (Box<Detached>, std::io::Result<bool>)>>>;
+
+struct Detached {
+    sock: UnixStream,
+    reader: Reader,
+    scratch: Vec<u8>,
+}
+
+/// The rest of an answer that has left its slot.
+pub struct DetachedBody {
+    first: Bytes,
+    idle: Option<Box<Detached>>,
+    reading: Option<Reading>,
+}
+
+impl DetachedBody {
+    /// Reads frames from the answer's own socket, behind what came with the head.
+    pub fn new(sock: UnixStream, first: Bytes) -> Self {
+        let idle = Detached { sock, reader: Reader::default(), scratch: vec![0; READ] };
+        Self { first, idle: Some(Box::new(idle)), reading: None }
+    }
+}
+
+impl Source for DetachedBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
+        }
+        loop {
+            if let Some(mut detached) = self.idle.take() {
+                match detached.reader.next_frame() {
+                    Ok(Some((header, payload))) => {
+                        match header.kind {
+                            slot::Kind::Body => self.idle = Some(detached),
+                            slot::Kind::End => return Poll::Ready(Ok(None)),
+                            _ => return Poll::Ready(Err(broken(&String::from_utf8_lossy(&payload)))),
+                        }
+                        if payload.is_empty() {
+                            continue;
+                        }
+                        return Poll::Ready(Ok(Some(payload)));
+                    }
+                    Ok(None) => {
+                        self.reading = Some(Box::pin(async move {
+                            let Detached { sock, reader, scratch } = &mut *detached;
+                            let filled = reader.fill(sock, scratch).await;
+                            (detached, filled)
+                        }));
+                    }
+                    Err(error) => return Poll::Ready(Err(broken(&error.to_string()))),
+                }
+            }
+            let Some(reading) = &mut self.reading else { return Poll::Ready(Ok(None)) };
+            let (detached, filled) = ready!(reading.as_mut().poll(cx));
+            self.reading = None;
+            match filled {
+                Ok(true) => self.idle = Some(detached),
+                _ => return Poll::Ready(Err(broken("its worker died"))),
+            }
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        None
+    }
+}

@@ -1,0 +1,154 @@
+//! The environ pairs of a request (PEP 3333; CGI 1.1, RFC 3875), made once so that Python parses no HTTP.
+use crate::exchange::{Exchange, Peer};
+use crate::http::body::RequestBody;
+use crate::vars;
+use buchner_wire::h1::Version;
+use buchner_wire::headers::{Header, HeaderId};
+use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH};
+use std::io::Write;
+
+/// Fields that only a trusted proxy may set: an app that reads them must not be fooled by a client.
+const FORWARDED: [HeaderId; 7] = [
+    HeaderId::Forwarded,
+    HeaderId::XForwardedFor,
+    HeaderId::XForwardedProto,
+    HeaderId::XForwardedHost,
+    HeaderId::XForwardedPort,
+    HeaderId::XForwardedPrefix,
+    HeaderId::XRealIp,
+];
+
+/// Writes the REQUEST frame, without a claim; `flags` and `inline` are of the body.
+pub fn write(ex: &Exchange, mount: &[u8], flags: u16, inline: &[u8], out: &mut Vec<u8>) {
+    let length = ex.request.body.length();
+    let mut writer = RequestWriter::new(out, length.unwrap_or(UNKNOWN_LENGTH));
+    write_line(ex, mount, &mut writer);
+    write_peers(ex, &mut writer);
+    let mut text = Vec::with_capacity(64);
+    if let Some(length) = length.filter(|_| !matches!(ex.request.body, RequestBody::Empty)) {
+        vars::write_number(length, &mut text);
+        writer.pair(b"CONTENT_LENGTH", &text);
+    }
+    write_headers(ex, &mut writer);
+    text.clear();
+    ex.id.write(&mut text);
+    writer.pair(b"HTTP_X_REQUEST_ID", &text);
+    if !ex.request.headers.contains(HeaderId::Traceparent) {
+        text.clear();
+        ex.id.write_traceparent(&mut text);
+        writer.pair(b"HTTP_TRACEPARENT", &text);
+    }
+    if ex.request.upgrade {
+        writer.pair(b"HTTP_CONNECTION", b"Upgrade");
+        writer.pair(b"HTTP_UPGRADE", &ex.request.upgrade_to);
+    }
+    writer.finish(flags, inline);
+}
+
+fn write_line(ex: &Exchange, mount: &[u8], writer: &mut RequestWriter<'_>) {
+    let request = &ex.request;
+    let below = request.path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest[0] == b'/');
+    let (script, path) = below.map_or((&b""[..], &request.path[..]), |rest| (mount, rest));
+    writer.pair(b"REQUEST_METHOD", request.method.as_bytes());
+    writer.pair(b"SCRIPT_NAME", script);
+    writer.pair(b"PATH_INFO", path);
+    writer.pair(b"QUERY_STRING", request.query.as_deref().unwrap_or_default());
+    writer.pair(b"REQUEST_URI", &request.target);
+    writer.pair(b"RAW_URI", &request.target);
+    let version: &[u8] = if request.version == Version::H10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
+    writer.pair(b"SERVER_PROTOCOL", version);
+    writer.pair(b"wsgi.url_scheme", ex.scheme().as_bytes());
+}
+
+fn write_peers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
+    let mut text = Vec::with_capacity(48);
+    if let Some(ip) = ex.client.addr.ip() {
+        let _ = write!(text, "{ip}");
+    }
+    writer.pair(b"REMOTE_ADDR", &text);
+    text.clear();
+    if ex.client.addr != Peer::Unix {
+        vars::write_number(u64::from(ex.client.addr.port()), &mut text);
+    }
+    writer.pair(b"REMOTE_PORT", &text);
+    text.clear();
+    // The host the client named; its port where it named one (PEP 3333, "URL reconstruction").
+    let host = ex.request.headers.get(HeaderId::Host).unwrap_or_default();
+    let port = port_of(host);
+    if ex.request.host.is_empty() {
+        match ex.client.local.ip() {
+            Some(ip) => drop(write!(text, "{ip}")),
+            None => text.extend_from_slice(b"localhost"),
+        }
+        writer.pair(b"SERVER_NAME", &text);
+    } else {
+        writer.pair(b"SERVER_NAME", &ex.request.host);
+    }
+    text.clear();
+    match (port, ex.client.local.port()) {
+        (Some(port), _) => text.extend_from_slice(port),
+        (None, local) if host.is_empty() && local != 0 => vars::write_number(u64::from(local), &mut text),
+        _ => text.extend_from_slice(if ex.client.secure { b"443" } else { b"80" }),
+    }
+    writer.pair(b"SERVER_PORT", &text);
+    if ex.client.secure {
+        writer.pair(b"HTTPS", b"on");
+    }
+}
+
+/// The port of a Host field, where it has one.
+fn port_of(host: &[u8]) -> Option<&[u8]> {
+    let at = host.iter().rposition(|&byte| byte == b':')?;
+    let port = &host[at + 1..];
+    (!port.is_empty() && port.iter().all(u8::is_ascii_digit)).then_some(port)
+}
+
+fn write_headers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
+    let headers = &ex.request.headers;
+    let mut joined = Vec::new();
+    for (index, header) in headers.iter().enumerate() {
+        match header.id {
+            HeaderId::ContentLength
+            | HeaderId::TransferEncoding
+            | HeaderId::Connection
+            | HeaderId::Upgrade
+            | HeaderId::Expect
+            | HeaderId::XRequestId => continue,
+            HeaderId::ContentType => {
+                writer.pair(b"CONTENT_TYPE", header.value);
+                continue;
+            }
+            id if FORWARDED.contains(&id) && !ex.client.trusted => continue,
+            _ if header.name.eq_ignore_ascii_case(b"proxy") => continue,
+            _ => {}
+        }
+        let same = |other: &Header<'_>| other.id == header.id && other.name.eq_ignore_ascii_case(header.name);
+        if headers.iter().take(index).any(|other| same(&other)) {
+            continue;
+        }
+        let mut more = headers.iter().skip(index + 1).filter(same).peekable();
+        if more.peek().is_none() {
+            writer.header(header.name, header.value);
+            continue;
+        }
+        joined.clear();
+        joined.extend_from_slice(header.value);
+        for other in more {
+            joined.extend_from_slice(if header.id == HeaderId::Cookie { b"; " } else { b", " });
+            joined.extend_from_slice(other.value);
+        }
+        writer.header(header.name, &joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_hosts() {
+        for (host, port) in [("a:80", Some("80")), ("a", None), ("[::1]:8080", Some("8080")), ("[::1]", None), ("a:", None)] {
+            assert_eq!(port_of(host.as_bytes()), port.map(str::as_bytes), "{host}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! One thread's socket to one slot: requests out, frames in, each to the request it belongs to.
+//!
+//! A slot answers in the order it was asked, so the first of [`Link::pending`] owns what comes next. Requests behind it were
+//! handed over ahead of time; until the worker has claimed one, [`Link::sweep`] can take it back.
+use super::call::{Call, Event, Head};
+use super::pool::{Pool, SHORT};
+use crate::sys::SharedWords;
+use crate::thread::Thread;
+use buchner_wire::headers::Headers;
+use buchner_wire::slot::{self, HEADER, Header, Kind, claim};
+use bytes::{Bytes, BytesMut};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde_json::json;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+/// Bytes read in one go.
+const READ: usize = 64 << 10;
+
+/// What a link is to.
+pub struct Place {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The slot, in the whole gateway.
+    pub slot: u64,
+    /// The worker.
+    pub worker: u64,
+    /// The slot in its worker.
+    pub index: u32,
+    /// Claim words of this link: the first and how many.
+    pub words: (u32, u32),
+}
+
+/// A socket to a slot.
+pub struct Link {
+    /// What it is to.
+    pub place: Place,
+    sock: UnixStream,
+    claims: Arc<SharedWords>,
+    /// Claim words that are free, with the ticket each had last.
+    words: RefCell<Vec<(u32, u32)>>,
+    pending: RefCell<VecDeque<Rc<Call>>>,
+    outbox: RefCell<VecDeque<(Bytes, Option<Arc<File>>)>>,
+    sent: Cell<u32>,
+    /// It ended.
+    pub dead: Cell<bool>,
+}
+
+impl Link {
+    /// Takes over a socket; [`Link::read`] must run.
+    pub fn new(place: Place, sock: UnixStream, claims: Arc<SharedWords>) -> Rc<Self> {
+        let words = (0..place.words.1).map(|word| (place.words.0 + word, 0)).collect();
+        Rc::new(Self {
+            place,
+            sock,
+            claims,
+            words: RefCell::new(words),
+            pending: RefCell::default(),
+            outbox: RefCell::default(),
+            sent: Cell::new(0),
+            dead: Cell::new(false),
+        })
+    }
+
+    /// Requests that wait for their answers.
+    pub fn waiting(&self) -> usize {
+        self.pending.borrow().len()
+    }
+
+    /// Hands a request to the slot, ahead of time where `ahead`. False when no claim word is free.
+    pub fn start(self: &Rc<Self>, call: &Rc<Call>, frame: &mut [u8], file: Option<Arc<File>>, ahead: bool) -> bool {
+        if ahead {
+            let Some((word, ticket)) = self.words.borrow_mut().pop() else { return false };
+            let ticket = (ticket + 1) & (u32::MAX >> 2);
+            if let Some(word) = self.claims.get(word) {
+                word.store(claim::word(ticket, claim::OFFERED), Ordering::Release);
+            }
+            slot::set_claim(frame, word, ticket);
+            call.claim.set(Some((word, ticket)));
+        } else {
+            slot::set_claim(frame, slot::NO_CLAIM, 0);
+            call.claim.set(None);
+        }
+        self.sent.set(self.sent.get().wrapping_add(1));
+        call.number.set(self.sent.get());
+        let mut pending = self.pending.borrow_mut();
+        if pending.is_empty() {
+            call.since.set(Some(Instant::now()));
+        }
+        pending.push_back(call.clone());
+        drop(pending);
+        self.send(frame, file);
+        true
+    }
+
+    /// Sends a frame, now or as soon as the slot reads.
+    pub fn send(self: &Rc<Self>, frame: &[u8], file: Option<Arc<File>>) {
+        if self.dead.get() {
+            return;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        if !outbox.is_empty() {
+            outbox.push_back((Bytes::copy_from_slice(frame), file));
+            return;
+        }
+        let sent = match send(&self.sock, frame, file.as_deref().map(AsFd::as_fd)) {
+            Ok(sent) if sent == frame.len() => return,
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            // The reader sees the end too, and tells everybody.
+            Err(_) => return,
+        };
+        outbox.push_back((Bytes::copy_from_slice(&frame[sent..]), file.filter(|_| sent == 0)));
+        drop(outbox);
+        tokio::task::spawn_local(self.clone().flush());
+    }
+
+    /// True while frames wait for the slot to read.
+    pub fn is_full(&self) -> bool {
+        !self.outbox.borrow().is_empty()
+    }
+
+    /// Waits for room.
+    pub async fn room(&self) {
+        let _ = self.sock.writable().await;
+    }
+
+    async fn flush(self: Rc<Self>) {
+        while !self.dead.get() && self.sock.writable().await.is_ok() {
+            let Some((bytes, file)) = self.outbox.borrow_mut().pop_front() else { return };
+            match self.sock.try_io(Interest::WRITABLE, || send(&self.sock, &bytes, file.as_deref().map(AsFd::as_fd))) {
+                Ok(sent) if sent == bytes.len() => {
+                    if self.outbox.borrow().is_empty() {
+                        return;
+                    }
+                }
+                Ok(sent) => self.outbox.borrow_mut().push_front((bytes.slice(sent..), file.filter(|_| sent == 0))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.outbox.borrow_mut().push_front((bytes, file));
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads frames until the slot's worker ends.
+    pub async fn read(self: Rc<Self>, thread: Rc<Thread>) {
+        let mut reader = Reader::default();
+        let mut scratch = vec![0; READ];
+        let error = loop {
+            match reader.next_frame() {
+                Ok(Some((header, payload))) => {
+                    if let Err(error) = self.route(&thread, header, payload, &mut reader.descriptors).await {
+                        break Some(error);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => break Some(error),
+            }
+            match reader.fill(&self.sock, &mut scratch).await {
+                Ok(true) => {}
+                _ => break None,
+            }
+        };
+        if let Some(error) = error {
+            thread.log.error(&format!("app {}: worker {} broke the protocol: {error}", self.place.name, self.place.worker));
+        }
+        self.end();
+    }
+
+    async fn route(
+        &self,
+        thread: &Rc<Thread>,
+        header: Header,
+        payload: Bytes,
+        descriptors: &mut VecDeque<OwnedFd>,
+    ) -> Result<(), slot::Error> {
+        let Some(call) = self.pending.borrow().front().cloned() else {
+            return Err(slot::Error::Kind(header.kind as u8));
+        };
+        match header.kind {
+            Kind::Response => {
+                let with = header.flags & (slot::FILE | slot::DETACHED) != 0;
+                let descriptor = if with { descriptors.pop_front() } else { None };
+                let head = parse_head(header.flags, &payload, descriptor)?;
+                if header.flags & (slot::COMPLETE | slot::DETACHED) != 0 {
+                    self.finish(thread);
+                }
+                call.push(Event::Head(head));
+            }
+            Kind::Body => {
+                call.push(Event::Chunk(payload));
+                call.drained().await;
+            }
+            Kind::End => {
+                self.finish(thread);
+                call.push(Event::End);
+            }
+            Kind::Abort => {
+                self.finish(thread);
+                call.push(Event::Abort(String::from_utf8_lossy(&payload).into_owned()));
+            }
+            Kind::Upgraded => {
+                let descriptor = descriptors.pop_front().ok_or(slot::Error::Truncated)?;
+                if header.flags & slot::HELD == 0 {
+                    self.finish(thread);
+                }
+                call.push(Event::Upgraded(descriptor));
+            }
+            Kind::Skipped => {
+                self.finish(thread);
+                call.push(Event::Revoked);
+            }
+            kind => return Err(slot::Error::Kind(kind as u8)),
+        }
+        Ok(())
+    }
+
+    /// The first pending request is over; the slot is free for another.
+    fn finish(&self, thread: &Rc<Thread>) {
+        let mut pending = self.pending.borrow_mut();
+        let Some(call) = pending.pop_front() else { return };
+        let now = Instant::now();
+        if let Some(next) = pending.front() {
+            next.since.set(Some(now));
+        }
+        drop(pending);
+        call.done.set(true);
+        if let Some(word) = call.claim.get() {
+            self.words.borrow_mut().push(word);
+        }
+        let took = call.since.get().filter(|_| !call.revoked.get()).map(|since| now - since);
+        if let Some(worker) = self.place.pool.release(self.place.slot, took) {
+            super::retired(thread, worker);
+        }
+    }
+
+    /// The worker is gone: what it had only been offered goes elsewhere, what it ran has failed.
+    pub fn end(&self) {
+        if self.dead.replace(true) {
+            return;
+        }
+        self.place.pool.ended(self.place.slot);
+        self.outbox.borrow_mut().clear();
+        for call in std::mem::take(&mut *self.pending.borrow_mut()) {
+            let offered = call.claim.get().is_some() && (call.revoked.get() || self.take_back(&call));
+            call.done.set(true);
+            call.push(if offered { Event::Revoked } else { Event::Died });
+            self.place.pool.release(self.place.slot, None);
+        }
+    }
+
+    /// The slot is not needed any more: its reader comes to its end.
+    pub fn close(&self) {
+        let _ = rustix::net::shutdown(&self.sock, rustix::net::Shutdown::Both);
+    }
+
+    /// Takes an offered request back, unless the worker was faster.
+    pub fn take_back(&self, call: &Call) -> bool {
+        let Some((word, ticket)) = call.claim.get() else { return false };
+        let (offered, revoked) = (claim::word(ticket, claim::OFFERED), claim::word(ticket, claim::REVOKED));
+        let exchanged = self.claims.get(word).map(|word| {
+            word.compare_exchange(offered, revoked, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        });
+        if exchanged == Some(true) {
+            call.revoked.set(true);
+        }
+        exchanged == Some(true)
+    }
+
+    /// Takes requests back from a slot that turned slow, and notices the one that passed its time.
+    pub fn sweep(&self, thread: &Rc<Thread>, now: Instant) {
+        let pending = self.pending.borrow();
+        let Some(first) = pending.front() else { return };
+        let running = first.since.get().map_or_else(Default::default, |since| now - since);
+        if running > SHORT {
+            for call in pending.iter().filter(|call| !call.revoked.get()) {
+                if self.take_back(call) {
+                    call.push(Event::Revoked);
+                }
+            }
+        }
+        let late = !first.limit.is_zero() && running > first.limit && !first.answered.get();
+        if late && !first.revoked.get() && !first.late.replace(true) {
+            first.push(Event::TimedOut);
+            let (request, id) = first.name();
+            thread.shared.supervisor.tell(&json!({
+                "op": "stuck", "worker": self.place.worker, "pool": &*self.place.name, "slot": self.place.index,
+                "thread_ms": running.as_millis() as u64, "request": request, "request_id": id,
+            }));
+        }
+    }
+}
+
+fn send(sock: &UnixStream, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let Some(file) = file else { return Ok(rustix::net::send(sock, bytes, flags)?) };
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [file];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    Ok(rustix::net::sendmsg(sock, &[IoSlice::new(bytes)], &mut control, flags)?)
+}
+
+fn parse_head(flags: u16, payload: &Bytes, descriptor: Option<OwnedFd>) -> Result<Head, slot::Error> {
+    let response = slot::Response::parse(payload)?;
+    let mut headers = Headers::with_capacity(response.count());
+    // The worker checked them; one that is no header field all the same is left out.
+    let rest = response.for_each(|name, value| {
+        headers.push_name(name, value);
+    })?;
+    let rest = rest.len();
+    let body = payload.slice(payload.len() - rest..);
+    Ok(Head { flags, status: response.status, headers, body, descriptor })
+}
+
+/// Frames out of a socket's bytes, with the descriptors that came along.
+#[derive(Default)]
+pub struct Reader {
+    buf: BytesMut,
+    /// Descriptors not yet taken by a frame.
+    pub descriptors: VecDeque<OwnedFd>,
+}
+
+impl Reader {
+    /// The next whole frame.
+    pub fn next_frame(&mut self) -> Result<Option<(Header, Bytes)>, slot::Error> {
+        match Header::parse(&self.buf)? {
+            Some(header) if self.buf.len() >= HEADER + header.length => {
+                let frame = self.buf.split_to(HEADER + header.length).freeze();
+                Ok(Some((header, frame.slice(HEADER..))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads more; false at the end.
+    pub async fn fill(&mut self, sock: &UnixStream, scratch: &mut [u8]) -> io::Result<bool> {
+        loop {
+            sock.readable().await?;
+            match sock.try_io(Interest::READABLE, || self.receive(sock, scratch)) {
+                Ok(read) => {
+                    self.buf.extend_from_slice(&scratch[..read]);
+                    return Ok(read > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn receive(&mut self, sock: &UnixStream, scratch: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::net::recvmsg(sock, &mut [IoSliceMut::new(scratch)], &mut control, flags)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        Ok(received.bytes)
+    }
+}

@@ -1,0 +1,291 @@
+//! A pool of app workers as all I/O threads share it: which slots are free, and who waits for one.
+//!
+//! Laws: a slot is granted with its count raised, and every grant is either used or given back ([`Grant`] does so when it is
+//! dropped). Who frees a slot serves the queue first. The lock is held for a few instructions, never across I/O.
+use crate::config::AppPool;
+use serde_json::{Value, json};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A slot is handed requests ahead of time while its recent service time is below this.
+pub const SHORT: Duration = Duration::from_millis(5);
+
+/// One slot of one worker.
+struct Slot {
+    worker: u64,
+    /// Requests it was given and has not answered.
+    busy: u32,
+    /// Recent service time in microseconds, a moving average over about 8 requests.
+    recent_us: u64,
+    /// Threads that have its socket; it takes requests once all have.
+    linked: u32,
+    threads: u32,
+    /// Requests it may hold at a time, the running one included.
+    depth: u32,
+    /// Its socket ended.
+    dead: bool,
+    retiring: bool,
+}
+
+impl Slot {
+    fn open(&self) -> bool {
+        self.linked == self.threads && !self.dead && !self.retiring
+    }
+
+    fn takes_ahead(&self) -> bool {
+        self.open() && self.busy < self.depth && u128::from(self.recent_us) < SHORT.as_micros()
+    }
+}
+
+/// One worker process.
+#[derive(Default)]
+struct Worker {
+    slots: Vec<u64>,
+}
+
+#[derive(Default)]
+struct Inner {
+    config: AppPool,
+    workers: HashMap<u64, Worker>,
+    slots: HashMap<u64, Slot>,
+    /// Idle slots, the one used last at the end: its caches are warm.
+    idle: Vec<u64>,
+    queue: VecDeque<Waiting>,
+    /// Why workers ended, as the supervisor knows it.
+    causes: VecDeque<(u64, String)>,
+}
+
+/// A request without a slot.
+struct Waiting {
+    /// Only an idle slot will do.
+    bound: bool,
+    grant: oneshot::Sender<Grant>,
+}
+
+/// A pool.
+#[derive(Default)]
+pub struct Pool {
+    inner: Mutex<Inner>,
+}
+
+/// A place on a slot.
+pub struct Grant {
+    pool: Option<Arc<Pool>>,
+    /// The slot.
+    pub slot: u64,
+    /// The slot is busy with another request: this one is only offered.
+    pub ahead: bool,
+}
+
+impl Grant {
+    /// The place is taken: [`Pool::release`] gives it back when the answer is there.
+    pub fn used(mut self) {
+        self.pool = None;
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.release(self.slot, None);
+        }
+    }
+}
+
+/// What came of asking for a slot.
+pub enum Asked {
+    /// Here it is.
+    Granted(Grant),
+    /// Wait here, at most so long.
+    Queued(oneshot::Receiver<Grant>, Duration),
+    /// The queue is full.
+    Full(u32),
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets queue and look-ahead.
+    pub fn configure(&self, config: &AppPool) {
+        self.lock().config = config.clone();
+    }
+
+    /// Asks for a place on a slot. `bound`: the request can't be taken back, so only an idle slot will do. `front`: it has
+    /// waited before.
+    pub fn ask(self: &Arc<Self>, bound: bool, front: bool) -> Asked {
+        let mut inner = self.lock();
+        if let Some(slot) = inner.take_idle() {
+            return Asked::Granted(Grant { pool: Some(self.clone()), slot, ahead: false });
+        }
+        if !bound && !front && inner.queue.is_empty() {
+            if let Some(slot) = inner.take_ahead() {
+                return Asked::Granted(Grant { pool: Some(self.clone()), slot, ahead: true });
+            }
+        }
+        if inner.queue.len() >= inner.config.queue as usize && !front {
+            inner.queue.retain(|waiting| !waiting.grant.is_closed());
+            if inner.queue.len() >= inner.config.queue as usize {
+                return Asked::Full(inner.config.queue);
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        let entry = Waiting { bound, grant: sender };
+        if front { inner.queue.push_front(entry) } else { inner.queue.push_back(entry) }
+        Asked::Queued(receiver, Duration::from_millis(inner.config.queue_timeout.0))
+    }
+
+    /// A request of `slot` is over; `took` is how long it ran, where it ran. Returns the worker when it was told to retire and
+    /// is idle now.
+    pub fn release(self: &Arc<Self>, slot: u64, took: Option<Duration>) -> Option<u64> {
+        let mut inner = self.lock();
+        let state = inner.slots.get_mut(&slot)?;
+        state.busy = state.busy.saturating_sub(1);
+        if let Some(took) = took {
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 8);
+            state.recent_us = (state.recent_us * 7 + took) / 8;
+        }
+        let (worker, retiring) = (state.worker, state.retiring);
+        if state.busy == 0 && state.open() {
+            inner.idle.push(slot);
+        }
+        self.serve_queue(&mut inner);
+        (retiring && inner.settled(worker)).then_some(worker)
+    }
+
+    /// Gives free places to those who wait.
+    fn serve_queue(self: &Arc<Self>, inner: &mut Inner) {
+        while let Some(bound) = inner.queue.front().map(|waiting| waiting.bound) {
+            let idle = inner.take_idle();
+            let ahead = idle.is_none();
+            let Some(slot) = idle.or_else(|| if bound { None } else { inner.take_ahead() }) else { return };
+            let Some(waiting) = inner.queue.pop_front() else { return };
+            let grant = Grant { pool: Some(self.clone()), slot, ahead };
+            if let Err(mut grant) = waiting.grant.send(grant) {
+                // Whoever waited is gone. Not dropped here: that would come back for the lock.
+                grant.pool = None;
+                if let Some(state) = inner.slots.get_mut(&slot) {
+                    state.busy -= 1;
+                }
+                if !ahead {
+                    inner.idle.push(slot);
+                }
+            }
+        }
+    }
+
+    /// A worker with these slots is coming; each is open once `threads` threads have its socket.
+    pub fn add(&self, worker: u64, slots: impl Iterator<Item = u64>, threads: u32, words: u32) {
+        let mut inner = self.lock();
+        let depth = inner.config.look_ahead.clamp(1, words.max(1));
+        for slot in slots {
+            inner.workers.entry(worker).or_default().slots.push(slot);
+            let state =
+                Slot { worker, busy: 0, recent_us: 0, linked: 0, threads, depth, dead: false, retiring: false };
+            inner.slots.insert(slot, state);
+        }
+    }
+
+    /// A thread has the socket of `slot`.
+    pub fn linked(self: &Arc<Self>, slot: u64) {
+        let mut inner = self.lock();
+        let Some(state) = inner.slots.get_mut(&slot) else { return };
+        state.linked += 1;
+        if state.open() && state.busy == 0 {
+            inner.idle.push(slot);
+            self.serve_queue(&mut inner);
+        }
+    }
+
+    /// The socket of `slot` ended: its worker is gone.
+    pub fn ended(&self, slot: u64) {
+        let mut inner = self.lock();
+        let Some(worker) = inner.slots.get(&slot).map(|slot| slot.worker) else { return };
+        for state in inner.slots.values_mut().filter(|state| state.worker == worker) {
+            state.dead = true;
+        }
+        inner.forget_idle();
+    }
+
+    /// Gives the worker no new request. True when it is idle already.
+    pub fn retire(&self, worker: u64) -> bool {
+        let mut inner = self.lock();
+        for state in inner.slots.values_mut().filter(|state| state.worker == worker) {
+            state.retiring = true;
+        }
+        inner.forget_idle();
+        inner.settled(worker)
+    }
+
+    /// The worker has ended; `cause` in words.
+    pub fn gone(&self, worker: u64, cause: &str) {
+        let mut inner = self.lock();
+        inner.causes.push_back((worker, cause.to_owned()));
+        if inner.causes.len() > 64 {
+            inner.causes.pop_front();
+        }
+    }
+
+    /// True when there is no worker.
+    pub fn is_empty(&self) -> bool {
+        self.lock().workers.is_empty()
+    }
+
+    /// Why a worker ended, once the supervisor has said so.
+    pub fn cause(&self, worker: u64) -> Option<String> {
+        self.lock().causes.iter().find(|(id, _)| *id == worker).map(|(_, cause)| cause.clone())
+    }
+
+    /// Forgets a worker; returns its slots.
+    pub fn forget(&self, worker: u64) -> Vec<u64> {
+        let mut inner = self.lock();
+        let slots = inner.workers.remove(&worker).map(|worker| worker.slots).unwrap_or_default();
+        for slot in &slots {
+            inner.slots.remove(slot);
+        }
+        inner.idle.retain(|slot| !slots.contains(slot));
+        slots
+    }
+
+    /// For `buchner status`.
+    pub fn status(&self) -> Value {
+        let inner = self.lock();
+        let open = inner.slots.values().filter(|slot| slot.open()).count();
+        json!({
+            "workers": inner.workers.len(), "slots": open, "idle": inner.idle.len(),
+            "busy": inner.slots.values().filter(|slot| slot.busy > 0).count(), "queued": inner.queue.len(),
+        })
+    }
+}
+
+impl Inner {
+    fn take_idle(&mut self) -> Option<u64> {
+        while let Some(slot) = self.idle.pop() {
+            if let Some(state) = self.slots.get_mut(&slot).filter(|state| state.open() && state.busy == 0) {
+                state.busy = 1;
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    fn take_ahead(&mut self) -> Option<u64> {
+        let best = self.slots.iter_mut().filter(|(_, slot)| slot.takes_ahead()).min_by_key(|(_, slot)| slot.busy);
+        best.map(|(id, slot)| {
+            slot.busy += 1;
+            *id
+        })
+    }
+
+    fn forget_idle(&mut self) {
+        let slots = &self.slots;
+        self.idle.retain(|slot| slots.get(slot).is_some_and(Slot::open));
+    }
+
+    fn settled(&self, worker: u64) -> bool {
+        self.slots.values().filter(|slot| slot.worker == worker).all(|slot| slot.busy == 0)
+    }
+}
