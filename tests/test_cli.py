@@ -120,7 +120,7 @@ def test_apps_are_imported(here: Path) -> None:
     assert load_app("shop_a").name == "shop_a"  # type: ignore[attr-defined]
     assert load_app("shop_a.py:app") is load_app("shop_a:app")
     assert load_app('shop_a:create_app("x", debug=True)').config["MADE"] is True  # type: ignore[attr-defined]
-    assert load_app("shop_a:holder.application").__name__ == "raw"  # type: ignore[attr-defined]
+    assert load_app("shop_a:holder.application").__name__ == "raw"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,9 @@ def test_static_folders_are_found_with_their_cache_control(here: Path) -> None:
     app = app_with_static(here)
     app.config.update(SEND_FILE_MAX_AGE_DEFAULT=60, MAX_CONTENT_LENGTH=1000)
     (here / "admin").mkdir()
-    app.register_blueprint(flask.Blueprint("admin", "shop", root_path=str(here), static_folder="admin", url_prefix="/a"))
+    app.register_blueprint(
+        flask.Blueprint("admin", "shop", root_path=str(here), static_folder="admin", url_prefix="/a")
+    )
     found = {folder.url_path: folder for folder in static_folders(app)}
     assert set(found) == {"/static", "/a/admin"}
     assert found["/static"].cache_control == "public, max-age=60"

@@ -19,7 +19,7 @@ def gateway() -> None:
 @gateway.command("run")
 @options
 @click.pass_context
-def run(ctx: click.Context, **flags: Any) -> None:
+def run(ctx: click.Context, /, **flags: Any) -> None:
     """Serve the app that --app, FLASK_APP or app.py names, in Buchner's own workers.
 
     \b

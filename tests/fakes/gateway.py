@@ -1,6 +1,7 @@
 """A gateway process that speaks the control protocol and serves nothing, for tests of the supervisor.
 
-It appends every message it gets to $FAKE_GATEWAY_LOG as a JSON line. A plan whose `gateway.spool_dir` is "/" is refused.
+It appends every message it gets to $FAKE_GATEWAY_LOG as a JSON line. A plan whose
+`gateway.spool_dir` is "/" is refused.
 SIGUSR1 makes it report slot 0 of the newest worker as stuck.
 """
 

@@ -20,7 +20,7 @@ class Reported(click.ClickException):
 
     def __init__(self, error: BuchnerError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_status
+        setattr(self, "exit_code", error.exit_status)  # noqa: B010 - click declares it a class variable
         self._traceback = getattr(error, "traceback", "")
 
     def show(self, file: Any = None) -> None:

@@ -79,7 +79,7 @@ def options(command: Any) -> Any:
 @click.argument("app", required=False)
 @options
 @click.pass_context
-def serve(ctx: click.Context, app: str | None, **flags: Any) -> int:
+def serve(ctx: click.Context, /, app: str | None, **flags: Any) -> int:
     """Serve an app. APP is module:name, module:factory() or a file; without it, app.py or wsgi.py here.
 
     \b

@@ -26,10 +26,11 @@ def status(instance: str | None, as_json: bool) -> None:
 
 def table(answer: dict[str, Any]) -> list[str]:
     """The lines a person reads."""
+    activity = f", {answer['activity']}" if answer["activity"] else ""
+    up = _span(time.time() - answer["started_at"])
     lines = [
         f"{answer['title']} on {' and '.join(answer['addresses'])}",
-        f"  Buchner {answer['version']}, pid {answer['pid']}, up {_span(time.time() - answer['started_at'])}"
-        f"{', ' + answer['activity'] if answer['activity'] else ''}",
+        f"  Buchner {answer['version']}, pid {answer['pid']}, up {up}{activity}",
     ]
     gateway = answer["gateway"]
     lines += [

@@ -164,7 +164,7 @@ class Gateways:
         try:
             gateway = self.spawn(io_threads(self.force.plan))
         except OSError as error:
-            logger.error("the gateway could not be started: %s", error)
+            logger.error("the gateway could not be started: %s", error)  # noqa: TRY400 - words, no frames
             self._loop.call_later(self._backoff.pause(0.0), self.restart)
             return
         self.current = gateway

@@ -29,7 +29,7 @@ class Identity:
         return f"{self.uid}:{self.gid}:{','.join(map(str, self.groups))}"
 
     def may(self, path: str, mode: int) -> bool:
-        """Whether this identity reaches `path` with `mode` (4 read, 2 write, 1 search), by the permission bits on the way.
+        """Whether this identity reaches `path` with `mode` (4 read, 2 write, 1 search), by the permission bits there.
 
         Access lists and security modules are not looked at.
         """

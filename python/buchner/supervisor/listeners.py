@@ -102,7 +102,7 @@ def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {address}: the name {host} does not resolve ({error.strerror})") from error
-    family, kind, protocol, _, where = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)[0]
+    family, kind, protocol, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

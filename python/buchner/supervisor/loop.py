@@ -15,6 +15,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 logger = logging.getLogger("buchner")
@@ -94,7 +95,7 @@ class Loop:
             wait = until_due if wait is None else min(wait, until_due)
         for key, events in self._selector.select(wait):
             if key.fd in self._selector.get_map():
-                _guarded(lambda callback=key.data, events=events: callback(events))
+                _guarded(partial(key.data, events))
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]

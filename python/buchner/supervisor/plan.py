@@ -85,7 +85,7 @@ def _static_routes(
             taken.add(fallback)
             routes.append({**route, "path": fallback})
         taken.add(path)
-        files = {
+        files: dict[str, Any] = {
             "root": folder.folder,
             "index": [],
             "cache_control": folder.cache_control,

@@ -54,7 +54,7 @@ class Options:
         on_serving: Called once, when the first configuration is in force.
         gateway_command: The program of a gateway process; None: the real one.
         worker_command: The program of a worker process; None: the real one.
-        preload: Control socket and pid of a process that forks the only app's workers (apps that exist as objects only).
+        preload: Control socket and pid of a process that forks the only app's workers (apps without a name).
     """
 
     load: Callable[[], Loaded]
@@ -77,7 +77,7 @@ class Supervisor:
         self.launcher = Launcher(
             self.loop, self.reaper, list(options.worker_command or python_command("buchner.worker"))
         )
-        self.gateways = Gateways(self.loop, self.reaper, self.memory, self, options.gateway_command)
+        self.gateways: Gateways = Gateways(self.loop, self.reaper, self.memory, self, options.gateway_command)
         self.loaded: Loaded | None = None
         self.pools: dict[str, Pool] = {}
         self.listeners: dict[str, Listener] = {}
@@ -224,7 +224,7 @@ class Supervisor:
             done(error)
             waiting, self._again = self._again, []
             if waiting and not self.stopping:
-                self.loop.call_later(0, lambda: self.reload(lambda result: [reply(result) for reply in waiting]))  # type: ignore[func-returns-value]
+                self.loop.call_later(0, lambda: self.reload(_to_all(waiting)))
 
         try:
             self.gateways.identity = self._gateway_identity(loaded)
@@ -432,7 +432,7 @@ class Supervisor:
     def summary(self) -> str:
         """What runs, in a few words."""
         pools = [
-            f"{pool.count} worker{'s' * (pool.count != 1)} × {pool.settings.threads} thread{'s' * (pool.settings.threads != 1)}"
+            f"{_count(pool.count, 'worker')} × {_count(pool.settings.threads, 'thread')}"
             for pool in self.pools.values()
         ]
         return ", ".join(pools) or "no workers"
@@ -477,8 +477,20 @@ class Supervisor:
             self._shutdown.step()
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _is_root() -> bool:
     return os.geteuid() == 0
+
+
+def _to_all(waiting: list[Reply]) -> Reply:
+    def reply(error: BuchnerError | None) -> None:
+        for one in waiting:
+            one(error)
+
+    return reply
 
 
 def _heard(_error: BuchnerError | None) -> None:

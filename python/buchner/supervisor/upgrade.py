@@ -253,8 +253,10 @@ class Upgrade:
 
 def _descriptors(state: State) -> list[int]:
     found = [listener.fd for listener in state.listeners]
-    for process in [*state.gateways, *state.workers]:
-        found += [process.fd, process.dump]
+    for gateway in state.gateways:
+        found += [gateway.fd, gateway.dump]
+    for worker in state.workers:
+        found += [worker.fd, worker.dump]
     return [fd for fd in [*found, state.asker] if fd >= 0]
 
 

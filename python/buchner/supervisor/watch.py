@@ -1,4 +1,4 @@
-"""`--reload`: a small process that watches files and says when one has changed, so that the supervisor has one thread."""
+"""`--reload`: a small process watches files and says when one has changed, so that the supervisor has one thread."""
 
 from __future__ import annotations
 
