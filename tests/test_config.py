@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,3 +142,159 @@ def test_a_dict_has_the_same_shape_and_problems_name_its_origin() -> None:
     assert loaded.plan["server"][0]["route"] == [{"path": "/", "content": {"app": {"pool": "app"}}, "settings": 0}]
     with pytest.raises(ConfigError, match=r"^command line: app.workers: must be at least 1, not 0$"):
         load_dict({"app": {"workers": 0}}, "command line")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[app]\ntarget = 'a:b'\n[apps.app]\n", '3:7: apps.app: "app" is the name of [app]: choose another'),
+        ("", ": nothing to serve: add an [app] or a [[server]]"),
+        ("send_timeout = '3 parsecs'\n[app]", '1:16: send_timeout: "3 parsecs" is not a time'),
+        ("max_body = '3 stones'\n[app]", '1:12: max_body: "3 stones" is not a size'),
+        ("max_body = -1\n[app]", "1:12: max_body: -1 is not a size"),
+        ("[app]\n[gateway]\npid_file = 'nowhere/x'", "3:12: gateway.pid_file: there is no directory"),
+        (
+            "[app]\n[gateway]\ntrusted_proxies = ['10.0.0.1/8']",
+            "3:20: gateway.trusted_proxies[0]: 10.0.0.1/8 has host bits",
+        ),
+        ("[app]\n[[server]]\nlisten = '0.0.0.0'", '3:10: server[0].listen[0]: "0.0.0.0" has no port'),
+        ("[app]\n[[server]]\nlisten = ['[::1:80']", '3:11: server[0].listen[0]: "[::1:80" is not an address'),
+        (
+            "[app]\n[[server]]\nlisten = [':80', '127.0.0.1:80']",
+            '3:18: server[0].listen[1]: "127.0.0.1:80" cannot be bound',
+        ),
+        ("[app]\n[[server]]\nlisten = [':80', '*:80']", '3:18: server[0].listen[1]: "*:80" is listened on twice'),
+        ("[app]\n[[server]]\nnames = 'a.*.b'", '3:9: server[0].names[0]: "a.*.b": a "*" stands for whole labels'),
+        ("[app]\n[[server]]\nroute = [{ path = '/' }]", "3:10: server[0].route[0]: nothing answers this route"),
+        (
+            "[app]\n[[server]]\nroute = [{ path = '/', app = true, respond = 204 }]",
+            "3:10: server[0].route[0]: a route has one of files, proxy, app, redirect, respond; this one has app and",
+        ),
+        (
+            "[app]\n[[server]]\nroute = [{ path = 'x', app = true }]",
+            '3:19: server[0].route[0].path: the path "x" does not',
+        ),
+        (
+            "[app]\n[[server]]\nroute = [{ path = '/', app = true }, { path = '/', respond = 204 }]",
+            '3:47: server[0].route[1].path: route[0] of this server has the path "/" already',
+        ),
+        ("[[server]]\nroute = [{ path = '/', app = true }]", "2:30: server[0].route[0].app: there is no [app] table"),
+        (
+            "[upstream.app]\nservers = ['a:1']\n[[server]]\nroute = [{ path = '/', proxy = 'http://appp/' }]",
+            '4:32: server[0].route[0].proxy: unknown upstream "appp" (did you mean "app"?)',
+        ),
+        (
+            "[upstream.app]\nservers = ['a:1 weigth=2']\n[[server]]\nroute = [{ path = '/', proxy = 'http://app' }]",
+            '2:12: upstream.app.servers[0]: unknown option "weigth" of an upstream server (did you mean "weight"?)',
+        ),
+        (
+            "[[server]]\nroute = [{ path = '/', redirect = 'https://$hots/' }]",
+            '2:35: server[0].route[0].redirect.to: unknown variable "$hots" (did you mean "host"?)',
+        ),
+        (
+            "[[server]]\nerror_page = { 404 = '@lost' }\nroute = [{ path = '/', respond = 204 }]",
+            '2:22: server[0].error_page.404: this server has no route with the path "@lost"',
+        ),
+        ("[[server]]\nroute = [{ path = '/', respond = 99 }]", "2:34: server[0].route[0].respond: 99 is not a status"),
+        ("a = \nb = [1\n", "1:5: not valid TOML"),
+    ],
+)
+def test_each_mistake_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+    assert f"gateway.toml:{problem}".replace("toml::", "toml:") in errors(tmp_path, text)[0]
+
+
+def test_server_names_that_clash_are_a_warning(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, "[app]\n[[server]]\nnames = 'a.b'\n[[server]]\nnames = ['A.b']\n")
+    assert [warning.message for warning in loaded.warnings] == [
+        '"a.b" on 127.0.0.1:8000 is answered by server[0]; it is ignored here'
+    ]
+
+
+def test_options_of_an_address(tmp_path: Path) -> None:
+    loaded = load_text(
+        tmp_path,
+        """
+        [app]
+        [[server]]
+        listen = ":80"
+        header_timeout = 5
+        [[server]]
+        listen = [":80 default_server backlog=7", "unix:/run/x.sock"]
+        keepalive_timeout = "1s"
+        """,
+    )
+    assert loaded.plan["listen"] == [
+        {"address": "0.0.0.0:80", "default_server": 1, "limits": {"keepalive_timeout": 1000}},
+        {"address": "unix:/run/x.sock", "default_server": 1, "limits": {"keepalive_timeout": 1000}},
+    ]
+    assert loaded.backlog == {"0.0.0.0:80": 7}
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "address", "host"),
+    [
+        ("http://127.0.0.1:5000", {"upstream": "127.0.0.1:5000"}, "127.0.0.1:5000", "127.0.0.1:5000"),
+        ("http://localhost/", {"upstream": "localhost:80", "uri": "/"}, "localhost:80", "localhost"),
+        ("http://[::1]:81/a?b", {"upstream": "[::1]:81", "uri": "/a?b"}, "[::1]:81", "[::1]:81"),
+        ("http://unix:/a/b", {"upstream": "unix:/a/b"}, "unix:/a/b", "localhost"),
+        ("http://unix:/a/b:/c", {"upstream": "unix:/a/b", "uri": "/c"}, "unix:/a/b", "localhost"),
+    ],
+)
+def test_a_url_implies_an_upstream(tmp_path: Path, url: str, proxy: object, address: str, host: str) -> None:
+    plan = load_text(tmp_path, f'[[server]]\nroute = [{{ path = "/x/", proxy = "{url}" }}]').plan
+    assert plan["server"][0]["route"][0]["content"] == {"proxy": proxy}
+    assert list(plan["upstream"].values()) == [{"server": [{"address": address}], "host": host}]
+
+
+def test_access_logs_are_kept_once_and_can_be_turned_off(tmp_path: Path) -> None:
+    loaded = load_text(
+        tmp_path,
+        """
+        access_log = "-"
+        [[server]]
+        access_log = ["-", { path = "x.log", format = "$status $request" }]
+        route = [{ path = "/", respond = 204, access_log = false }]
+        """,
+    )
+    assert loaded.plan["access_log"] == [{"path": "-"}, {"path": str(tmp_path / "x.log"), "format": "$status $request"}]
+    assert [settings["access_log"] for settings in loaded.plan["settings"]] == [[0], [0, 1], []]
+
+
+def test_overrides_win_and_their_problems_name_the_command_line(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, EXAMPLE, {"app": {"workers": 9}, "gateway": {"io_threads": 2}})
+    assert loaded.app["app"].workers == 9
+    assert loaded.app["app"].threads == 2
+    assert loaded.plan["gateway"] == {"io_threads": 2}
+    assert errors(tmp_path, EXAMPLE, {"app": {"workers": -1}}) == [
+        "command line: app.workers: must be at least 1, not -1"
+    ]
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file or directory"):
+        load(tmp_path / "nowhere.toml")
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.toml: is not UTF-8 text: byte 3"):
+        load(tmp_path / "latin.toml")
+
+
+def test_process_settings_stand_in_gateway(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, "[app]\n[gateway]\nuser = 'www'\nshutdown_timeout = '1m'\npid_file = 'x.pid'\n")
+    assert loaded.process.user == "www"
+    assert loaded.process.shutdown_timeout == 60.0
+    assert loaded.process.pid_file == str(tmp_path / "x.pid")
+    assert loaded.plan["gateway"]["shutdown_timeout"] == 60_000
+
+
+def test_ten_thousand_servers_and_routes_load_within_two_seconds(tmp_path: Path) -> None:
+    servers = "".join(
+        f'[[server]]\nnames = ["s{number}.example.com"]\nroute = [{{ path = "/", respond = 204 }}]\n'
+        for number in range(10_000)
+    )
+    routes = "".join(f'[[server.route]]\npath = "/p{number}/"\nrespond = 204\n' for number in range(10_000))
+    (tmp_path / "gateway.toml").write_text(servers + "[[server]]\n" + routes)
+    start = time.process_time()
+    loaded = load(tmp_path / "gateway.toml")
+    loaded.plan_json()
+    assert time.process_time() - start < 2
+    assert sum(len(server["route"]) for server in loaded.plan["server"]) == 20_000

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _PORT_MAX = 65535
 
 
+@lru_cache(4096)
 def split(text: str) -> tuple[str, int | None]:
     """Split ``host:port``, ``[v6]:port``, ``host`` into the host as written and the port.
 
@@ -70,6 +72,7 @@ def listen(text: str) -> str:
     return f"{host}:{port}"
 
 
+@lru_cache(4096)
 def listen_options(text: str) -> tuple[str, bool, int | None]:
     """Read ``0.0.0.0:80 default_server backlog=511``.
 

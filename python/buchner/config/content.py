@@ -41,7 +41,7 @@ class Contents:
     def __init__(self, apps: Mapping[str, object], upstreams: Upstreams, base: FilePath, report: Report) -> None:
         self.apps = apps
         self.upstreams = upstreams
-        self.base = base
+        self._directory = str(base)
         self.report = report
         self._seen_roots: dict[str, str | None] = {}
         self._good_texts: set[str] = set()
@@ -88,7 +88,7 @@ class Contents:
 
     def absolute(self, name: str) -> str:
         """Return a path of the configuration as an absolute one."""
-        return os.path.normpath(self.base / name)
+        return os.path.normpath(os.path.join(self._directory, name))  # noqa: PTH118 - ten times the speed of pathlib
 
     def _proxy(self, proxy: str | Proxy, path: Path) -> dict[str, Any] | None:
         if isinstance(proxy, str):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from buchner.config.validate import decode
 from buchner.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from buchner.config import places
     from buchner.config.model import Loaded
 
@@ -31,7 +35,11 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Loaded:
         ConfigError: it cannot be used; every problem with its place.
 
     """
-    path = Path(path)
+    with _without_collection():
+        return _load(Path(path), overrides)
+
+
+def _load(path: Path, overrides: dict[str, Any] | None) -> Loaded:
     text = read(path)
     if not _is_toml(path, text):
         from buchner.nginx.adapt import load_nginx  # noqa: PLC0415 - only who has such a file pays for it
@@ -63,6 +71,18 @@ def load_dict(document: dict[str, Any], origin: str, base: str | Path = ".") -> 
     """
     report = Report(NamedPlaces(origin))
     return Resolver(decode(document, report), Path(base).resolve(), report).resolve()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the cycle collector off: a big configuration is many objects and no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def read(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A table of the configuration as written; settings that are not written are `msgspec.UNSET`."""
 
 

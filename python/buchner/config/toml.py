@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from buchner import _native
-from buchner.config.places import dotted
+from buchner.config.places import dotted, sorted_problems
 from buchner.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -67,5 +67,6 @@ def parse(text: str, places: TomlPlaces) -> str:
     """
     document, errors = _native.parse_toml(text)
     if errors:
-        raise ConfigError([places.at(start, end, f"not valid TOML: {message}") for start, end, message in errors])
+        found = [places.at(start, end, f"not valid TOML: {message}") for start, end, message in errors]
+        raise ConfigError(sorted_problems(found))
     return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
@@ -29,6 +30,7 @@ class Target(NamedTuple):
     uri: str | None
 
 
+@lru_cache(4096)
 def target(url: str) -> Target:
     """Read the URL of a proxy: ``http://name``, ``http://host:port/uri``, ``http://unix:/path:/uri``.
 

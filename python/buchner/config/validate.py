@@ -12,7 +12,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import msgspec
 
 from buchner.config import _generated as gen
@@ -68,6 +67,8 @@ def schema() -> dict[str, Any]:
 
 def explain(data: dict[str, Any], report: Report) -> None:
     """Report all the places where `data` does not fit the schema."""
+    import jsonschema  # noqa: PLC0415 - slow to import, and only wrong configurations need it
+
     validator = jsonschema.Draft202012Validator(schema())
     servers = data.get("server")
     if not isinstance(servers, list):

@@ -7,7 +7,8 @@ anything else it stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from buchner.errors import Problem
@@ -16,22 +17,40 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SPACE = " \t\r\n"
+_SKIP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_PLAIN = re.compile(r"[^ \t\r\n;{}\"'\\$#][^ \t\r\n;{\\$]*(?=[ \t\r\n;{])")
 _CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
 
 
-@dataclass(slots=True)
 class Source:
-    """A file, kept to show its lines in messages."""
+    """A file, kept to show its lines in messages.
 
-    name: str
-    text: str
-    lines: list[str] = field(init=False)
+    Args:
+        name: its name.
+        text: its text.
+    """
 
-    def __post_init__(self) -> None:
-        self.lines = self.text.split("\n")
+    __slots__ = ("_starts", "name", "text")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+        self._starts: list[int] | None = None
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return the line and the column, both from 1, of an offset."""
+        if self._starts is None:
+            self._starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def line(self, offset: int) -> str:
+        """Return the line an offset stands in."""
+        begin = self.text.rfind("\n", 0, offset) + 1
+        end = self.text.find("\n", offset)
+        return self.text[begin : len(self.text) if end < 0 else end].rstrip("\r")
 
 
-@dataclass(frozen=True, slots=True)
 class Token:
     """A word or one of ``;``, ``{``, ``}``.
 
@@ -39,22 +58,34 @@ class Token:
         text: the word without quotes and escapes.
         mark: it is one of the three marks, not a word that looks like it.
         source: the file.
-        line: from 1.
-        column: in characters, from 1.
-        width: characters it takes in the file, on its first line.
+        start: offset in the file's text.
+        end: offset behind it.
     """
 
-    text: str
-    mark: bool
-    source: Source
-    line: int
-    column: int
-    width: int
+    __slots__ = ("end", "mark", "source", "start", "text")
+
+    def __init__(self, text: str, mark: bool, source: Source, start: int, end: int) -> None:
+        self.text = text
+        self.mark = mark
+        self.source = source
+        self.start = start
+        self.end = end
+
+    @property
+    def line(self) -> int:
+        """Line in the file, from 1."""
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        """Column in characters, from 1."""
+        return self.source.position(self.start)[1]
 
     def problem(self, message: str, where: str = "") -> Problem:
         """Return a problem at this place."""
-        source = self.source.lines[self.line - 1].rstrip("\r") if self.line <= len(self.source.lines) else ""
-        return Problem(message, where, self.source.name, self.line, self.column, source, self.width)
+        line, column = self.source.position(self.start)
+        width = len(self.source.text[self.start : self.end].split("\n", 1)[0])
+        return Problem(message, where, self.source.name, line, column, self.source.line(self.start), width)
 
 
 class LexError(Exception):
@@ -72,28 +103,26 @@ def tokens(source: Source) -> Iterator[Token]:
         LexError: a quote is not closed, or something follows one.
 
     """
-    text, place, line, start = source.text, 0, 1, 0
-    while place < len(text):
+    text, length = source.text, len(source.text)
+    skip, plain = _SKIP.match, _PLAIN.match
+    place = 0
+    while True:
+        gap = skip(text, place)
+        place = gap.end() if gap else place
+        if place >= length:
+            return
         character = text[place]
-        if character in _SPACE:
+        if character in ";{}":
+            yield Token(character, True, source, place, place + 1)
             place += 1
-            if character == "\n":
-                line, start = line + 1, place
-        elif character == "#":
-            end = text.find("\n", place)
-            place = len(text) if end < 0 else end
-        elif character in ";{}":
-            yield Token(character, True, source, line, place - start + 1, 1)
-            place += 1
+            continue
+        found = plain(text, place)
+        if found:
+            word, end = found[0], found.end()
         else:
-            word, end = _quoted(source, place, line, start) if character in "\"'" else _plain(text, place)
-            raw = text[place:end]
-            width = len(raw.split("\n", 1)[0])
-            yield Token(word, False, source, line, place - start + 1, width)
-            breaks = raw.count("\n")
-            if breaks:
-                line, start = line + breaks, place + raw.rindex("\n") + 1
-            place = end
+            word, end = _quoted(source, place) if character in "\"'" else _plain(text, place)
+        yield Token(word, False, source, place, end)
+        place = end
 
 
 def _plain(text: str, place: int) -> tuple[str, int]:
@@ -114,9 +143,9 @@ def _plain(text: str, place: int) -> tuple[str, int]:
     return "".join(word), place
 
 
-def _quoted(source: Source, begin: int, line: int, start: int) -> tuple[str, int]:
+def _quoted(source: Source, begin: int) -> tuple[str, int]:
     text, quote, place = source.text, source.text[begin], begin + 1
-    here = Token(quote, False, source, line, begin - start + 1, 1)
+    here = Token(quote, False, source, begin, begin + 1)
     word: list[str] = []
     while place < len(text) and text[place] != quote:
         if text[place] == "\\" and place + 1 < len(text):

@@ -4,18 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Counts = Arc<Mutex<HashMap<IpAddr, u32>>>;
-
 /// The counts. Only addresses with connections are kept, and only while a limit is set.
 #[derive(Debug, Default)]
 pub struct Places {
-    counts: Counts,
+    counts: Arc<Mutex<HashMap<IpAddr, u32>>>,
 }
 
 /// A connection's place among those of its address; given back on drop.
 #[derive(Debug)]
 pub struct Place {
-    held: Option<(Counts, IpAddr)>,
+    held: Option<(Arc<Mutex<HashMap<IpAddr, u32>>>, IpAddr)>,
 }
 
 impl Places {
@@ -35,7 +33,7 @@ impl Places {
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-        IpAddr::V4(_) => ip,
+        v4 => v4,
     }
 }
 
