@@ -16,6 +16,8 @@ const MAX_HEAD: usize = MAX_PAYLOAD / 4;
 struct Facts {
     content_length: Option<u64>,
     event_stream: bool,
+    /// The gateway sends a file instead of the body, so the body need not have the length of the file.
+    names_file: bool,
 }
 
 /// The callable an app gives status and headers to.
@@ -57,7 +59,7 @@ impl StartResponse {
         state.held = 0;
         state.phase = Phase::Head;
         state.bodiless = state.head_method || code == 204 || code == 304;
-        state.remaining = facts.content_length;
+        state.remaining = facts.content_length.filter(|_| !facts.names_file);
         state.event_stream = facts.event_stream && facts.content_length.is_none();
         Ok(Write { link: self.link.clone(), worker: self.worker.clone(), slot: self.slot, serial: self.serial })
     }
@@ -194,6 +196,8 @@ fn check(name: &[u8], value: &[u8], facts: &mut Facts) -> PyResult<()> {
     } else if name.eq_ignore_ascii_case(b"content-type") {
         let media = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         facts.event_stream = media.eq_ignore_ascii_case(b"text/event-stream");
+    } else if name.eq_ignore_ascii_case(b"x-sendfile") || name.eq_ignore_ascii_case(b"x-accel-redirect") {
+        facts.names_file = true;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-"""What an app says about its own folders becomes the `sendfile_roots` of its routes."""
+"""X-Sendfile of an app: what it says about its folders becomes `sendfile_roots`, and Flask's `send_file` works."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app_driver import AppGateway
 from buchner.supervisor.messages import WorkerReady
 from buchner.supervisor.plan import complete
 from buchner.worker.folders import own_folders
@@ -58,3 +59,22 @@ def test_a_flask_app_names_its_root_and_instance_folder(tmp_path: Path) -> None:
 def test_without_flask_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flask", None)
     assert own_folders(object()) == []
+
+
+def test_flask_hands_its_files_over_to_the_gateway(tmp_path: Path) -> None:
+    flask = pytest.importorskip("flask")
+    (tmp_path / "report.pdf").write_bytes(bytes(range(256)) * 100)
+    app = flask.Flask("shop", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
+    app.config["USE_X_SENDFILE"] = True
+    app.add_url_rule("/report", view_func=lambda: flask.send_file("report.pdf", as_attachment=True), endpoint="report")
+    app.add_url_rule("/other", view_func=lambda: flask.send_file("/etc/hostname"), endpoint="other")
+    with AppGateway(app, sendfile_roots=own_folders(app)) as gateway:
+        status, head, body = gateway.ask("/report")
+        assert (status, body) == (200, bytes(range(256)) * 100)
+        assert "Content-Type: application/pdf" in head
+        assert "Content-Disposition: attachment; filename=report.pdf" in head
+        assert "x-sendfile" not in head.lower()
+        status, head, body = gateway.ask("/report", headers="Range: bytes=1-3\r\n")
+        assert (status, body) == (206, b"\x01\x02\x03")
+        assert head.count("Content-Range: bytes 1-3/25600") == 1
+        assert gateway.ask("/other")[0] == 500
