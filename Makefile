@@ -62,6 +62,7 @@ $(VENV)/.ci: $(SOURCES) $(VENV)/.made
 
 test: peers lint $(VENV)/.ci $(VENV)/.extras $(VENV)/.hello
 	cargo test --workspace --exclude buchner-py --quiet
+	cargo test --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-seeds --quiet
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not chaos"
 
 chaos: peers $(VENV)/.release $(VENV)/.extras $(VENV)/.hello

@@ -14,12 +14,31 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
-from slot_driver import (
-    ABORT, BODY, COMPLETE, DETACHED, END, FAILED, FILE, REQUEST_ABORT, REQUEST_BODY, REQUEST_END, SKIPPED, SPOOLED,
-    STOP, STREAMED, UPGRADE, UPGRADED, Gateway, Peer, frame, request, until,
-)  # fmt: skip
 
 from buchner import _native
+from slot_driver import (
+    ABORT,
+    BODY,
+    COMPLETE,
+    DETACHED,
+    END,
+    FAILED,
+    FILE,
+    REQUEST_ABORT,
+    REQUEST_BODY,
+    REQUEST_END,
+    SKIPPED,
+    SPOOLED,
+    STOP,
+    STREAMED,
+    UPGRADE,
+    UPGRADED,
+    Gateway,
+    Peer,
+    frame,
+    request,
+    until,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

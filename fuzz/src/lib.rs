@@ -7,13 +7,15 @@ use buchner_wire::h1::{self, Framing, H1Error, H1ErrorKind, Limits, RequestHead,
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use buchner_wire::path::{encode_path, parse_target};
+use buchner_wire::slot;
 use bytes::{Bytes, BytesMut};
 
 /// A target: its name, which is also its corpus's, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("request", request), ("response", response), ("chunked", chunked), ("path", path)];
+pub const TARGETS: &[Target] =
+    &[("request", request), ("response", response), ("chunked", chunked), ("path", path), ("slot", slot)];
 
 /// What reading a head came to: the error, or the head and the bytes behind it; `None` if it isn't complete.
 type Outcome<T> = Result<Option<(T, Vec<u8>)>, (u16, H1ErrorKind)>;
@@ -229,4 +231,61 @@ pub fn path(data: &[u8]) {
     let again = parse_target(&Method::Get, &Bytes::from(encoded), merge).expect("an encoded path is valid");
     assert_eq!(again.path, *path);
     assert_eq!(again.query, None);
+}
+
+/// Slot frames: nothing a peer sends panics, and what was read is written the same.
+pub fn slot(data: &[u8]) {
+    let [choice, input @ ..] = data else { return };
+    if let Ok(Some(header)) = slot::Header::parse(input) {
+        assert!(header.length <= slot::MAX_PAYLOAD);
+        assert_eq!(header.to_bytes(), input[..slot::HEADER]);
+    }
+    // The payload of a whole frame, or the input itself.
+    let payload = if choice & 1 == 0 { input } else { input.get(slot::HEADER..).unwrap_or_default() };
+    slot_request(payload);
+    slot_response(payload);
+}
+
+fn slot_request(payload: &[u8]) {
+    let Ok(request) = slot::Request::parse(payload) else { return };
+    let mut pairs = Vec::new();
+    let read = request.for_each::<slot::Error>(|key, value| {
+        pairs.push((key.name(), value));
+        Ok(())
+    });
+    let Ok(body) = read else { return };
+    assert!(payload.ends_with(body));
+    let mut frame = Vec::new();
+    let mut writer = slot::RequestWriter::new(&mut frame, request.body_length);
+    for (name, value) in &pairs {
+        writer.pair(name, value);
+    }
+    writer.finish(slot::INLINE, body);
+    slot::set_claim(&mut frame, request.claim, request.ticket);
+    let header = slot::Header::parse(&frame).expect("a written frame is valid").expect("and whole");
+    assert_eq!((header.kind, header.flags), (slot::Kind::Request, slot::INLINE));
+    assert_eq!(header.length, frame.len() - slot::HEADER);
+    let again = slot::Request::parse(&frame[slot::HEADER..]).expect("a written request is valid");
+    assert_eq!((again.claim, again.ticket, again.body_length), (request.claim, request.ticket, request.body_length));
+    let mut seen = Vec::new();
+    let rest = again.for_each::<slot::Error>(|key, value| {
+        seen.push((key.name(), value));
+        Ok(())
+    });
+    assert_eq!(rest, Ok(body));
+    assert_eq!(seen, pairs);
+}
+
+fn slot_response(payload: &[u8]) {
+    let Ok(response) = slot::Response::parse(payload) else { return };
+    let mut fields = Vec::new();
+    let Ok(body) = response.for_each(|name, value| fields.push((name, value))) else { return };
+    assert_eq!(fields.len(), response.count());
+    let mut frame = Vec::new();
+    let mut writer = slot::ResponseWriter::new(&mut frame, response.status, response.reason);
+    assert!(fields.iter().all(|(name, value)| writer.header(name, value)));
+    writer.end();
+    frame.extend_from_slice(body);
+    slot::finish_response(&mut frame, slot::COMPLETE, 0);
+    assert_eq!(&frame[slot::HEADER..], payload);
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 /// A plan as one I/O thread holds it: counting references stays within the thread.
 #[derive(Clone)]
+#[allow(clippy::redundant_allocation)] // the outer count is this thread's own
 pub struct PlanRef(Rc<Arc<Plan>>);
 
 impl PlanRef {

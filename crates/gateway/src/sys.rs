@@ -36,7 +36,10 @@ impl SharedWords {
     pub fn map(fd: impl AsFd) -> io::Result<Self> {
         let size = rustix::fs::fstat(&fd)?.st_size;
         if usize::try_from(size).is_ok_and(|size| size < BYTES) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the claim memfd has {size} bytes, not {BYTES}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the claim memfd has {size} bytes, not {BYTES}"),
+            ));
         }
         // A memfd made without MFD_ALLOW_SEALING refuses this; its maker is then trusted not to shrink it.
         let _ = rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK);

@@ -82,7 +82,7 @@ impl Thread {
         Io::new(self.clone(), sock)
     }
 
-    fn install(self: &Rc<Self>, plan: Arc<Plan>, sockets: Vec<(String, listen::Socket)>) {
+    fn install(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(String, listen::Socket)>) {
         self.resolver.configure(&plan.gateway.resolver);
         let mut ports = self.ports.borrow_mut();
         for (index, listener) in plan.listeners.iter().enumerate() {
@@ -167,7 +167,7 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Plan { plan, sockets, done } => {
-                thread.install(plan, sockets);
+                thread.install(&plan, sockets);
                 let _ = done.send(());
             }
             Command::App(command) => crate::backend::app::obey(thread, command),

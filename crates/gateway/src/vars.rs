@@ -149,7 +149,7 @@ impl Template {
         let mut rest = text;
         while let Some(at) = rest.find('$') {
             if at > 0 {
-                parts.push(Part::Text(rest[..at].as_bytes().to_vec()));
+                parts.push(Part::Text(rest.as_bytes()[..at].to_vec()));
             }
             let (name, after) = variable_name(&rest[at + 1..]).ok_or_else(|| {
                 format!("invalid variable name in {text:?}: a name follows \"$\" (letters, digits, _)")

@@ -220,11 +220,14 @@ pub fn split_port(value: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 
 /// `reg-name` of RFC 3986 section 3.2.2.
 fn is_reg_name(name: &[u8]) -> bool {
+    if name.iter().all(|&byte| REG_NAME[usize::from(byte)]) {
+        return true;
+    }
     let mut rest = name.iter();
     while let Some(&byte) = rest.next() {
         let valid = match byte {
             b'%' => decode(rest.next(), rest.next()).is_ok(),
-            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
+            _ => REG_NAME[usize::from(byte)],
         };
         if !valid {
             return false;
@@ -232,6 +235,23 @@ fn is_reg_name(name: &[u8]) -> bool {
     }
     true
 }
+
+/// `unreserved` and `sub-delims` of RFC 3986.
+static REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

@@ -128,7 +128,7 @@ impl Proxy {
                     Ok(()) => {
                         io.send_file(file.file().as_fd(), 0, file.length(), timeout)
                             .await
-                            .map_err(|_| self.closed(io, ex))?;
+                            .map_err(|_| Self::closed(io, ex))?;
                         Ok(())
                     }
                     Err(e) => Err(e),
@@ -140,20 +140,20 @@ impl Proxy {
                 };
                 let chunked = source.length().is_none();
                 let sent = io.write_all(head, false).await;
-                sent.map_err(|_| self.closed(io, ex))?;
+                sent.map_err(|_| Self::closed(io, ex))?;
                 return Ok(Some(Uplink { source, chunked, out: Bytes::new(), ended: false }));
             }
         };
         // A server may answer and close before it read everything (413); its answer is still worth reading.
         match sent {
             Err(e) if !matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
-                Err(self.closed(io, ex))
+                Err(Self::closed(io, ex))
             }
             _ => Ok(None),
         }
     }
 
-    fn closed(&self, io: &Io, ex: &Exchange) -> Error {
+    fn closed(io: &Io, ex: &Exchange) -> Error {
         if io.expired() {
             let cause =
                 format!("upstream {} did not take the request in time (upstream_send_timeout)", ex.upstream.address);
@@ -237,7 +237,7 @@ impl Proxy {
     fn respond(&self, ex: &Exchange, server: usize, mut link: Link, head: ResponseHead) -> Result<Response> {
         let ResponseHead { status, mut headers, framing, keep_alive, .. } = head;
         if status == 101 {
-            return self.upgraded(ex, link, headers);
+            return Self::upgraded(ex, link, headers);
         }
         let length = headers.get(HeaderId::ContentLength).and_then(parse_length);
         headers.strip_hop_by_hop();
@@ -269,7 +269,7 @@ impl Proxy {
         Ok(response)
     }
 
-    fn upgraded(&self, ex: &Exchange, mut link: Link, headers: Headers) -> Result<Response> {
+    fn upgraded(ex: &Exchange, mut link: Link, headers: Headers) -> Result<Response> {
         if !ex.request.upgrade {
             let cause = format!("upstream {} switched protocols unasked (101)", ex.upstream.address);
             return Err(Error::new(Kind::UpstreamInvalid, cause));

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+type Counts = Arc<Mutex<HashMap<IpAddr, u32>>>;
+
 /// The counts. Only addresses with connections are kept, and only while a limit is set.
 #[derive(Debug, Default)]
 pub struct Places {
-    counts: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    counts: Counts,
 }
 
 /// A connection's place among those of its address; given back on drop.
 #[derive(Debug)]
 pub struct Place {
-    held: Option<(Arc<Mutex<HashMap<IpAddr, u32>>>, IpAddr)>,
+    held: Option<(Counts, IpAddr)>,
 }
 
 impl Places {
@@ -33,7 +35,7 @@ impl Places {
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-        v4 => v4,
+        IpAddr::V4(_) => ip,
     }
 }
 

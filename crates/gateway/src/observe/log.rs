@@ -115,13 +115,11 @@ impl ThreadLog {
     /// Lets `write` append a line for the access log at `path`.
     pub fn access(&self, path: &Arc<str>, write: impl FnOnce(&mut Vec<u8>)) {
         let mut buffers = self.buffers.borrow_mut();
-        let at = match buffers.iter().position(|(known, _)| Arc::ptr_eq(known, path) || known == path) {
-            Some(at) => at,
-            None => {
-                buffers.push((path.clone(), Vec::with_capacity(BUFFER_BYTES)));
-                buffers.len() - 1
-            }
-        };
+        let known = buffers.iter().position(|(known, _)| Arc::ptr_eq(known, path) || known == path);
+        let at = known.unwrap_or(buffers.len());
+        if known.is_none() {
+            buffers.push((path.clone(), Vec::with_capacity(BUFFER_BYTES)));
+        }
         let buffer = &mut buffers[at].1;
         write(buffer);
         if buffer.len() >= BUFFER_BYTES {

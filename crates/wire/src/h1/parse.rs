@@ -17,9 +17,20 @@ use std::ops::Range;
 /// section 2.2).
 pub fn parse_request(buf: &mut BytesMut, limits: &Limits, scanned: &mut usize) -> Result<Option<RequestHead>, H1Error> {
     let Some(start) = request_start(buf)? else { return Ok(None) };
-    let Some(end) = find_end(buf, start, scanned, limits, FirstLine::Request)? else { return Ok(None) };
+    let at_once = if *scanned == 0 && may_be_whole(&buf[start..], limits) {
+        // What fails here, two heads for example, is looked at again in order.
+        read_request(&buf[start..], limits).ok().map(|parts| (buf.len(), parts))
+    } else {
+        None
+    };
+    let (end, parts) = match at_once {
+        Some(whole) => whole,
+        None => match find_end(buf, start, scanned, limits, FirstLine::Request)? {
+            Some(end) => (end, read_request(&buf[start..end], limits)?),
+            None => return Ok(None),
+        },
+    };
     *scanned = 0;
-    let parts = read_request(&buf[start..end], limits)?;
     buf.advance(start);
     let raw = buf.split_to(end - start).freeze();
     Ok(Some(RequestHead {
@@ -32,6 +43,15 @@ pub fn parse_request(buf: &mut BytesMut, limits: &Limits, scanned: &mut usize) -
         expect_continue: parts.expect_continue,
         upgrade: parts.upgrade,
     }))
+}
+
+/// Whether `head`, all that was received, looks like one head in which no line can be beyond its limit: the usual case, which
+/// needs no search for the end.
+#[allow(clippy::needless_bitwise_bool)] // So that it becomes vector instructions.
+fn may_be_whole(head: &[u8], limits: &Limits) -> bool {
+    head.len() <= limits.max_head().min(limits.max_target).min(limits.max_field)
+        && head.ends_with(b"\r\n\r\n")
+        && head.iter().zip(&head[1..]).fold(true, |valid, (&byte, &next)| valid & ((next != b'\n') | (byte == b'\r')))
 }
 
 /// Where the request line begins; `None` if that can't be told yet.

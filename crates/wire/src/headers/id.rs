@@ -127,17 +127,18 @@ header_ids! {
 /// Slots of the lookup table: a power of two, several times the number of names.
 const SLOTS: usize = 512;
 
-/// Open addressing, filled at compile time: a name's slot holds its id, or the next free one does.
-static TABLE: [HeaderId; SLOTS] = {
-    let mut table = [HeaderId::Other; SLOTS];
+/// Open addressing, filled at compile time: a name's slot holds it and its id, or the next free one does. The name is here, too,
+/// so that a look-up reads one place.
+static TABLE: [(&[u8], HeaderId); SLOTS] = {
+    let mut table: [(&[u8], HeaderId); SLOTS] = [(&[], HeaderId::Other); SLOTS];
     let mut at = 0;
     while at < HeaderId::ALL.len() {
         let id = HeaderId::ALL[at];
         let mut slot = hash(id.name().as_bytes());
-        while !matches!(table[slot], HeaderId::Other) {
+        while !table[slot].0.is_empty() {
             slot = (slot + 1) % SLOTS;
         }
-        table[slot] = id;
+        table[slot] = (id.name().as_bytes(), id);
         at += 1;
     }
     table
@@ -170,9 +171,8 @@ impl HeaderId {
         }
         let mut slot = hash(name);
         loop {
-            let id = TABLE[slot];
-            let known = id.name().as_bytes();
-            if matches!(id, Self::Other) || known == name || known.eq_ignore_ascii_case(name) {
+            let (known, id) = TABLE[slot];
+            if known.is_empty() || (known.len() == name.len() && (known == name || known.eq_ignore_ascii_case(name))) {
                 return id;
             }
             slot = (slot + 1) % SLOTS;
@@ -229,7 +229,7 @@ mod tests {
     fn lookups_end_within_a_few_steps() {
         let mut run = 0;
         for slot in 0..SLOTS * 2 {
-            run = if TABLE[slot % SLOTS] == HeaderId::Other { 0 } else { run + 1 };
+            run = if TABLE[slot % SLOTS].0.is_empty() { 0 } else { run + 1 };
             assert!(run <= 6, "a run of {run} taken slots ends at {slot}");
         }
     }

@@ -1,0 +1,123 @@
+"""HTTP/1.1 over real sockets through `buchner run`: what is answered, what is refused, and with which status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from helpers.gateway import Gateway
+from helpers.raw import Raw
+
+Run = Callable[..., Gateway]
+
+FIXED = '[[server]]\n{settings}\n[[server.route]]\npath = "/"\nrespond = {{ status = 200, body = "fixed" }}\n'
+
+
+def fixed(run_gateway: Run, settings: str = "") -> Gateway:
+    return run_gateway(FIXED.format(settings=settings))
+
+
+REFUSED = [
+    ("both lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", 400),
+    ("differing lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+    ("signed length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc", 400),
+    ("chunked not last", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 400),
+    ("chunked in 1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("folded field", "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n", 400),
+    ("space before colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+    ("bare CR", "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rc\r\n\r\n", 400),
+    ("NUL", "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\0c\r\n\r\n", 400),
+    ("control character", "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\x01c\r\n\r\n", 400),
+    ("no Host", "GET / HTTP/1.1\r\n\r\n", 400),
+    ("two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+    ("malformed Host", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    ("malformed target", "GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("path above the root", "GET /../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("bad escape", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    ("long target", f"GET /{'a' * 9000} HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    ("long field", f"GET / HTTP/1.1\r\nHost: a\r\nX-Long: {'a' * 9000}\r\n\r\n", 431),
+    ("many fields", "GET / HTTP/1.1\r\nHost: a\r\n" + "X-A: b\r\n" * 200 + "\r\n", 431),
+]
+
+
+def test_refuses_what_is_ambiguous_and_closes(run_gateway: Run) -> None:
+    gateway = fixed(run_gateway)
+    wrong = []
+    for name, request, status in REFUSED:
+        with Raw(gateway.port) as raw:
+            raw.send(request)
+            reply = raw.reply()
+            if reply.status != status or not raw.closed():
+                wrong.append((name, reply.status, reply.body[:200]))
+    assert wrong == []
+    assert gateway.get().status == 200
+
+
+def test_names_the_long_field(run_gateway: Run) -> None:
+    reply = fixed(run_gateway).ask(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: {'a' * 9000}\r\n\r\n")
+    assert reply.status == 431
+    assert b"cookie" in reply.body.lower()
+
+
+def test_pipelined_requests_are_answered_in_order(run_gateway: Run) -> None:
+    with Raw(fixed(run_gateway).port) as raw:
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 5 + "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        for _ in range(5):
+            assert raw.reply().body == b"fixed"
+        head = raw.reply("HEAD")
+        assert head.get("content-length") == "5"
+
+
+def test_a_request_sent_byte_by_byte_is_answered(run_gateway: Run) -> None:
+    with Raw(fixed(run_gateway).port) as raw:
+        for byte in b"GET / HTTP/1.1\r\nHost: a\r\n\r\n":
+            raw.send(bytes([byte]))
+        assert raw.reply().body == b"fixed"
+
+
+@pytest.mark.parametrize(
+    ("request_head", "stays"),
+    [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", False),
+        ("GET / HTTP/1.0\r\n\r\n", False),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
+    ],
+)
+def test_keeps_the_connection_as_asked(run_gateway: Run, request_head: str, stays: bool) -> None:
+    with Raw(fixed(run_gateway).port) as raw:
+        raw.send(request_head)
+        assert raw.reply().status == 200
+        if stays:
+            raw.send(request_head)
+            assert raw.reply().status == 200
+        else:
+            assert raw.closed()
+
+
+def test_a_slow_head_is_408(run_gateway: Run) -> None:
+    with Raw(fixed(run_gateway, "header_timeout = 1").port) as raw:
+        raw.send("GET / HTTP/1.1\r\nHost:")
+        assert raw.reply().status == 408
+        assert raw.closed()
+
+
+def test_a_half_closed_client_gets_its_answer(run_gateway: Run) -> None:
+    with Raw(fixed(run_gateway).port) as raw:
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        raw.socket.shutdown(1)
+        assert raw.reply().body == b"fixed"
+
+
+def test_declared_body_above_the_limit_is_413(run_gateway: Run) -> None:
+    gateway = fixed(run_gateway, 'max_body = "1k"')
+    reply = gateway.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n")
+    assert reply.status == 413
+
+
+def test_stops_with_zero_on_sigterm(run_gateway: Run) -> None:
+    gateway = fixed(run_gateway)
+    assert gateway.get().status == 200
+    assert gateway.stop() == 0
