@@ -373,3 +373,46 @@ def test_a_client_that_leaves_frees_its_slot(serve: Any) -> None:
     sock.close()
     assert ended.wait(10)
     assert gateway.ask("/")[2] == b"hello"
+
+
+def test_a_slow_client_does_not_hold_the_slot(serve: Any) -> None:
+    body = os.urandom(20_000_000)
+
+    def app(environ: Environ, start: Any) -> Any:
+        if environ["PATH_INFO"] != "/big":
+            return hello(environ, start)
+        start("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    gateway = serve(app)
+    with gateway.connect() as sock:
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        data = sock.recv(1000)
+        begun = time.monotonic()
+        assert gateway.ask("/")[2] == b"hello"
+        assert time.monotonic() - begun < 5
+        pieces = [data]
+        while piece := sock.recv(1 << 20):
+            pieces.append(piece)
+    assert b"".join(pieces).partition(b"\r\n\r\n")[2] == body
+
+
+def test_beyond_buffer_spool_the_slot_waits_for_the_client(serve: Any) -> None:
+    body = os.urandom(9_000_000)
+
+    def app(_environ: Environ, start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [body]
+
+    gateway = serve(app, buffer_spool=1_000_000)
+    with gateway.connect() as sock:
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        data = sock.recv(1000)
+        time.sleep(0.5)
+        assert gateway.slots[0].stats()["busy"] == 1
+        while piece := sock.recv(1 << 20):
+            data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    from app_driver import dechunk
+
+    assert (dechunk(rest) if b"hunked" in head else rest) == body

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A close() slower than this makes the worker send answers before it closes them, for a while.
+/// A `close()` slower than this makes the worker send answers before it closes them, for a while.
 const SLOW_CLOSE: Duration = Duration::from_millis(2);
 /// For so many requests.
 const CAREFUL_FOR: u32 = 1000;
@@ -30,7 +30,15 @@ fn allowed<'a>(state: &mut State, bytes: &'a [u8]) -> &'a [u8] {
 
 /// Takes a piece of the body. It is sent at once, except one that completes the Content-Length while nothing was sent:
 /// that waits for the end, to leave as one frame. `now` sends in any case.
-pub fn push(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial: u64, bytes: &[u8], now: bool) -> PyResult<()> {
+pub fn push(
+    py: Python<'_>,
+    worker: &Arc<Worker>,
+    link: &Link,
+    slot: usize,
+    serial: u64,
+    bytes: &[u8],
+    now: bool,
+) -> PyResult<()> {
     let mut state = link.of(py, serial)?;
     if state.gone {
         return Err(Gone.into());
@@ -45,7 +53,7 @@ pub fn push(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, seri
     }
     let bytes = allowed(&mut state, bytes);
     if state.phase == Phase::Open {
-        return Ok(link.send_body(py, &mut state, bytes)?);
+        return Ok(Link::send_body(py, &mut state, bytes)?);
     }
     if state.held > 0 {
         return Ok(());
@@ -59,7 +67,7 @@ pub fn push(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, seri
         drop(state);
         return detach(py, worker, link, slot, serial, bytes);
     }
-    Ok(link.send_head(py, &mut state, 0, bytes, None)?)
+    Ok(Link::send_head(py, &mut state, 0, bytes, None)?)
 }
 
 /// The answer leaves its slot: another thread takes the slot's sockets, this one goes on alone.
@@ -74,9 +82,9 @@ fn detach(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial
     let mut state = link.of(py, serial)?;
     let (Ok(successor), Ok((ours, theirs))) = (successor, pair) else {
         worker.detached.fetch_sub(1, Ordering::Relaxed);
-        return Ok(link.send_head(py, &mut state, 0, bytes, None)?);
+        return Ok(Link::send_head(py, &mut state, 0, bytes, None)?);
     };
-    let sent = link.send_head(py, &mut state, slot::DETACHED, bytes, Some(theirs.as_fd()));
+    let sent = Link::send_head(py, &mut state, slot::DETACHED, bytes, Some(theirs.as_fd()));
     leave(&mut state, &successor);
     state.own = Some(ours);
     Ok(sent?)
@@ -96,11 +104,18 @@ pub fn leave(state: &mut State, successor: &std::sync::mpsc::Sender<Box<crate::c
 }
 
 /// Sends everything the app's result holds.
-pub fn send_result(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial: u64, result: &Bound<'_, PyAny>) -> PyResult<()> {
+pub fn send_result(
+    py: Python<'_>,
+    worker: &Arc<Worker>,
+    link: &Link,
+    slot: usize,
+    serial: u64,
+    result: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     if let Ok(wrapper) = result.cast_exact::<FileWrapper>() {
         if file_may_go(py, link, serial)? {
             if let Some(part) = wrapper.get().part(py)? {
-                return send_file(py, link, serial, part);
+                return send_file(py, link, serial, &part);
             }
         }
     }
@@ -156,7 +171,7 @@ fn file_may_go(py: Python<'_>, link: &Link, serial: u64) -> PyResult<bool> {
     Ok(state.phase == Phase::Head && !state.bodiless && state.held == 0)
 }
 
-fn send_file(py: Python<'_>, link: &Link, serial: u64, part: crate::files::Part) -> PyResult<()> {
+fn send_file(py: Python<'_>, link: &Link, serial: u64, part: &crate::files::Part) -> PyResult<()> {
     let mut state = link.of(py, serial)?;
     let length = state.remaining.map_or(part.length, |remaining| remaining.min(part.length));
     if state.remaining.is_some_and(|remaining| remaining > length) {
@@ -168,10 +183,10 @@ fn send_file(py: Python<'_>, link: &Link, serial: u64, part: crate::files::Part)
     place[..8].copy_from_slice(&part.offset.to_le_bytes());
     place[8..].copy_from_slice(&length.to_le_bytes());
     state.remaining = state.remaining.map(|_| 0);
-    Ok(link.send_head(py, &mut state, slot::FILE | slot::COMPLETE, &place, Some(part.file.as_fd()))?)
+    Ok(Link::send_head(py, &mut state, slot::FILE | slot::COMPLETE, &place, Some(part.file.as_fd()))?)
 }
 
-/// Calls the result's close(), and watches how long that takes.
+/// Calls the result's `close()`, and watches how long that takes.
 pub fn close(py: Python<'_>, worker: &Worker, result: &Bound<'_, PyAny>) -> PyResult<()> {
     if result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>() {
         return Ok(());
@@ -185,14 +200,14 @@ pub fn close(py: Python<'_>, worker: &Worker, result: &Bound<'_, PyAny>) -> PyRe
     closed.map(|_| ())
 }
 
-/// Before a close() that may be slow: what is held leaves now, the slot stays busy until END.
+/// Before a `close()` that may be slow: what is held leaves now, the slot stays busy until END.
 pub fn send_held(py: Python<'_>, worker: &Worker, link: &Link) {
     let mut state = link.lock(py);
     if state.phase == Phase::Head && worker.careful() {
         slot::finish_response(&mut state.out, 0, 0);
         state.held = 0;
         state.phase = Phase::Open;
-        let _ = link.flush(py, &mut state, None);
+        let _ = Link::flush(py, &mut state, None);
     }
 }
 
@@ -208,15 +223,16 @@ pub fn finish(py: Python<'_>, link: &Link) -> Option<String> {
             }
             slot::finish_response(&mut state.out, slot::COMPLETE, 0);
             state.phase = Phase::Done;
-            let _ = link.flush(py, &mut state, None);
+            let _ = Link::flush(py, &mut state, None);
             None
         }
         Phase::Open => {
             let missing = state.remaining.filter(|&remaining| remaining > 0 && !state.gone && !state.bodiless);
-            let words = missing.map(|missing| format!("the app's body is {missing} bytes shorter than its Content-Length"));
+            let words =
+                missing.map(|missing| format!("the app's body is {missing} bytes shorter than its Content-Length"));
             let gone = state.gone;
             let kind = if words.is_some() || gone { Kind::Abort } else { Kind::End };
-            link.send_end(py, &mut state, kind, words.as_deref().unwrap_or(""));
+            Link::send_end(py, &mut state, kind, words.as_deref().unwrap_or(""));
             words
         }
         Phase::Upgraded | Phase::Done => None,
@@ -234,19 +250,26 @@ pub fn fail(py: Python<'_>, link: &Link, traceback: &str) {
             writer.end();
             let bytes = traceback.as_bytes();
             let tail = &bytes[bytes.len() - bytes.len().min(MAX_CHUNK)..];
-            let _ = link.send_head(py, &mut state, slot::COMPLETE | slot::FAILED, tail, None);
+            let _ = Link::send_head(py, &mut state, slot::COMPLETE | slot::FAILED, tail, None);
         }
         Phase::Open => {
             let last = traceback.trim_end().rsplit('\n').next().unwrap_or("");
             let words: String = last.chars().take(500).collect();
-            link.send_end(py, &mut state, Kind::Abort, &words);
+            Link::send_end(py, &mut state, Kind::Abort, &words);
         }
         Phase::Upgraded | Phase::Done => {}
     }
 }
 
 /// Sends UPGRADED with the client's end. Returns false when the answer has begun already.
-pub fn upgrade(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial: u64, theirs: &OwnedFd) -> PyResult<bool> {
+pub fn upgrade(
+    py: Python<'_>,
+    worker: &Arc<Worker>,
+    link: &Link,
+    slot: usize,
+    serial: u64,
+    theirs: &OwnedFd,
+) -> PyResult<bool> {
     if !matches!(link.of(py, serial)?.phase, Phase::Silent | Phase::Head) {
         return Ok(false);
     }
@@ -259,7 +282,7 @@ pub fn upgrade(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, s
     state.out.clear();
     let flags = if successor.is_some() { 0 } else { slot::HELD };
     slot::write_frame(&mut state.out, Kind::Upgraded, flags, &[]);
-    let sent = link.flush(py, &mut state, Some(theirs.as_fd()));
+    let sent = Link::flush(py, &mut state, Some(theirs.as_fd()));
     state.phase = Phase::Upgraded;
     if let Some(successor) = successor {
         leave(&mut state, &successor);
@@ -272,6 +295,6 @@ pub fn upgrade(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, s
 pub fn release(py: Python<'_>, link: &Link) {
     let mut state = link.lock(py);
     if state.phase == Phase::Upgraded && state.set.is_some() {
-        link.send_end(py, &mut state, Kind::End, "");
+        Link::send_end(py, &mut state, Kind::End, "");
     }
 }

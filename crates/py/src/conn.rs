@@ -2,7 +2,9 @@
 use buchner_gateway::sys::SharedWords;
 use buchner_wire::slot::{self, HEADER, Header, Kind};
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -67,7 +69,7 @@ impl Conn {
             Ok(Some(header)) if self.end - self.start >= HEADER + header.length => Some(header),
             Ok(_) => None,
             Err(error) => {
-                self.fail(&error);
+                self.fail(error);
                 None
             }
         }
@@ -92,7 +94,7 @@ impl Conn {
     }
 
     /// What this gateway sends can't be understood: its socket is given up.
-    pub fn fail(&mut self, error: &slot::Error) {
+    pub fn fail(&mut self, error: slot::Error) {
         eprintln!("buchner worker: {error}; the slot's socket is closed");
         self.dead = true;
     }
@@ -183,7 +185,7 @@ impl Conn {
                 Kind::RequestBody if self.discard_body => {}
                 Kind::RequestEnd | Kind::RequestAbort if self.discard_body => self.discard_body = false,
                 kind => {
-                    self.fail(&slot::Error::Kind(kind as u8));
+                    self.fail(slot::Error::Kind(kind as u8));
                     return None;
                 }
             }

@@ -21,7 +21,14 @@ fn names(py: Python<'_>) -> &Vec<Py<PyString>> {
 }
 
 /// What every request's environ begins as.
-pub fn base(py: Python<'_>, errors: &Bound<'_, PyAny>, input: &Bound<'_, PyAny>, wrapper: &Bound<'_, PyAny>, threads: usize, multiprocess: bool) -> PyResult<Py<PyDict>> {
+pub fn base(
+    py: Python<'_>,
+    errors: &Bound<'_, PyAny>,
+    input: &Bound<'_, PyAny>,
+    wrapper: &Bound<'_, PyAny>,
+    threads: usize,
+    multiprocess: bool,
+) -> PyResult<Py<PyDict>> {
     let base = PyDict::new(py);
     for name in &names(py)[..ALWAYS] {
         base.set_item(name, "")?;
@@ -124,7 +131,9 @@ impl Maker {
             }
         });
         match body {
-            Ok(body) => Ok(Parts { environ, body_at: payload.len() - body.len(), body_length: request.body_length, head }),
+            Ok(body) => {
+                Ok(Parts { environ, body_at: payload.len() - body.len(), body_length: request.body_length, head })
+            }
             Err(Broken::Frame(error)) => Err(broken(error)),
             Err(Broken::Python(error)) => Err(error),
         }

@@ -55,7 +55,9 @@ impl FileWrapper {
         let file = self.file.bind(py);
         let Some(fileno) = file.getattr_opt("fileno")? else { return Ok(None) };
         let Ok(number) = fileno.call0().and_then(|number| number.extract::<i32>()) else { return Ok(None) };
-        let Ok(position) = file.call_method0("tell").and_then(|position| position.extract::<u64>()) else { return Ok(None) };
+        let Ok(position) = file.call_method0("tell").and_then(|position| position.extract::<u64>()) else {
+            return Ok(None);
+        };
         // A duplicate: the app's close() must not take it from the message.
         let Ok(duplicate) = py.import("os")?.call_method1("dup", (number,)) else { return Ok(None) };
         let file = buchner_gateway::sys::owned_fd(duplicate.extract()?)?;

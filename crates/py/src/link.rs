@@ -1,7 +1,7 @@
 //! The way from a running request back to the gateway.
 //!
 //! A slot's thread has one [`Link`]. While a request runs, it holds the slot's sockets, and the Python objects of the request
-//! (start_response, write, wsgi.input, the upgrade socket) reach them through it. Each request has a serial: an object that
+//! (`start_response`, `write`, `wsgi.input`, the upgrade socket) reach them through it. Each request has a serial: an object that
 //! an app keeps and uses later is refused rather than writing into another request's answer.
 //!
 //! Law: no Python code runs while the state is locked (a finaliser could come back here), and whoever waits for the
@@ -189,7 +189,7 @@ impl State {
                     self.gone = true;
                 }
                 kind => {
-                    conn.fail(&slot::Error::Kind(kind as u8));
+                    conn.fail(slot::Error::Kind(kind as u8));
                     self.incoming = Incoming::Aborted;
                 }
             }
@@ -259,7 +259,7 @@ impl Link {
     }
 
     /// Sends what is in the buffer, and empties it. The GIL is released only where the kernel's buffer is full.
-    pub fn flush(&self, py: Python<'_>, state: &mut State, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+    pub fn flush(py: Python<'_>, state: &mut State, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
         let mut sent = 0;
         let result = match state.send_now(&mut sent, descriptor) {
             Ok(true) => Ok(()),
@@ -274,7 +274,7 @@ impl Link {
     }
 
     /// Sends a piece of the body as BODY frames.
-    pub fn send_body(&self, py: Python<'_>, state: &mut State, mut bytes: &[u8]) -> Result<(), Gone> {
+    pub fn send_body(py: Python<'_>, state: &mut State, mut bytes: &[u8]) -> Result<(), Gone> {
         state.look();
         while !bytes.is_empty() {
             if state.gone {
@@ -282,29 +282,35 @@ impl Link {
             }
             let (piece, rest) = bytes.split_at(bytes.len().min(slot::MAX_CHUNK));
             slot::write_frame(&mut state.out, Kind::Body, 0, piece);
-            self.flush(py, state, None)?;
+            Self::flush(py, state, None)?;
             bytes = rest;
         }
         Ok(())
     }
 
     /// Sends the head with the first piece of the body, or all of it.
-    pub fn send_head(&self, py: Python<'_>, state: &mut State, flags: u16, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+    pub fn send_head(
+        py: Python<'_>,
+        state: &mut State,
+        flags: u16,
+        bytes: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Gone> {
         let (piece, rest) = bytes.split_at(bytes.len().min(slot::MAX_CHUNK));
         let flags = if rest.is_empty() { flags } else { flags & !slot::COMPLETE };
         slot::finish_response(&mut state.out, flags, piece.len());
         state.out.extend_from_slice(piece);
         state.held = 0;
         state.phase = if flags & slot::COMPLETE != 0 { Phase::Done } else { Phase::Open };
-        self.flush(py, state, descriptor)?;
-        self.send_body(py, state, rest)
+        Self::flush(py, state, descriptor)?;
+        Self::send_body(py, state, rest)
     }
 
     /// Sends END or ABORT.
-    pub fn send_end(&self, py: Python<'_>, state: &mut State, kind: Kind, words: &str) {
+    pub fn send_end(py: Python<'_>, state: &mut State, kind: Kind, words: &str) {
         slot::write_frame(&mut state.out, kind, 0, words.as_bytes());
         state.phase = Phase::Done;
-        let _ = self.flush(py, state, None);
+        let _ = Self::flush(py, state, None);
     }
 }
 

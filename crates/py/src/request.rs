@@ -56,7 +56,7 @@ fn take(set: &mut SlotSet, header: Header) -> bool {
     let request = match slot::Request::parse(conn.payload(header)) {
         Ok(request) => request,
         Err(error) => {
-            conn.fail(&error);
+            conn.fail(error);
             set.forget_dead();
             return false;
         }
@@ -66,7 +66,8 @@ fn take(set: &mut SlotSet, header: Header) -> bool {
     }
     let (offered, taken) = (claim::word(request.ticket, claim::OFFERED), claim::word(request.ticket, claim::TAKEN));
     let word = conn.claims.get(request.claim);
-    let got = word.is_some_and(|word| word.compare_exchange(offered, taken, Ordering::AcqRel, Ordering::Acquire).is_ok());
+    let got =
+        word.is_some_and(|word| word.compare_exchange(offered, taken, Ordering::AcqRel, Ordering::Acquire).is_ok());
     if !got {
         if header.flags & slot::SPOOLED != 0 {
             drop(conn.take_descriptor());
@@ -161,14 +162,21 @@ impl Run<'_> {
     }
 
     /// Sets what the environ holds beside the pairs. Returns the socket of a request that asks for an upgrade.
-    fn prepare(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, input: Option<Input>, upgrade: bool) -> PyResult<Option<Py<PyAny>>> {
+    fn prepare(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        input: Option<Input>,
+        upgrade: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
         if let Some(input) = input {
             environ.set_item(pyo3::intern!(py, "wsgi.input"), Bound::new(py, input)?)?;
         }
         if !upgrade {
             return Ok(None);
         }
-        let handle = Upgrade { worker: self.worker.clone(), link: self.link.clone(), slot: self.slot, serial: self.serial };
+        let handle =
+            Upgrade { worker: self.worker.clone(), link: self.link.clone(), slot: self.slot, serial: self.serial };
         let class = py.import("buchner.worker.upgrade")?.getattr("UpgradeSocket")?;
         let socket = class.call_method1("of_request", (Py::new(py, handle)?,))?;
         environ.set_item("werkzeug.socket", &socket)?;
@@ -176,9 +184,14 @@ impl Run<'_> {
         Ok(Some(socket.unbind()))
     }
 
-    /// Calls the app and sends what it gives; close() is called whatever happens.
+    /// Calls the app and sends what it gives; `close()` is called whatever happens.
     fn call(&self, py: Python<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
-        let start = StartResponse { link: self.link.clone(), worker: self.worker.clone(), slot: self.slot, serial: self.serial };
+        let start = StartResponse {
+            link: self.link.clone(),
+            worker: self.worker.clone(),
+            slot: self.slot,
+            serial: self.serial,
+        };
         let result = self.worker.app.bind(py).call1((environ, Bound::new(py, start)?))?;
         let sent = answer::send_result(py, self.worker, self.link, self.slot, self.serial, &result);
         if sent.is_ok() {
@@ -211,13 +224,19 @@ impl Run<'_> {
     }
 
     fn log(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
-        let get = |key: &str| environ.get_item(key).ok().flatten().map_or_else(|| "-".into(), |value| value.to_string());
+        let get =
+            |key: &str| environ.get_item(key).ok().flatten().map_or_else(|| "-".into(), |value| value.to_string());
         let target = format!("{}{}", get("SCRIPT_NAME"), get("PATH_INFO"));
-        let what = if error.is_instance_of::<PyException>(py) { "the app raised" } else { "the app tried to end the worker with" };
+        let what = if error.is_instance_of::<PyException>(py) {
+            "the app raised"
+        } else {
+            "the app tried to end the worker with"
+        };
         let name = error.get_type(py).name().map_or_else(|_| "?".into(), |name| name.to_string());
         let options = PyDict::new(py);
         let logged = options.set_item("exc_info", error.clone_ref(py).into_value(py)).and_then(|()| {
-            let words = (format!("{} {target}: {what} {name} (request {})", get("REQUEST_METHOD"), get("HTTP_X_REQUEST_ID")),);
+            let words =
+                (format!("{} {target}: {what} {name} (request {})", get("REQUEST_METHOD"), get("HTTP_X_REQUEST_ID")),);
             self.worker.logger.bind(py).call_method("error", ("%s", words.0), Some(&options))
         });
         if let Err(error) = logged {
@@ -227,7 +246,9 @@ impl Run<'_> {
 }
 
 fn traceback(py: Python<'_>, error: &PyErr) -> String {
-    let lines = py.import("traceback").and_then(|module| module.call_method1("format_exception", (error.clone_ref(py).into_value(py),)));
+    let lines = py
+        .import("traceback")
+        .and_then(|module| module.call_method1("format_exception", (error.clone_ref(py).into_value(py),)));
     let lines = lines.and_then(|lines| Ok(lines.cast_into::<PyList>()?));
     lines.map_or_else(|_| error.to_string(), |lines| lines.iter().map(|line| line.to_string()).collect())
 }

@@ -1,4 +1,4 @@
-//! `start_response` and `write` (PEP 3333, "the start_response() callable").
+//! `start_response` and `write` (PEP 3333, "the `start_response()` callable").
 use crate::link::{Link, Phase};
 use crate::worker::Worker;
 use buchner_wire::slot::{MAX_PAYLOAD, ResponseWriter};
@@ -43,12 +43,16 @@ impl StartResponse {
             let mut state = self.link.of(py, self.serial)?;
             match (state.phase, exc_info) {
                 (Phase::Silent, _) | (Phase::Head, Some(_)) => {}
-                (Phase::Head, None) => return Err(PyAssertionError::new_err("start_response was called twice without exc_info")),
+                (Phase::Head, None) => {
+                    return Err(PyAssertionError::new_err("start_response was called twice without exc_info"));
+                }
                 (_, Some(info)) => {
                     drop(state);
                     return Err(raise(info)?);
                 }
-                (_, None) => return Err(PyAssertionError::new_err("start_response was called after the head had been sent")),
+                (_, None) => {
+                    return Err(PyAssertionError::new_err("start_response was called after the head had been sent"));
+                }
             }
             std::mem::take(&mut state.out)
         };
@@ -97,9 +101,9 @@ fn type_name(value: &Bound<'_, PyAny>) -> String {
 }
 
 fn as_str<'a, 'py>(what: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
-    value.cast::<PyString>().map_err(|_| {
-        PyTypeError::new_err(format!("{what} must be a str, not {}: {}", type_name(value), show(value)))
-    })
+    value
+        .cast::<PyString>()
+        .map_err(|_| PyTypeError::new_err(format!("{what} must be a str, not {}: {}", type_name(value), show(value))))
 }
 
 /// Visible characters, spaces and bytes of other charsets; tab in values.
@@ -130,9 +134,13 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
 
 fn parse_status(status: &Bound<'_, PyAny>) -> PyResult<(u16, Vec<u8>)> {
     let bytes = latin1("the status", as_str("the status", status)?)?;
-    let wrong = || PyValueError::new_err(format!("the status must be three digits, a space and a reason, not {}", show(status)));
+    let wrong = || {
+        PyValueError::new_err(format!("the status must be three digits, a space and a reason, not {}", show(status)))
+    };
     let (digits, reason) = bytes.split_first_chunk::<3>().ok_or_else(wrong)?;
-    let code = digits.iter().try_fold(0u16, |code, &digit| digit.is_ascii_digit().then(|| code * 10 + u16::from(digit - b'0')));
+    let code = digits
+        .iter()
+        .try_fold(0u16, |code, &digit| digit.is_ascii_digit().then(|| code * 10 + u16::from(digit - b'0')));
     let code = code.filter(|&code| code >= 200).ok_or_else(wrong)?;
     let reason = match reason.split_first() {
         None => reason,
@@ -159,7 +167,8 @@ fn encode(frame: &mut Vec<u8>, status: &Bound<'_, PyAny>, headers: &Bound<'_, Py
         }
         let (name, value) = (tuple.get_borrowed_item(0)?, tuple.get_borrowed_item(1)?);
         let name = latin1("a header's name", as_str("a header's name", &name)?)?.into_owned();
-        let value = as_str("a header's value", &value).and_then(|value| Ok(latin1("a header's value", value)?.into_owned()))?;
+        let value =
+            as_str("a header's value", &value).and_then(|value| Ok(latin1("a header's value", value)?.into_owned()))?;
         total += name.len() + value.len() + 6;
         check(&name, &value, &mut facts)?;
         if total > MAX_HEAD || !writer.header(&name, &value) {

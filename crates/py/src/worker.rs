@@ -33,7 +33,7 @@ pub struct Worker {
     pub detached: AtomicUsize,
     pub requests: AtomicU64,
     pub failed: AtomicU64,
-    /// Requests for which answers leave before their close() is called.
+    /// Requests for which answers leave before their `close()` is called.
     pub careful_for: AtomicU32,
     max_detached: usize,
     max_requests: u64,
@@ -124,6 +124,7 @@ pub struct Slots {
 #[pymethods]
 impl Slots {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python class")]
     #[pyo3(signature = (app, threads, *, max_detached=1000, max_requests=0, multiprocess=true, errors=None, on_recycle=None))]
     fn new(
         py: Python<'_>,
@@ -143,7 +144,8 @@ impl Slots {
         let wrapper = py.get_type::<FileWrapper>();
         let base = crate::environ::base(py, &errors, &input, &wrapper, threads, multiprocess)?;
         let mailbox = |_| {
-            let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
+            let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(std::io::Error::from)?;
             Ok(Mailbox { wake, conns: Mutex::new(Vec::new()) })
         };
         let worker = Worker {

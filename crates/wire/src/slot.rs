@@ -78,12 +78,17 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Version(version) => {
-                write!(f, "slot frame of version {version}, this program speaks {VERSION}: gateway and worker are of different releases")
+                write!(
+                    f,
+                    "slot frame of version {version}, this program speaks {VERSION}: gateway and worker are of different releases"
+                )
             }
             Self::Kind(kind) => write!(f, "slot frame of unknown kind {kind}"),
             Self::TooLong(length) => write!(f, "slot frame of {length} bytes, more than {MAX_PAYLOAD}"),
             Self::Truncated => f.write_str("slot frame that ends before what it announces"),
-            Self::Key(key) => write!(f, "slot frame with unknown key {key}: gateway and worker are of different releases"),
+            Self::Key(key) => {
+                write!(f, "slot frame with unknown key {key}: gateway and worker are of different releases")
+            }
         }
     }
 }
@@ -151,25 +156,24 @@ pub struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None` when it is not all there yet.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Error> {
-        let Some((&[a, b, c, d, kind, version, e, f], _)) = bytes.split_first_chunk::<HEADER>() else {
-            return Ok(None);
-        };
+        let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+        let &[l0, l1, l2, l3, kind, version, f0, f1] = header;
         if version != VERSION {
             return Err(Error::Version(version));
         }
-        let length = u32::from_le_bytes([a, b, c, d]);
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
         if length as usize > MAX_PAYLOAD {
             return Err(Error::TooLong(length));
         }
         let kind = Kind::from_byte(kind).ok_or(Error::Kind(kind))?;
-        Ok(Some(Self { length: length as usize, kind, flags: u16::from_le_bytes([e, f]) }))
+        Ok(Some(Self { length: length as usize, kind, flags: u16::from_le_bytes([f0, f1]) }))
     }
 
     /// The bytes of the header.
     pub fn to_bytes(self) -> [u8; HEADER] {
-        let [a, b, c, d] = (self.length as u32).to_le_bytes();
-        let [e, f] = self.flags.to_le_bytes();
-        [a, b, c, d, self.kind as u8, VERSION, e, f]
+        let [l0, l1, l2, l3] = (self.length as u32).to_le_bytes();
+        let [f0, f1] = self.flags.to_le_bytes();
+        [l0, l1, l2, l3, self.kind as u8, VERSION, f0, f1]
     }
 }
 
@@ -261,7 +265,10 @@ impl<'a> Request<'a> {
     }
 
     /// Hands each pair to `pair`, in order, and returns the bytes behind them: the inline body.
-    pub fn for_each<E: From<Error>>(&self, mut pair: impl FnMut(Key<'a>, &'a [u8]) -> Result<(), E>) -> Result<&'a [u8], E> {
+    pub fn for_each<E: From<Error>>(
+        &self,
+        mut pair: impl FnMut(Key<'a>, &'a [u8]) -> Result<(), E>,
+    ) -> Result<&'a [u8], E> {
         let mut take = Take(self.rest);
         for _ in 0..self.count {
             let key = match take.u8()? {
@@ -418,7 +425,9 @@ impl<'a> ResponseWriter<'a> {
 
     /// Adds a header; false when its name or the number of headers is too large for the frame.
     pub fn header(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let (Ok(name_length), Some(count)) = (u16::try_from(name.len()), self.count.checked_add(1)) else { return false };
+        let (Ok(name_length), Some(count)) = (u16::try_from(name.len()), self.count.checked_add(1)) else {
+            return false;
+        };
         self.count = count;
         self.out.extend_from_slice(&name_length.to_le_bytes());
         self.out.extend_from_slice(name);

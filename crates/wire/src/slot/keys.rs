@@ -96,7 +96,8 @@ const TABLE: [u8; BUCKETS] = {
     let mut table = [0; BUCKETS];
     let mut index = 0;
     while index < KEYS.len() {
-        let mut bucket = (hash(SEED, KEYS[index].as_bytes()) ^ (hash(SEED, KEYS[index].as_bytes()) >> 16)) as usize % BUCKETS;
+        let mut bucket =
+            (hash(SEED, KEYS[index].as_bytes()) ^ (hash(SEED, KEYS[index].as_bytes()) >> 16)) as usize % BUCKETS;
         while table[bucket] != 0 {
             bucket = (bucket + 1) % BUCKETS;
         }
@@ -127,7 +128,10 @@ pub fn key_of_header(name: &[u8]) -> Option<u8> {
     find(hash(HTTP, name), |key| {
         key.strip_prefix(b"HTTP_").is_some_and(|key| {
             key.len() == name.len()
-                && key.iter().zip(name).all(|(&key, &byte)| key == if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() })
+                && key
+                    .iter()
+                    .zip(name)
+                    .all(|(&key, &byte)| key == if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() })
         })
     })
 }

@@ -99,7 +99,8 @@ fn a_response_comes_back_as_it_was_written() {
     assert_eq!((response.status, response.reason, body), (404, &b"Not Found"[..], &b"gone"[..]));
     assert_eq!(headers[1], (b"Set-Cookie".to_vec(), b"a=1".to_vec()));
     for cut in HEADER..out.len() - 4 {
-        let whole = Response::parse(&out[HEADER..cut]).and_then(|response| response.for_each(|_, _| ()).map(<[u8]>::len));
+        let whole =
+            Response::parse(&out[HEADER..cut]).and_then(|response| response.for_each(|_, _| ()).map(<[u8]>::len));
         assert_eq!(whole, Err(Error::Truncated), "cut at {cut}");
     }
 }

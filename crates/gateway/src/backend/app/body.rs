@@ -5,10 +5,13 @@ use crate::error::{Error, Kind, Result};
 use crate::http::body::Source;
 use buchner_wire::slot;
 use bytes::Bytes;
+use std::fs::File;
 use std::future::Future;
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 /// Bytes read in one go from a detached answer.
 const READ: usize = 16 << 10;
@@ -27,6 +30,14 @@ pub struct SlotBody {
     pub left: Option<u64>,
     /// Each piece goes out at once.
     pub flush: bool,
+    /// A piece on its way back from a file.
+    pub reading: Option<JoinHandle<std::io::Result<Bytes>>>,
+}
+
+fn read_back(file: &File, offset: u64, length: usize) -> std::io::Result<Bytes> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes.into())
 }
 
 impl SlotBody {
@@ -46,9 +57,22 @@ impl Source for SlotBody {
                 let first = self.count(first);
                 return Poll::Ready(Ok((!first.is_empty()).then_some(first)));
             }
+            if let Some(reading) = &mut self.reading {
+                let read = ready!(Pin::new(reading).poll(cx));
+                self.reading = None;
+                let Ok(Ok(bytes)) = read else {
+                    let cause = "what was buffered of the answer cannot be read back from spool_dir";
+                    return Poll::Ready(Err(Error::new(Kind::SpoolFull, cause).closing()));
+                };
+                self.first = bytes;
+                continue;
+            }
             let Some(waiter) = &self.waiter else { return Poll::Ready(Ok(None)) };
             match ready!(waiter.poll(cx)) {
                 Event::Chunk(bytes) => self.first = bytes,
+                Event::Spilled { file, offset, length } => {
+                    self.reading = Some(tokio::task::spawn_blocking(move || read_back(&file, offset, length)));
+                }
                 Event::End => self.waiter = None,
                 Event::Abort(words) => {
                     self.waiter = None;
@@ -56,7 +80,9 @@ impl Source for SlotBody {
                 }
                 _ => {
                     self.waiter = None;
-                    return Poll::Ready(Err(Error::new(Kind::WorkerDied, "the worker died while it answered").closing()));
+                    return Poll::Ready(Err(
+                        Error::new(Kind::WorkerDied, "the worker died while it answered").closing()
+                    ));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! One request at a slot: what its reader hears, in order, and what whoever waits for it takes.
 use super::link::Link;
+use crate::buffers::{Spool, SpoolFile};
 use crate::exchange::Exchange;
 use crate::observe::trace::RequestId;
 use buchner_wire::headers::Headers;
@@ -8,8 +9,10 @@ use buchner_wire::slot::{Kind, write_frame};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,15 @@ pub enum Event {
     Head(Head),
     /// A piece of the body.
     Chunk(Bytes),
+    /// A piece of the body that waits in a file.
+    Spilled {
+        /// The file.
+        file: Arc<File>,
+        /// Where the piece begins.
+        offset: u64,
+        /// Its bytes.
+        length: usize,
+    },
     /// The answer is complete.
     End,
     /// The app failed after the head.
@@ -47,9 +59,19 @@ pub enum Event {
     TimedOut,
 }
 
+/// What of a body waits in a file, behind the pieces in memory and before whatever ends it.
+struct Spill {
+    file: Arc<File>,
+    written: u64,
+    read: u64,
+}
+
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
+    spill: Option<Spill>,
+    /// The file, once the slot is through: its bytes count until they are read.
+    kept: Option<SpoolFile>,
     buffered: usize,
     waiter: Option<Waker>,
     reader: Option<Waker>,
@@ -77,10 +99,15 @@ pub struct Call {
     pub limit: Duration,
     /// Bytes that wait here before the slot is read no further.
     pub memory: usize,
+    /// Where more of the body goes, where the route lets answers be buffered.
+    spool: Option<(Arc<Spool>, u64)>,
     method: Method,
     path: Bytes,
     id: RequestId,
 }
+
+/// Bytes read back from a file in one go.
+const BLOCK: u64 = 256 << 10;
 
 impl Call {
     /// A request on its way to a slot.
@@ -97,6 +124,7 @@ impl Call {
             late: Cell::default(),
             limit: Duration::from_millis(settings.app_timeout.0),
             memory: settings.buffer_memory.0 as usize,
+            spool: settings.buffering.then(|| (ex.plan.spool.clone(), settings.buffer_spool.0)),
             method: ex.request.method.clone(),
             path: ex.request.path.clone(),
             id: ex.id.clone(),
@@ -128,11 +156,51 @@ impl Call {
         }
     }
 
-    /// Waits until there is room for more of the body.
-    pub async fn drained(&self) {
+    /// Takes a piece of the body: into memory, then into a file; where that is not to be had, the slot waits.
+    pub async fn take(&self, bytes: Bytes, file: &mut Option<SpoolFile>) {
+        let spills = {
+            let state = self.state.borrow();
+            !state.abandoned && (state.spill.is_some() || state.buffered + bytes.len() > self.memory)
+        };
+        if let Some((spool, most)) = self.spool.as_ref().filter(|_| spills) {
+            if file.is_none() {
+                *file = spool.create().ok();
+            }
+            if let Some(file) = file.as_mut().filter(|file| file.length() + bytes.len() as u64 <= *most) {
+                let length = bytes.len() as u64;
+                if file.append(bytes.clone()).await.is_ok() {
+                    return self.spilled(file, length);
+                }
+            }
+            self.wait(|state| state.spill.as_ref().is_none_or(|spill| spill.read == spill.written)).await;
+            self.state.borrow_mut().spill = None;
+            *file = None;
+        }
+        self.push(Event::Chunk(bytes));
+        if spills || self.spool.is_none() {
+            self.wait(|state| state.buffered < self.memory.max(1)).await;
+        }
+    }
+
+    /// The slot is through; the file lives as long as the request.
+    pub fn keep(&self, file: Option<SpoolFile>) {
+        self.state.borrow_mut().kept = file;
+    }
+
+    fn spilled(&self, file: &SpoolFile, length: u64) {
+        let mut state = self.state.borrow_mut();
+        let spill = state.spill.get_or_insert_with(|| Spill { file: file.file().clone(), written: 0, read: 0 });
+        spill.written += length;
+        if let Some(waiter) = state.waiter.take() {
+            waiter.wake();
+        }
+    }
+
+    /// Waits until whoever takes the body has come so far, or is gone.
+    async fn wait(&self, until: impl Fn(&State) -> bool) {
         std::future::poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
-            if state.abandoned || state.buffered < self.memory.max(1) {
+            if state.abandoned || until(&state) {
                 return Poll::Ready(());
             }
             state.reader = Some(cx.waker().clone());
@@ -143,6 +211,16 @@ impl Call {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Event> {
         let mut state = self.state.borrow_mut();
+        let chunk = matches!(state.events.front(), Some(Event::Chunk(_)));
+        if let Some(spill) = state.spill.as_mut().filter(|spill| !chunk && spill.read < spill.written) {
+            let (file, offset) = (spill.file.clone(), spill.read);
+            let length = (spill.written - spill.read).min(BLOCK);
+            spill.read += length;
+            if let Some(reader) = state.reader.take() {
+                reader.wake();
+            }
+            return Poll::Ready(Event::Spilled { file, offset, length: length as usize });
+        }
         let Some(event) = state.events.pop_front() else {
             match &mut state.waiter {
                 Some(waiter) => waiter.clone_from(cx.waker()),

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 /// The app pools, as all threads share them.
 #[derive(Default)]
 pub struct Pools {
-    pools: Mutex<BTreeMap<String, Arc<Pool>>>,
+    by_name: Mutex<BTreeMap<String, Arc<Pool>>>,
     /// The pool of each worker.
     workers: Mutex<HashMap<u64, Arc<Pool>>>,
     threads: Mutex<Vec<UnboundedSender<Command>>>,
@@ -38,12 +38,12 @@ impl Pools {
 
     /// The pool of a name.
     pub fn pool(&self, name: &str) -> Arc<Pool> {
-        lock(&self.pools).entry(name.to_owned()).or_default().clone()
+        lock(&self.by_name).entry(name.to_owned()).or_default().clone()
     }
 
     /// For `buchner status`.
     pub fn status(&self) -> Value {
-        let pools = lock(&self.pools);
+        let pools = lock(&self.by_name);
         Value::Object(pools.iter().map(|(name, pool)| (name.clone(), pool.status())).collect::<Map<_, _>>())
     }
 

@@ -147,7 +147,9 @@ mod tests {
 
     #[test]
     fn ports_of_hosts() {
-        for (host, port) in [("a:80", Some("80")), ("a", None), ("[::1]:8080", Some("8080")), ("[::1]", None), ("a:", None)] {
+        for (host, port) in
+            [("a:80", Some("80")), ("a", None), ("[::1]:8080", Some("8080")), ("[::1]", None), ("a:", None)]
+        {
             assert_eq!(port_of(host.as_bytes()), port.map(str::as_bytes), "{host}");
         }
     }

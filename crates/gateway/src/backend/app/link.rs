@@ -4,6 +4,7 @@
 //! handed over ahead of time; until the worker has claimed one, [`Link::sweep`] can take it back.
 use super::call::{Call, Event, Head};
 use super::pool::{Pool, SHORT};
+use crate::buffers::SpoolFile;
 use crate::sys::SharedWords;
 use crate::thread::Thread;
 use buchner_wire::headers::Headers;
@@ -56,6 +57,8 @@ pub struct Link {
     pending: RefCell<VecDeque<Rc<Call>>>,
     outbox: RefCell<VecDeque<(Bytes, Option<Arc<File>>)>>,
     sent: Cell<u32>,
+    /// What the first request's answer spills into.
+    file: Cell<Option<SpoolFile>>,
     /// It ended.
     pub dead: Cell<bool>,
 }
@@ -72,6 +75,7 @@ impl Link {
             pending: RefCell::default(),
             outbox: RefCell::default(),
             sent: Cell::new(0),
+            file: Cell::default(),
             dead: Cell::new(false),
         })
     }
@@ -178,7 +182,9 @@ impl Link {
             }
         };
         if let Some(error) = error {
-            thread.log.error(&format!("app {}: worker {} broke the protocol: {error}", self.place.name, self.place.worker));
+            thread
+                .log
+                .error(&format!("app {}: worker {} broke the protocol: {error}", self.place.name, self.place.worker));
         }
         self.end();
     }
@@ -204,8 +210,9 @@ impl Link {
                 call.push(Event::Head(head));
             }
             Kind::Body => {
-                call.push(Event::Chunk(payload));
-                call.drained().await;
+                let mut file = self.file.take();
+                call.take(payload, &mut file).await;
+                self.file.replace(file);
             }
             Kind::End => {
                 self.finish(thread);
@@ -235,6 +242,7 @@ impl Link {
     fn finish(&self, thread: &Rc<Thread>) {
         let mut pending = self.pending.borrow_mut();
         let Some(call) = pending.pop_front() else { return };
+        call.keep(self.file.take());
         let now = Instant::now();
         if let Some(next) = pending.front() {
             next.since.set(Some(now));
@@ -274,9 +282,10 @@ impl Link {
     pub fn take_back(&self, call: &Call) -> bool {
         let Some((word, ticket)) = call.claim.get() else { return false };
         let (offered, revoked) = (claim::word(ticket, claim::OFFERED), claim::word(ticket, claim::REVOKED));
-        let exchanged = self.claims.get(word).map(|word| {
-            word.compare_exchange(offered, revoked, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        });
+        let exchanged = self
+            .claims
+            .get(word)
+            .map(|word| word.compare_exchange(offered, revoked, Ordering::AcqRel, Ordering::Acquire).is_ok());
         if exchanged == Some(true) {
             call.revoked.set(true);
         }

@@ -17,8 +17,8 @@ mod pool;
 mod threads;
 mod upgrade;
 
-pub use control::{Pools, control};
 pub(crate) use control::retired;
+pub use control::{Pools, control};
 pub use threads::{ThreadCommand, ThreadPools, obey};
 
 use crate::backend::Outcome;
@@ -77,7 +77,7 @@ impl App {
         loop {
             let grant = self.acquire(&pool, bound, front).await?;
             front = true;
-            let Some(waiter) = self.start(ex, grant, &mut frame, file.clone()) else {
+            let Some(waiter) = start(ex, grant, &mut frame, file.clone()) else {
                 bound = true;
                 continue;
             };
@@ -92,7 +92,7 @@ impl App {
                 Event::Died if !died && !streamed && ex.request.method.is_idempotent() => died = true,
                 Event::Died => return Err(self.died(&pool, waiter.link.place.worker).await),
                 Event::TimedOut => return Err(late(ex)),
-                Event::Chunk(_) | Event::End | Event::Abort(_) => {
+                Event::Chunk(_) | Event::Spilled { .. } | Event::End | Event::Abort(_) => {
                     return Err(Error::new(Kind::WorkerInvalid, "the worker sent a body before its head"));
                 }
             }
@@ -118,7 +118,10 @@ impl App {
             Asked::Granted(grant) => Ok(grant),
             Asked::Full(limit) => Err(Error::new(
                 Kind::QueueFull,
-                format!("app {}: {limit} requests wait for a slot already (queue); more workers or threads would help", self.name),
+                format!(
+                    "app {}: {limit} requests wait for a slot already (queue); more workers or threads would help",
+                    self.name
+                ),
             )),
             Asked::Queued(receiver, limit) => match tokio::time::timeout(limit, receiver).await {
                 Ok(Ok(grant)) => Ok(grant),
@@ -134,25 +137,14 @@ impl App {
         }
     }
 
-    /// Hands the request to the slot. `None` when it can't have it after all.
-    fn start(&self, ex: &Exchange, grant: Grant, frame: &mut [u8], file: Option<Arc<File>>) -> Option<Waiter> {
-        let link = ex.thread.apps.link(grant.slot)?;
-        let call = Call::new(ex);
-        if link.dead.get() || !link.start(&call, frame, file, grant.ahead) {
-            return None;
-        }
-        ex.thread.apps.watch(grant.ahead);
-        grant.used();
-        Some(Waiter { call, link })
-    }
-
     fn respond(&self, ex: &mut Exchange, waiter: Waiter, head: Head) -> Result<Response> {
         let Head { flags, status, mut headers, body: first, descriptor } = head;
         ex.upstream.status = status;
         if flags & slot::FAILED != 0 {
             return Err(self.failed(ex, &first));
         }
-        let length = headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        let length =
+            headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         let unbuffered = !ex.settings().buffering || is_unbuffered(&headers);
         headers.strip_hop_by_hop();
         headers.retain(|h| !matches!(h.id, HeaderId::ContentLength | HeaderId::Date | HeaderId::Server));
@@ -166,7 +158,13 @@ impl App {
             let socket = descriptor.map(std::os::unix::net::UnixStream::from).ok_or_else(no_descriptor)?;
             Body::Stream(Box::new(DetachedBody::new(stream(socket)?, first)))
         } else {
-            Body::Stream(Box::new(SlotBody { waiter: Some(waiter), first, left: length, flush: unbuffered }))
+            Body::Stream(Box::new(SlotBody {
+                waiter: Some(waiter),
+                first,
+                left: length,
+                flush: unbuffered,
+                reading: None,
+            }))
         };
         let mut response = Response::new(status, body);
         response.headers = headers;
@@ -188,16 +186,34 @@ impl App {
                 return Error::new(Kind::WorkerDied, format!("app {}: worker {worker} {cause}", self.name));
             }
             if Instant::now() > until {
-                return Error::new(Kind::WorkerDied, format!("app {}: worker {worker} died while it ran the request", self.name));
+                return Error::new(
+                    Kind::WorkerDied,
+                    format!("app {}: worker {worker} died while it ran the request", self.name),
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
+/// Hands the request to the slot. `None` when it can't have it after all.
+fn start(ex: &Exchange, grant: Grant, frame: &mut [u8], file: Option<Arc<File>>) -> Option<Waiter> {
+    let link = ex.thread.apps.link(grant.slot)?;
+    let call = Call::new(ex);
+    if link.dead.get() || !link.start(&call, frame, file, grant.ahead) {
+        return None;
+    }
+    ex.thread.apps.watch(grant.ahead);
+    grant.used();
+    Some(Waiter { call, link })
+}
+
 fn late(ex: &Exchange) -> Error {
     let limit = ex.settings().app_timeout.0;
-    Error::new(Kind::AppTimeout, format!("the app did not answer within {limit} ms (app_timeout); the log has the thread's stack"))
+    Error::new(
+        Kind::AppTimeout,
+        format!("the app did not answer within {limit} ms (app_timeout); the log has the thread's stack"),
+    )
 }
 
 fn no_descriptor() -> Error {

@@ -134,7 +134,11 @@ impl Pool {
         }
         let (sender, receiver) = oneshot::channel();
         let entry = Waiting { bound, grant: sender };
-        if front { inner.queue.push_front(entry) } else { inner.queue.push_back(entry) }
+        if front {
+            inner.queue.push_front(entry);
+        } else {
+            inner.queue.push_back(entry);
+        }
         Asked::Queued(receiver, Duration::from_millis(inner.config.queue_timeout.0))
     }
 
@@ -183,8 +187,7 @@ impl Pool {
         let depth = inner.config.look_ahead.clamp(1, words.max(1));
         for slot in slots {
             inner.workers.entry(worker).or_default().slots.push(slot);
-            let state =
-                Slot { worker, busy: 0, recent_us: 0, linked: 0, threads, depth, dead: false, retiring: false };
+            let state = Slot { worker, busy: 0, recent_us: 0, linked: 0, threads, depth, dead: false, retiring: false };
             inner.slots.insert(slot, state);
         }
     }

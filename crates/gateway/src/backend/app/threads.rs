@@ -111,9 +111,6 @@ async fn watch(thread: Rc<Thread>) {
         if any {
             let pause = if ahead { QUICK } else { SLOW };
             let _ = tokio::time::timeout(pause, apps.work.notified()).await;
-            if !ahead {
-                continue;
-            }
         } else {
             apps.work.notified().await;
         }

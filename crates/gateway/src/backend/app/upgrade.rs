@@ -24,7 +24,9 @@ pub async fn respond(ex: &mut Exchange, waiter: Waiter, socket: OwnedFd) -> Resu
         }
         match h1::parse_response(&mut buf, &LIMITS, &mut scanned, &ex.request.method) {
             Ok(Some(head)) if head.status == 101 => break head,
-            Ok(Some(head)) => return Err(invalid(&format!("it sent a {} through the socket instead of a 101", head.status))),
+            Ok(Some(head)) => {
+                return Err(invalid(&format!("it sent a {} through the socket instead of a 101", head.status)));
+            }
             Ok(None) => {}
             Err(error) => return Err(invalid(&error.to_string())),
         }
