@@ -40,7 +40,8 @@ def without(schema: Any, *names: str) -> Any:
 
 def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
     """Return the text of _generated.py."""
-    from datamodel_code_generator import DataModelType, InputFileType, PythonVersion, generate  # noqa: PLC0415
+    from datamodel_code_generator import InputFileType, PythonVersion, generate  # noqa: PLC0415
+    from datamodel_code_generator.enums import DataModelType  # noqa: PLC0415
     from datamodel_code_generator.format import Formatter  # noqa: PLC0415
 
     from gen_schema import groups, units  # noqa: PLC0415

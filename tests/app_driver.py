@@ -1,4 +1,4 @@
-"""Plays the supervisor: a real gateway process with real slots in this or another process (docs/control-protocol.md)."""
+"""Plays the supervisor: a real gateway process with real slots, here or in another (docs/control-protocol.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ GATEWAY = "import sys; from buchner import _native; _native.gateway_main(int(sys
 class AppGateway:
     """A gateway process whose one route is an app, served by threads of this process."""
 
-    def __init__(self, app: Callable[..., Any] | None, slots: int = 1, pool: dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, app: Callable[..., Any] | None, slots: int = 1, pool: dict[str, Any] | None = None, **settings: Any
+    ) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -105,11 +107,16 @@ class AppGateway:
         sock.settimeout(15)
         return sock
 
-    def ask(self, path: str = "/", method: str = "GET", body: bytes | None = None, headers: str = "") -> tuple[int, str, bytes]:
+    def ask(
+        self, path: str = "/", method: str = "GET", body: bytes | None = None, headers: str = ""
+    ) -> tuple[int, str, bytes]:
         """Status, head and body of one request on its own connection."""
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         with self.connect() as sock:
-            sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{length}{headers}\r\n".encode() + (body or b""))
+            sock.sendall(
+                f"{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{length}{headers}\r\n".encode()
+                + (body or b"")
+            )
             data = b""
             while piece := sock.recv(1 << 16):
                 data += piece

@@ -95,7 +95,10 @@ def test_a_chunked_upload_reaches_the_app(serve: Any) -> None:
         return [environ["wsgi.input"].read(), environ.get("CONTENT_LENGTH", "none").encode()]
 
     with serve(app).connect() as sock:
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        sock.sendall(
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+        )
         data = b""
         while piece := sock.recv(4096):
             data += piece
@@ -199,7 +202,7 @@ def test_an_app_that_fails_in_its_body_breaks_the_connection_off(serve: Any) -> 
         yield b"begun"
         raise ValueError
 
-    with pytest.raises(AssertionError, match="broken off|cut short"):
+    with pytest.raises(AssertionError, match=r"broken off|cut short"):
         serve(app).ask()
 
 
@@ -327,7 +330,7 @@ def test_a_websocket_goes_through(serve: Any) -> None:
     flask_sock = pytest.importorskip("flask_sock")
     app = flask.Flask(__name__)
 
-    @flask_sock.Sock(app).route("/echo")
+    @flask_sock.Sock(app).route("/echo")  # type: ignore[untyped-decorator]
     def echo(ws: Any) -> None:
         while (text := ws.receive()) != "bye":
             ws.send(text[::-1])

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -276,13 +277,11 @@ def test_an_app_that_raises_systemexit_does_not_end_its_slot(serve: Any, kind: t
 
 def test_exc_info_replaces_the_head_until_it_is_sent(serve: Any) -> None:
     def app(environ: Environ, start: Start) -> Any:
-        import sys
-
         write = plain(start)
         if environ["PATH_INFO"] == "/late":
             write(b"begun")
         try:
-            raise ValueError("first")
+            raise ValueError("first")  # noqa: TRY301
         except ValueError:
             start("503 Sorry", [("X-Second", "1")], sys.exc_info())
         return [b"sorry"]
@@ -367,11 +366,11 @@ BODY_TEXT = b"first line\nsecond\n\nlast without newline"
 READERS: list[tuple[Callable[[Any], Any], Any]] = [
     (lambda f: f.read(), BODY_TEXT),
     (lambda f: (f.read(3), f.read(0), f.read(-1), f.read(9)), (b"fir", b"", BODY_TEXT[3:], b"")),
-    (lambda f: list(f), io.BytesIO(BODY_TEXT).readlines()),
+    (list, io.BytesIO(BODY_TEXT).readlines()),
     (lambda f: f.readlines(), io.BytesIO(BODY_TEXT).readlines()),
     (lambda f: f.readlines(3), [b"first line\n"]),
     (lambda f: (f.readline(4), f.readline(), f.readline()), (b"firs", b"t line\n", b"second\n")),
-    (lambda f: (io.BufferedReader(Raw(f)).read()), BODY_TEXT),
+    (lambda f: io.BufferedReader(Raw(f)).read(), BODY_TEXT),
 ]
 
 
@@ -609,7 +608,7 @@ def test_a_websocket_of_flask_sock_works(serve: Any) -> None:
     app = flask.Flask(__name__)
     sock = flask_sock.Sock(app)
 
-    @sock.route("/echo")
+    @sock.route("/echo")  # type: ignore[untyped-decorator]
     def echo(ws: Any) -> None:
         while (text := ws.receive()) != "bye":
             ws.send(text[::-1])

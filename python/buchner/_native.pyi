@@ -78,7 +78,8 @@ class Slots:
             deadline: Seconds to wait at most.
 
         Returns:
-            True when all threads have ended. After False, end the process with `os._exit`: a thread is still inside the app.
+            True when all threads have ended. After False, end the process with `os._exit`: a thread is still inside
+            the app.
         """
 
     def stats(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from buchner.cli import start
 from buchner.errors import BuchnerError
@@ -10,7 +11,7 @@ from buchner.serving import Serving
 from buchner.supervisor import supervisor
 
 here = Path(__file__).parent
-original = supervisor.Options
+original: Any = supervisor.Options
 
 
 def options(**given):
@@ -19,7 +20,7 @@ def options(**given):
     return original(**given)
 
 
-start.Options = options
+setattr(start, "Options", options)  # noqa: B010 - a class is replaced by a function
 
 
 def load():

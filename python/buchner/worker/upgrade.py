@@ -75,7 +75,7 @@ class UpgradeSocket(socket.socket):
             self._begin()
         return super().sendfile(file, offset, count)
 
-    def dup(self) -> socket.socket:
+    def dup(self) -> socket.socket:  # type: ignore[override]  # the copy has nothing left to upgrade
         """As `socket.dup`. The copy is an ordinary socket, so the upgrade happens now."""
         if self._upgrade is not None:
             self._begin()
