@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from buchner.config import load_dict
 from buchner.errors import ConfigError
-from buchner.supervisor.listeners import normal, passed_by_systemd
+from buchner.supervisor.listeners import normal, passed_addresses
 
 if TYPE_CHECKING:
     from buchner.config import Loaded
@@ -55,8 +55,7 @@ class Serving:
         """The addresses to listen on, in full."""
         if self.bind:
             return [normal(text) for text in self.bind]
-        passed = [listener.address for listener in passed_by_systemd()]
-        if passed:
+        if passed := passed_addresses():
             return passed
         port = os.environ.get("PORT", "")
         if port:

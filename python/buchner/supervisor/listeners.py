@@ -13,6 +13,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from buchner.errors import ConfigError, ListenError
@@ -20,6 +21,7 @@ from buchner.errors import ConfigError, ListenError
 BACKLOG = 4096
 """Connections the kernel queues until they are accepted; it takes net.core.somaxconn where that is lower."""
 _UNIX_MODE = 0o666
+_PASSED = "BUCHNER_PASSED_ADDRESSES"
 _FIRST_PASSED_DESCRIPTOR = 3
 
 
@@ -203,7 +205,20 @@ def _holds(pid: int, inodes: set[str]) -> bool:
     return False
 
 
-def passed_by_systemd(environ: Mapping[str, str] = os.environ) -> list[Listener]:
+@cache
+def passed() -> list[Listener]:
+    """The sockets of socket activation that this process was started with."""
+    return passed_by_systemd(os.environ)
+
+
+def passed_addresses() -> list[str]:
+    """Their addresses; also after an upgrade, when the sockets have come another way."""
+    if found := [listener.address for listener in passed()]:
+        os.environ[_PASSED] = " ".join(found)
+    return os.environ.get(_PASSED, "").split()
+
+
+def passed_by_systemd(environ: Mapping[str, str]) -> list[Listener]:
     """The sockets of socket activation (sd_listen_fds(3)), each under the address it is bound to.
 
     A name given with FileDescriptorName= in the socket unit is not needed: sockets are matched by address.

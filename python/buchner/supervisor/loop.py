@@ -40,7 +40,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self._running = False
+        self._running = True
         self._signals: dict[int, Callable[[], None]] = {}
         self._wakeup: tuple[int, int] | None = None
 
@@ -82,8 +82,7 @@ class Loop:
                     callback()
 
     def run(self) -> None:
-        """Run until `stop`; an exception of a callback is logged and the loop goes on."""
-        self._running = True
+        """Run until `stop`, which may have come before; an exception of a callback is logged and the loop goes on."""
         while self._running:
             self.turn()
 

@@ -170,7 +170,11 @@ class Recycle(Message, tag="recycle"):
     why: str
 
 
-FromWorker = Forked | WorkerReady | Failed | Recycle
+class Pong(Message, tag="pong"):
+    """The worker's main thread runs."""
+
+
+FromWorker = Forked | WorkerReady | Failed | Recycle | Pong
 
 
 # Supervisor → worker
@@ -197,4 +201,8 @@ class Fork(Message, tag="fork"):
     worker: int
 
 
-ToWorker = Attach | Stop | Fork
+class Ping(Message, tag="ping"):
+    """Does the main thread run? Answered by `pong`, unless C code holds the interpreter."""
+
+
+ToWorker = Attach | Stop | Fork | Ping

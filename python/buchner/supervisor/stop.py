@@ -77,6 +77,8 @@ class Shutdown:
             for worker in supervisor.all_workers():
                 if worker.state is WorkerState.STARTING:
                     worker.kill("Buchner is stopping")
+                if worker.hung is not None:
+                    worker.kill(worker.hung)  # nobody waits for that answer any more
                 worker.stop(left)
         if self._workers_told and not supervisor.all_workers():
             supervisor.loop.stop()

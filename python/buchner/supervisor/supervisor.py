@@ -20,7 +20,7 @@ from buchner.supervisor.deployment import Deployment
 from buchner.supervisor.gateways import Gateways
 from buchner.supervisor.identity import UNPRIVILEGED, Identity, choose, look_up
 from buchner.supervisor.launch import ExecSource, Launcher, PreloadSource, WorkerSource
-from buchner.supervisor.listeners import BACKLOG, Listener, forget_systemd, open_listener, passed_by_systemd
+from buchner.supervisor.listeners import BACKLOG, Listener, forget_systemd, open_listener, passed
 from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import Drained, Retired, StatusAnswer, Stuck
 from buchner.supervisor.notify import Notifier
@@ -40,6 +40,11 @@ logger = logging.getLogger("buchner")
 
 _HUNG_GRACE = 10.0
 """Seconds the neighbours of a request that hung have to finish once the worker's replacement serves."""
+
+_ALIVE_WITHIN = 0.25
+"""Seconds a worker's main thread has to answer a ping."""
+_HELD_GRACE = 2.0
+"""Seconds until a worker whose interpreter is held by C code is killed; what waits in it is then tried elsewhere."""
 
 Reply = Callable[[BuchnerError | None], None]
 
@@ -96,7 +101,7 @@ class Supervisor:
         self.at_exit: list[Callable[[], object]] = []
         """Called when everything has ended."""
         self._shutdown: Shutdown | None = None
-        self._passed = {listener.address: listener for listener in passed_by_systemd()}
+        self._passed = {listener.address: listener for listener in passed()}
         self._shared_source: WorkerSource | None = None
         self._again: list[Reply] = []
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
@@ -415,6 +420,12 @@ class Supervisor:
         if worker.state is WorkerState.READY and pool is not None and worker.number in pool.workers:
             worker.leave_within = _HUNG_GRACE
             pool.replace(worker, f"{what} hangs in it")
+            worker.ask_alive(_ALIVE_WITHIN, lambda: self._held(worker))
+
+    def _held(self, worker: WorkerProcess) -> None:
+        """No thread of this worker can run Python: take it out now, its replacement is on the way."""
+        logger.error("%s (pid %d): C code holds its interpreter; it gets no more requests", worker, worker.pid)
+        self.retire(worker, _HELD_GRACE)
 
     # Looking things up
 

@@ -11,10 +11,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor.channel import MAX_DESCRIPTORS, Channel
 from buchner.supervisor.gateway_process import claim_memfd
-from buchner.supervisor.messages import Attach, Failed, Forked, FromWorker, Recycle, Stop, Worker, WorkerReady
+from buchner.supervisor.messages import (
+    Attach,
+    Failed,
+    Forked,
+    FromWorker,
+    Ping,
+    Pong,
+    Recycle,
+    Stop,
+    Worker,
+    WorkerReady,
+)
 from buchner.supervisor.process import Child, Reaper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.loop import Loop
 
@@ -82,6 +95,7 @@ class WorkerProcess:
         self._loop = loop
         self._reaper = reaper
         self._channel: Channel | None = None
+        self._pinged = False
 
     def __str__(self) -> str:
         return f"worker {self.number}"
@@ -115,6 +129,8 @@ class WorkerProcess:
             self.failed = message
             if self.events:
                 self.events.worker_failed(self, message)
+        elif isinstance(message, Pong):
+            self._pinged = False
         elif isinstance(message, Recycle) and self.events:
             self.events.worker_recycles(self, message.why)
 
@@ -165,6 +181,20 @@ class WorkerProcess:
             os.close(claims)
         gateway.attached.add(self.number)
         gateway.known.add(self.number)
+
+    def ask_alive(self, seconds: float, silent: Callable[[], None]) -> None:
+        """Call back when the main thread does not answer within `seconds`: C code holds the interpreter."""
+        if self._pinged or self._channel is None:
+            return
+        self._pinged = True
+        self._channel.send(Ping())
+
+        def look() -> None:
+            if self._pinged and self.state is WorkerState.READY:
+                silent()
+            self._pinged = False
+
+        self._loop.call_later(seconds, look)
 
     def stop(self, seconds: float, reason: str = "it did not finish its requests in time") -> None:
         """Let it finish running requests within `seconds`, then exit; kill it when it does not."""

@@ -27,7 +27,7 @@ import msgspec
 from buchner.errors import AppImportError
 from buchner.supervisor import channel
 from buchner.supervisor.identity import drop
-from buchner.supervisor.messages import Attach, Failed, Fork, Forked, Recycle, Stop, ToWorker, WorkerReady
+from buchner.supervisor.messages import Attach, Failed, Fork, Forked, Ping, Pong, Recycle, Stop, ToWorker, WorkerReady
 from buchner.supervisor.process import STACKS_SIGNAL
 from buchner.worker.folders import own_folders
 from buchner.worker.load import WsgiApp, load_app
@@ -206,8 +206,14 @@ class WorkerProcess:
             payload, descriptors = b"", []
         if not payload:
             return _ORPHAN_DEADLINE_MS
-        message = self._decoder.decode(payload)
-        if isinstance(message, Attach):
+        try:
+            message = self._decoder.decode(payload)
+        except msgspec.DecodeError:
+            return None  # a newer supervisor, after an upgrade
+        if isinstance(message, Ping):
+            with contextlib.suppress(OSError):
+                channel.send_now(self._control, Pong())
+        elif isinstance(message, Attach):
             claim, *sockets = descriptors
             self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
             if not self._started:
