@@ -68,7 +68,7 @@ test: peers lint $(VENV)/.ci $(VENV)/.extras $(VENV)/.hello
 chaos: peers $(VENV)/.release $(VENV)/.extras $(VENV)/.hello
 	$(BIN)/python -m pytest -q -m chaos
 
-lint: $(VENV)/.extras | tools
+lint: $(VENV)/.ci $(VENV)/.extras | tools
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -76,7 +76,7 @@ lint: $(VENV)/.extras | tools
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	$(BIN)/python scripts/gen.py --check
 
-gen: $(VENV)/.extras | tools
+gen: $(VENV)/.ci $(VENV)/.extras | tools
 	$(BIN)/python scripts/gen.py
 
 fuzz: | tools

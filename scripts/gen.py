@@ -7,10 +7,12 @@ docs/configuration.md and docs/nginx.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import difflib
 import json
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,10 @@ def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
 
 def outputs() -> dict[Path, str]:
     """Return every generated file and its text."""
+    import buchner  # noqa: PLC0415
+
+    with contextlib.suppress(PackageNotFoundError):  # the sources' Python with the installed wheel's native module
+        buchner.__path__.append(str(distribution("buchner").locate_file("buchner")))
     import gen_docs  # noqa: PLC0415
     from buchner import _native  # noqa: PLC0415
     from gen_schema import user_schema  # noqa: PLC0415
