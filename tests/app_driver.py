@@ -38,6 +38,7 @@ class AppGateway:
         self.wait("hello")
         self.send({"op": "listen", "address": self.address}, [self.listener.fileno()])
         self.slots: list[_native.Slots] = []
+        self.io_threads = int(settings.get("gateway", {}).get("io_threads", 1))
         self.plan(pool or {}, settings)
         self.workers = 0
         if app is not None:
@@ -67,7 +68,7 @@ class AppGateway:
         """Announce a worker; returns the claim memfd and the worker's ends."""
         memfd = os.memfd_create("claims", os.MFD_ALLOW_SEALING)
         os.ftruncate(memfd, 4096)
-        ours, theirs = zip(*(socket.socketpair() for _ in range(slots)), strict=True)
+        ours, theirs = zip(*(socket.socketpair() for _ in range(slots * self.io_threads)), strict=True)
         self.workers += 1
         message = {"op": "worker", "pool": "app", "worker": self.workers, "pid": 1, "slots": slots}
         self.send(message, [memfd, *(sock.fileno() for sock in ours)])
@@ -79,7 +80,7 @@ class AppGateway:
         """A worker of this process; returns its id."""
         made = _native.Slots(app, slots, **options)
         memfd, fds = self.pairs(slots)
-        made.attach(memfd, fds, 0, 1)
+        made.attach(memfd, fds, 0, self.io_threads)
         made.start()
         self.slots.append(made)
         return self.workers

@@ -115,12 +115,13 @@ def test_head_has_no_body_and_the_length(serve: Any) -> None:
     assert "Content-Length: 5" in head
 
 
-def test_many_at_once_are_all_answered(serve: Any) -> None:
+@pytest.mark.parametrize("io_threads", [1, 3])
+def test_many_at_once_are_all_answered(serve: Any, io_threads: int) -> None:
     def app(environ: Environ, start: Any) -> list[bytes]:
         start("200 OK", [])
         return [environ["PATH_INFO"].encode()]
 
-    gateway = serve(app, 2)
+    gateway = serve(app, 2, gateway={"io_threads": io_threads})
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(lambda n: gateway.ask(f"/{n}")[2], range(300)))
     assert answers == [f"/{n}".encode() for n in range(300)]

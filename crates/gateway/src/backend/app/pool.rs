@@ -292,3 +292,101 @@ impl Inner {
         self.slots.values().filter(|slot| slot.worker == worker).all(|slot| slot.busy == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(slots: u64, look_ahead: u32, queue: u32) -> Arc<Pool> {
+        let pool = Arc::new(Pool::default());
+        pool.configure(&AppPool { queue, look_ahead, ..AppPool::default() });
+        pool.add(1, 0..slots, 1, 16);
+        (0..slots).for_each(|slot| pool.linked(slot));
+        pool
+    }
+
+    fn granted(asked: Asked) -> (u64, bool) {
+        let Asked::Granted(grant) = asked else { panic!("not granted") };
+        let place = (grant.slot, grant.ahead);
+        grant.used();
+        place
+    }
+
+    fn queued(asked: Asked) -> oneshot::Receiver<Grant> {
+        let Asked::Queued(receiver, _) = asked else { panic!("not queued") };
+        receiver
+    }
+
+    #[test]
+    fn idle_slots_first_then_ahead_then_the_queue() {
+        let pool = pool(2, 2, 10);
+        let (first, second) = (granted(pool.ask(false, false)), granted(pool.ask(false, false)));
+        assert_ne!(first.0, second.0);
+        assert!(!first.1 && !second.1);
+        assert!(granted(pool.ask(false, false)).1);
+        assert!(granted(pool.ask(false, false)).1);
+        let mut waiting = queued(pool.ask(false, false));
+        assert!(waiting.try_recv().is_err());
+        pool.release(first.0, Some(Duration::from_micros(50)));
+        let grant = waiting.try_recv().unwrap();
+        assert_eq!((grant.slot, grant.ahead), (first.0, true));
+    }
+
+    #[test]
+    fn a_bound_request_only_gets_an_idle_slot() {
+        let pool = pool(1, 4, 10);
+        let (slot, _) = granted(pool.ask(true, false));
+        let mut waiting = queued(pool.ask(true, false));
+        pool.release(slot, None);
+        assert!(!waiting.try_recv().unwrap().ahead);
+    }
+
+    #[test]
+    fn a_slow_slot_gets_nothing_ahead() {
+        let pool = pool(1, 4, 10);
+        let (slot, _) = granted(pool.ask(false, false));
+        pool.release(slot, Some(Duration::from_millis(200)));
+        granted(pool.ask(false, false));
+        queued(pool.ask(false, false));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_forgets_those_who_left() {
+        let pool = pool(1, 1, 1);
+        granted(pool.ask(false, false));
+        let waiting = queued(pool.ask(false, false));
+        assert!(matches!(pool.ask(false, false), Asked::Full(1)));
+        drop(waiting);
+        queued(pool.ask(false, false));
+    }
+
+    #[test]
+    fn a_grant_nobody_takes_goes_to_the_next() {
+        let pool = pool(1, 1, 10);
+        let (slot, _) = granted(pool.ask(false, false));
+        let (mut first, second, mut third) =
+            (queued(pool.ask(false, false)), queued(pool.ask(false, false)), queued(pool.ask(false, false)));
+        drop(second);
+        pool.release(slot, None);
+        drop(first.try_recv().unwrap());
+        assert!(third.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_retiring_worker_is_told_when_its_last_request_is_over() {
+        let pool = pool(2, 1, 10);
+        let (slot, _) = granted(pool.ask(false, false));
+        assert!(!pool.retire(1));
+        queued(pool.ask(false, false));
+        assert_eq!(pool.release(slot, None), Some(1));
+        assert_eq!(pool.forget(1).len(), 2);
+        assert!(pool.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_ended_gets_nothing() {
+        let pool = pool(2, 4, 10);
+        pool.ended(0);
+        queued(pool.ask(false, false));
+    }
+}
