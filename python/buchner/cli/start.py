@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from buchner.errors import BuchnerError
 from buchner.supervisor import logs
 from buchner.supervisor.control import ControlServer
 from buchner.supervisor.pid_file import PidFile
@@ -58,6 +59,8 @@ def run(
         return 0
     logs.set_up(loaded.process.error_log)
     state = inherited_state()
+    if loaded.process.daemon and state is None:
+        to_the_background()
     pid_file = PidFile(loaded.process.pid_file)
     ready_fd, lifeline = _take_fd(READY_FD), _take_fd(LIFELINE_FD)
     watchers: list[Watcher] = []
@@ -75,6 +78,7 @@ def run(
         pid_file.write()
         supervisor.at_exit += [control.close, pid_file.remove]
         _greet(title, instance.addresses, supervisor, again=state is not None)
+        logs.leave_terminal()
         if ready_fd is not None:
             os.write(ready_fd, json.dumps({"urls": instance.addresses}).encode() + b"\n")
             os.close(ready_fd)
@@ -96,7 +100,11 @@ def run(
     if lifeline is not None:
         supervisor.hold_lifeline(lifeline)
     pid_file.check()
-    return supervisor.run(state)
+    try:
+        return supervisor.run(state)
+    except BuchnerError:
+        logs.give_back()
+        raise
 
 
 def take_preload() -> tuple[socket.socket, int] | None:
@@ -132,3 +140,22 @@ def _watched(supervisor: Supervisor, config_file: str) -> list[str]:
     loaded = supervisor.loaded
     directories = {settings.chdir or os.getcwd() for settings in loaded.app.values()} if loaded else {os.getcwd()}
     return [*sorted(directories), *([config_file] if config_file else [])]
+
+
+def to_the_background() -> None:
+    """Go on in a child that has no terminal; this process waits until that one serves, and exits as it would.
+
+    The child tells with the ready descriptor; its working directory and its standard error stay, for messages.
+    """
+    ready, ready_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ready)
+        os.setsid()
+        os.environ[READY_FD] = str(ready_end)
+        return
+    os.close(ready_end)
+    if os.read(ready, 1):
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    os._exit(max(1, os.waitstatus_to_exitcode(status)))

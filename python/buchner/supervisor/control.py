@@ -52,7 +52,7 @@ class ControlServer:
         self._listener = listener
         self._supervisor.loop.watch(listener.fileno(), self._accept)
         if self._supervisor.upgraded_for is not None:
-            self._answer(self._supervisor.upgraded_for, {})
+            self._reply(self._supervisor.upgraded_for)(self._supervisor.upgrade_error)
             self._supervisor.upgraded_for = None
 
     def _accept(self, _events: int) -> None:

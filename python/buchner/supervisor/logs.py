@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("buchner")
 
 _error_log: str | None = None
+_terminal: int | None = None
+"""Standard error as it was, until the service serves."""
 
 
 def set_up(error_log: str = "-") -> None:
@@ -23,7 +25,7 @@ def set_up(error_log: str = "-") -> None:
     Raises:
         BuchnerError: The file cannot be opened.
     """
-    global _error_log  # noqa: PLW0603 - standard error is the process's own global
+    global _error_log, _terminal  # noqa: PLW0603 - standard error is the process's own global
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
@@ -32,7 +34,23 @@ def set_up(error_log: str = "-") -> None:
         logger.propagate = False
     if error_log not in ("-", "stderr"):
         _error_log = error_log
+        _terminal = _terminal or os.dup(sys.stderr.fileno())
         reopen()
+
+
+def give_back() -> None:
+    """Make standard error what it was, for whoever waits for the start and has to be told why it failed."""
+    if _terminal is not None:
+        sys.stderr.flush()
+        os.dup2(_terminal, sys.stderr.fileno())
+
+
+def leave_terminal() -> None:
+    """Close what is kept of the terminal: the service serves."""
+    global _terminal  # noqa: PLW0603 - see set_up
+    if _terminal is not None:
+        os.close(_terminal)
+        _terminal = None
 
 
 def reopen() -> None:

@@ -100,18 +100,12 @@ class Pool:
         self._backoff = Backoff()
         self._paused: Timer | None = None
 
-    @classmethod
-    def adopted(
-        cls, name: str, settings: AppSettings, workers: list[WorkerProcess], host: PoolHost, loop: Loop,
-        memory: MemoryEvents,
-    ) -> Pool:  # fmt: skip
-        """A pool of workers from before an upgrade: it serves, and starts no new ones."""
-        pool = cls(name, settings, 0, _no_source, host, loop, memory)
-        pool.active = True
+    def adopt(self, workers: list[WorkerProcess]) -> None:
+        """Take over workers from before an upgrade: the pool serves at once, and the dead are replaced by new code."""
+        self.active = True
         for worker in workers:
-            worker.events = pool
-            pool.workers[worker.number] = worker
-        return pool
+            worker.events = self
+            self.workers[worker.number] = worker
 
     def start(self) -> None:
         """Start the workers; `pool_ready` or `pool_failed` follows."""
@@ -254,7 +248,3 @@ class Pool:
                 worker.stop(0)
             else:
                 worker.kill("its start was given up")
-
-
-def _no_source() -> WorkerSource:
-    raise OSError("workers of the version before the upgrade are not started again")

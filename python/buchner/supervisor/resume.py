@@ -10,7 +10,6 @@ from buchner.config import Loaded
 from buchner.supervisor.gateways import Force
 from buchner.supervisor.listeners import Listener
 from buchner.supervisor.messages import WorkerReady
-from buchner.supervisor.pool import Pool
 from buchner.supervisor.process import Child
 from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 
@@ -32,9 +31,9 @@ def resume(supervisor: Supervisor, state: State) -> None:
     for saved_worker in state.workers:
         workers.setdefault(saved_worker.pool, []).append(_worker(supervisor, saved_worker))
     for name, settings in state.apps.items():
-        supervisor.pools[name] = Pool.adopted(
-            name, settings, workers[name], supervisor, supervisor.loop, supervisor.memory
-        )
+        pool = supervisor.make_pool(name, settings)
+        pool.adopt(workers[name])
+        supervisor.pools[name] = pool
     for saved_gateway in state.gateways:
         sock = socket.socket(fileno=_own(saved_gateway.fd))
         gateway = supervisor.gateways.adopt(

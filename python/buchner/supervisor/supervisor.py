@@ -98,6 +98,8 @@ class Supervisor:
         """The control connection that asked for an upgrade; the new program answers it."""
         self.upgraded_for: socket.socket | None = None
         """The same, in the new program."""
+        self.upgrade_error: BuchnerError | None = None
+        """Why the new program could not put itself in force."""
         self.at_exit: list[Callable[[], object]] = []
         """Called when everything has ended."""
         self._shutdown: Shutdown | None = None
@@ -145,6 +147,7 @@ class Supervisor:
                 self._announce()
             elif state is not None:
                 _log_failure("upgrade")(error)
+                self.upgrade_error = error
                 self._announce()
             else:
                 failure.append(error)

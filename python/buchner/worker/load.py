@@ -45,6 +45,11 @@ def load_app(target: str, pythonpath: Iterable[str] = ()) -> WsgiApp:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if not os.access(os.__file__, os.R_OK):
+            raise AppImportError(
+                f"the workers' user (uid {os.geteuid()}) may not read Python's own files in "
+                f"{Path(os.__file__).parent}: install Python where that user can read it, or set another `user`"
+            ) from None
         if error.name == module_name or (error.name and module_name.startswith(error.name + ".")):
             raise AppImportError(
                 f'there is no module "{module_name}" in {os.getcwd()} or on the import path. Is the name right, and is '
