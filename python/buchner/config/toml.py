@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from buchner import _native
+from buchner.config import native
 from buchner.config.places import dotted, sorted_problems
 from buchner.errors import ConfigError, Problem
 
@@ -33,7 +33,7 @@ class TomlPlaces:
     def problem(self, path: Path, message: str, *, key: bool = False) -> Problem:
         """Return a problem at the value (or key) of `path`, or of the nearest one around it that is written down."""
         if self._spans is None:
-            self._spans = _native.toml_spans(self.text)
+            self._spans = native.toml_spans(self.text)
         for length in range(len(path), 0, -1):
             span = self._spans.get(_pointer(path[:length]))
             if span is not None:
@@ -65,7 +65,7 @@ def parse(text: str, places: TomlPlaces) -> str:
         ConfigError: it is not TOML; all syntax errors with their places.
 
     """
-    document, errors = _native.parse_toml(text)
+    document, errors = native.parse_toml(text)
     if errors:
         found = [places.at(start, end, f"not valid TOML: {message}") for start, end, message in errors]
         raise ConfigError(sorted_problems(found))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from buchner import _native
+from buchner.config import native
 from buchner.config.suggest import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VARIABLES = frozenset(_native.variable_names())
+VARIABLES = frozenset(native.variable_names())
 """Variables with a fixed name."""
 
 PREFIXES = ("arg_", "cookie_", "http_", "sent_http_")

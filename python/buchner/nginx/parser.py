@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from buchner.nginx.lexer import LexError, Source, Token, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from buchner.errors import Problem
 
 _DEPTH = 64
@@ -55,17 +57,14 @@ class Parser:
 
     def parse(self, name: str, text: str) -> list[Directive]:
         """Return the directives of a text; what is wrong is added to `problems`."""
-        found: list[Token] = []
-        source = Source(name, text)
+        self.files.append(Path(name))
         try:
-            found.extend(tokens(source))
+            return self._parse(tokens(Source(name, text)))
         except LexError as error:
             self.problems.append(error.problem)
             return []
-        self.files.append(Path(name))
-        return self._parse(found)
 
-    def _parse(self, found: list[Token]) -> list[Directive]:
+    def _parse(self, found: Iterator[Token]) -> list[Directive]:
         top: list[Directive] = []
         stack: list[tuple[Directive | None, list[Directive]]] = [(None, top)]
         words: list[Token] = []

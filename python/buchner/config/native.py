@@ -1,0 +1,24 @@
+"""The native half as the configuration uses it: memory it frees goes back to the system at once.
+
+Parsing a big file takes 30 times its size for a moment. The allocator would keep that for later, which the gateway's
+request path wants and the supervisor does not, so it is told otherwise where the supervisor loads it. Child processes
+do not inherit the setting.
+"""
+
+from __future__ import annotations
+
+import os
+
+_DELAY = "MIMALLOC_PURGE_DELAY"
+
+_unset = _DELAY not in os.environ
+os.environ.setdefault(_DELAY, "0")  # read when the extension is loaded
+from buchner import _native  # noqa: E402 - after the setting it depends on
+
+if _unset:
+    del os.environ[_DELAY]
+
+check_config = _native.check_config
+parse_toml = _native.parse_toml
+toml_spans = _native.toml_spans
+variable_names = _native.variable_names
