@@ -365,6 +365,12 @@ impl Reader {
             match sock.try_io(Interest::READABLE, || self.receive(sock, scratch)) {
                 Ok(read) => {
                     self.buf.extend_from_slice(&scratch[..read]);
+                    if read > 0 && read < scratch.len() && self.descriptors.is_empty() {
+                        // A short read emptied the socket (one that ends at a descriptor need not have): spares the read that
+                        // would only say so. A hang-up is kept by tokio.
+                        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                        let _ = sock.try_io(Interest::READABLE, empty);
+                    }
                     return Ok(read > 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
