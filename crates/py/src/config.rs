@@ -147,29 +147,3 @@ fn value_spans(value: &Spanned<DeValue<'_>>, path: &mut String, spans: &Bound<'_
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn toml_becomes_json() {
-        let text = "a = 1\nb = \"x\\\"\\n\"\nc = [0x1F, 1.5, true]\n[[server]]\nname = 'y'\n";
-        let (json, problems) = parse_toml(text);
-        assert_eq!(json, "{\"a\":1,\"b\":\"x\\\"\\u000a\",\"c\":[31,1.5,true],\"server\":[{\"name\":\"y\"}]}");
-        assert!(problems.is_empty());
-    }
-
-    #[test]
-    fn all_syntax_errors_are_told() {
-        let (_, problems) = parse_toml("a = \nb = 1\nc = [1\nd = 2\n");
-        assert!(problems.len() > 1, "{problems:?}");
-        assert_eq!(problems[0].0, 4);
-    }
-
-    #[test]
-    fn an_empty_plan_is_a_plan() {
-        assert!(serde_json::from_str::<Config>("{}").is_ok());
-        assert!(serde_json::from_str::<Config>("{\"x\":1}").is_err());
-    }
-}
