@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app_driver import AppGateway
+from app_driver import AppGateway, dechunk
 from slot_driver import until
 
 if TYPE_CHECKING:
@@ -417,6 +417,4 @@ def test_beyond_buffer_spool_the_slot_waits_for_the_client(serve: Any) -> None:
         while piece := sock.recv(1 << 20):
             data += piece
     head, _, rest = data.partition(b"\r\n\r\n")
-    from app_driver import dechunk
-
     assert (dechunk(rest) if b"hunked" in head else rest) == body
