@@ -41,8 +41,9 @@ class Running:
             **os.environ,
             "FAKE_GATEWAY_LOG": str(self.log),
             "BUCHNER_STATE_DIR": str(state),
-            "PYTHONPATH": os.pathsep.join([str(HERE.parent / "python"), os.environ.get("PYTHONPATH", "")]),
         }
+        if (HERE.parent / "python" / "buchner" / "_native.so").exists():  # a source tree that was built in place
+            self.environ["PYTHONPATH"] = str(HERE.parent / "python")
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "fakes" / "supervisor.py"), *arguments],
