@@ -418,3 +418,32 @@ def test_beyond_buffer_spool_the_slot_waits_for_the_client(serve: Any) -> None:
             data += piece
     head, _, rest = data.partition(b"\r\n\r\n")
     assert (dechunk(rest) if b"hunked" in head else rest) == body
+
+
+def test_twenty_event_streams_leave_two_slots_free(serve: Any) -> None:
+    go = threading.Event()
+
+    def app(environ: Environ, start: Any) -> Any:
+        return events(start) if environ["PATH_INFO"] == "/events" else hello(environ, start)
+
+    def events(start: Any) -> Iterator[bytes]:
+        start("200 OK", [("Content-Type", "text/event-stream")])
+        yield b"data: 1\n\n"
+        go.wait(20)
+        yield b"data: 2\n\n"
+
+    gateway = serve(app, 2)
+    streams = [gateway.connect() for _ in range(20)]
+    for sock in streams:
+        sock.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    until(lambda: gateway.slots[0].stats()["detached"] == 20)
+    assert [gateway.ask("/")[2] for _ in range(20)] == [b"hello"] * 20
+    go.set()
+    for sock in streams:
+        data = b""
+        while piece := sock.recv(4096):
+            data += piece
+        sock.close()
+        assert b"data: 1" in data
+        assert b"data: 2" in data
+    until(lambda: gateway.slots[0].stats()["detached"] == 0)

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 /// Takes ownership of the descriptor. Raises `OSError` when the control socket cannot be used.
 #[pyfunction]
 pub fn gateway_main(py: Python<'_>, fd: RawFd) -> PyResult<()> {
-    let socket = buchner_gateway::sys::owned_fd(fd).map_err(|e| PyOSError::new_err(format!("control socket {fd}: {e}")))?;
+    let socket =
+        buchner_gateway::sys::owned_fd(fd).map_err(|e| PyOSError::new_err(format!("control socket {fd}: {e}")))?;
     py.detach(|| buchner_gateway::control::run(socket)).map_err(|e| PyOSError::new_err(e.to_string()))
 }
