@@ -216,7 +216,8 @@ class Pool:
                 self._host.pool_failed(self, f"{worker} {why} while it imported the app", stacks, imported=True)
             return
         wanted = worker.was_leaving or self.closed
-        if worker.failed is None and not (wanted and status == 0):
+        given_up = self.closed and not self.active
+        if worker.failed is None and not given_up and not (wanted and status == 0):
             logger.error("%s (pid %d) %s%s", worker, worker.pid, why, f"\n{stacks}" if stacks else "")
         if wanted:
             return
