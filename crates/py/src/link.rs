@@ -128,20 +128,27 @@ impl State {
 
     /// As [`State::send_now`], waiting for room; watches for word that nobody needs the answer.
     fn send_waiting(&mut self, sent: &mut usize, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+        let mut unwanted = false;
         while !self.send_now(sent, descriptor)? {
             if let Some(own) = &self.own {
                 wait_for(own.as_fd(), PollFlags::OUT);
             } else if let Some(conn) = self.conn() {
                 match conn.fill() {
                     // The end of the stream shows in the next send.
-                    Filled::Some if conn.stop_received() => return Err(Gone),
+                    Filled::Some if conn.stop_received() => {
+                        // A frame that is partly out is finished: what follows would be read as its rest.
+                        if *sent == 0 {
+                            return Err(Gone);
+                        }
+                        unwanted = true;
+                    }
                     Filled::Some => {}
                     Filled::End => return Err(Gone),
                     Filled::Nothing => wait_for(conn.sock(), PollFlags::OUT | PollFlags::IN),
                 }
             }
         }
-        Ok(())
+        if unwanted { Err(Gone) } else { Ok(()) }
     }
 
     /// Every now and then: does anybody still wait for this answer?
