@@ -128,6 +128,8 @@ impl State {
 
     /// As [`State::send_now`], waiting for room; watches for word that nobody needs the answer.
     fn send_waiting(&mut self, sent: &mut usize, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+        // The frame that ends a stopped answer goes out whatever was said before: the gateway waits for it.
+        let ending = self.gone;
         let mut unwanted = false;
         while !self.send_now(sent, descriptor)? {
             if let Some(own) = &self.own {
@@ -135,7 +137,7 @@ impl State {
             } else if let Some(conn) = self.conn() {
                 match conn.fill() {
                     // The end of the stream shows in the next send.
-                    Filled::Some if conn.stop_received() => {
+                    Filled::Some if !ending && conn.stop_received() => {
                         // A frame that is partly out is finished: what follows would be read as its rest.
                         if *sent == 0 {
                             return Err(Gone);
