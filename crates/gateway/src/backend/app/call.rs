@@ -2,6 +2,7 @@
 use super::link::Link;
 use crate::buffers::{Spool, SpoolFile};
 use crate::exchange::Exchange;
+use crate::http::body::RequestBody;
 use crate::observe::trace::RequestId;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
@@ -81,7 +82,7 @@ struct State {
 /// One request at a slot.
 pub struct Call {
     state: RefCell<State>,
-    /// Claim word and ticket, where it was offered ahead of time.
+    /// Claim word and ticket, where it can be taken back.
     pub claim: Cell<Option<(u32, u32)>>,
     /// Its number on the link.
     pub number: Cell<u32>,
@@ -95,6 +96,8 @@ pub struct Call {
     pub answered: Cell<bool>,
     /// It passed its time.
     pub late: Cell<bool>,
+    /// Its body goes to the slot as it comes from the client, so no other slot can have it.
+    pub streamed: bool,
     /// Time for the head; zero: none.
     pub limit: Duration,
     /// Bytes that wait here before the slot is read no further.
@@ -122,6 +125,7 @@ impl Call {
             revoked: Cell::default(),
             answered: Cell::default(),
             late: Cell::default(),
+            streamed: matches!(ex.request.body, RequestBody::Stream(_)),
             limit: Duration::from_millis(settings.app_timeout.0),
             memory: settings.buffer_memory.0 as usize,
             spool: settings.buffering.then(|| (ex.plan.spool.clone(), settings.buffer_spool.0)),

@@ -1,7 +1,7 @@
 //! One thread's socket to one slot: requests out, frames in, each to the request it belongs to.
 //!
 //! A slot answers in the order it was asked, so the first of [`Link::pending`] owns what comes next. Requests behind it were
-//! handed over ahead of time; until the worker has claimed one, [`Link::sweep`] can take it back.
+//! handed over ahead of time. Every request is only offered: until the worker has claimed it, [`Link::sweep`] can take it back.
 use super::call::{Call, Event, Head};
 use super::pool::{Pool, SHORT};
 use crate::buffers::SpoolFile;
@@ -23,12 +23,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// Bytes read in one go.
 const READ: usize = 64 << 10;
+
+/// A slot that was idle and has not begun a request within this time can't run Python: its interpreter is held, or the
+/// process is stopped. Far above the wait for a busy interpreter (5 ms a thread).
+const UNCLAIMED: Duration = Duration::from_millis(250);
 
 /// What a link is to.
 pub struct Place {
@@ -85,19 +89,23 @@ impl Link {
         self.pending.borrow().len()
     }
 
-    /// Hands a request to the slot, ahead of time where `ahead`. False when no claim word is free.
+    /// Hands a request to the slot, ahead of time where `ahead`. False when that needs a claim word and none is free.
     pub fn start(self: &Rc<Self>, call: &Rc<Call>, frame: &mut [u8], file: Option<Arc<File>>, ahead: bool) -> bool {
-        if ahead {
-            let Some((word, ticket)) = self.words.borrow_mut().pop() else { return false };
-            let ticket = (ticket + 1) & (u32::MAX >> 2);
-            if let Some(word) = self.claims.get(word) {
-                word.store(claim::word(ticket, claim::OFFERED), Ordering::Release);
+        let word = if call.streamed { None } else { self.words.borrow_mut().pop() };
+        match word {
+            Some((word, ticket)) => {
+                let ticket = (ticket + 1) & (u32::MAX >> 2);
+                if let Some(word) = self.claims.get(word) {
+                    word.store(claim::word(ticket, claim::OFFERED), Ordering::Release);
+                }
+                slot::set_claim(frame, word, ticket);
+                call.claim.set(Some((word, ticket)));
             }
-            slot::set_claim(frame, word, ticket);
-            call.claim.set(Some((word, ticket)));
-        } else {
-            slot::set_claim(frame, slot::NO_CLAIM, 0);
-            call.claim.set(None);
+            None if ahead => return false,
+            None => {
+                slot::set_claim(frame, slot::NO_CLAIM, 0);
+                call.claim.set(None);
+            }
         }
         self.sent.set(self.sent.get().wrapping_add(1));
         call.number.set(self.sent.get());
@@ -297,14 +305,15 @@ impl Link {
         let pending = self.pending.borrow();
         let Some(first) = pending.front() else { return };
         let running = first.since.get().map_or_else(Default::default, |since| now - since);
+        let late = !first.limit.is_zero() && running > first.limit && !first.answered.get();
         if running > SHORT {
-            for call in pending.iter().filter(|call| !call.revoked.get()) {
+            let behind = usize::from(running < UNCLAIMED && !late);
+            for call in pending.iter().skip(behind).filter(|call| !call.revoked.get()) {
                 if self.take_back(call) {
                     call.push(Event::Revoked);
                 }
             }
         }
-        let late = !first.limit.is_zero() && running > first.limit && !first.answered.get();
         if late && !first.revoked.get() && !first.late.replace(true) {
             first.push(Event::TimedOut);
             let (request, id) = first.name();
