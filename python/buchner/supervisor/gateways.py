@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from buchner.supervisor.gateway_process import GatewayProcess, GatewayState
 from buchner.supervisor.launch import environment_of_gateway
 from buchner.supervisor.messages import PROTOCOL, Hello, PlanReady, Refused
-from buchner.supervisor.pool import Backoff
+from buchner.supervisor.pool import LONGEST_PAUSE, LONGEST_PAUSE_SERVING, Backoff
 from buchner.supervisor.process import MemoryEvents, Reaper, cause, python_command
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Gateways:
             logger.error("gateway %d (pid %d) %s%s", gateway.number, gateway.pid, why, f"\n{stacks}" if stacks else "")
         self._host.gateway_gone(gateway, why)
         if was_current and not self._host.stopping:
-            pause = self._backoff.pause(time.monotonic() - gateway.started_at)
+            longest = LONGEST_PAUSE if gateway.serving_since is None else LONGEST_PAUSE_SERVING
+            pause = self._backoff.pause(time.monotonic() - gateway.started_at, longest)
             if pause:
                 self._loop.call_later(pause, self.restart)
             else:

@@ -26,9 +26,9 @@ logger = logging.getLogger("buchner")
 _HEALTHY = 30.0
 """Seconds after which a worker's death says nothing about the next one."""
 _FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 10.0
-_LONGEST_PAUSE_SERVING = 1.0
-"""Longest pause after workers that had begun to serve: a request that kills workers must not close the app for long."""
+LONGEST_PAUSE = 10.0
+LONGEST_PAUSE_SERVING = 1.0
+"""Longest pause after a process that had begun to serve: a request that kills it must not close the app for long."""
 
 
 class PoolHost(Protocol):
@@ -56,7 +56,7 @@ class Backoff:
     def __init__(self) -> None:
         self._deaths = 0
 
-    def pause(self, lived: float, longest: float = _LONGEST_PAUSE) -> float:
+    def pause(self, lived: float, longest: float = LONGEST_PAUSE) -> float:
         """Seconds to wait after a process that lived so many seconds; none after the first."""
         if lived >= _HEALTHY:
             self._deaths = 0
@@ -222,7 +222,7 @@ class Pool:
         if wanted:
             return
         served = worker.ready is not None
-        pause = self._backoff.pause(lived, _LONGEST_PAUSE_SERVING if served else _LONGEST_PAUSE)
+        pause = self._backoff.pause(lived, LONGEST_PAUSE_SERVING if served else LONGEST_PAUSE)
         if any(time.monotonic() - other.started_at > _HEALTHY for other in self.ready_workers()):
             self._backoff.reset()
         if self._source is not None and not served:

@@ -9,12 +9,14 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Pauses closer together than this are one in the log; accepting that went well for so long goes on.
+const CALM: Duration = Duration::from_secs(1);
 
 /// A socket to listen on, as the supervisor sent it.
 pub enum Socket {
@@ -121,22 +123,52 @@ pub fn spawn(thread: Rc<Thread>, port: Rc<Port>, socket: Socket) {
         }
     };
     tokio::task::spawn_local(async move {
+        let mut pauses = Pauses::default();
         while port.open() {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((sock, peer, local)) => admit(&thread, &port, sock, peer, local),
-                    Err(e) => pause(&thread, &port, &e).await,
+                    Ok((sock, peer, local)) => {
+                        if pauses.are_over() {
+                            thread.log.notice(&format!("accepting on {} goes on", port.address));
+                        }
+                        admit(&thread, &port, sock, peer, local);
+                    }
+                    Err(e) => pause(&thread, &port, &e, &mut pauses).await,
                 },
                 () = port.closed.notified() => {}
             }
             if full(&thread) {
-                thread.log.warn(&format!("max_connections reached: accepting on {} pauses", port.address));
+                if pauses.begin() {
+                    thread.log.warn(&format!("max_connections reached: accepting on {} pauses", port.address));
+                }
                 while full(&thread) && port.open() {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     });
+}
+
+/// The pauses of one listener, for the log.
+#[derive(Default)]
+struct Pauses {
+    last: Option<Instant>,
+}
+
+impl Pauses {
+    /// Accepting pauses. True when it had been going well.
+    fn begin(&mut self) -> bool {
+        self.last.replace(Instant::now()).is_none_or(|last| last.elapsed() > CALM)
+    }
+
+    /// True once, when accepting has gone well for a while after a pause.
+    fn are_over(&mut self) -> bool {
+        let over = self.last.is_some_and(|last| last.elapsed() > CALM);
+        if over {
+            self.last = None;
+        }
+        over
+    }
 }
 
 fn full(thread: &Thread) -> bool {
@@ -172,7 +204,7 @@ impl Drop for Count {
 }
 
 /// An accept failed. A client that left is nothing; a want of descriptors or memory is waited out, and the waiting clients stay in the backlog.
-async fn pause(thread: &Thread, port: &Port, error: &io::Error) {
+async fn pause(thread: &Thread, port: &Port, error: &io::Error, pauses: &mut Pauses) {
     use rustix::io::Errno;
     let code = Errno::from_io_error(error);
     if matches!(code, Some(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN)) {
@@ -183,7 +215,8 @@ async fn pause(thread: &Thread, port: &Port, error: &io::Error) {
         Some(Errno::NFILE) => "; the system is out of descriptors (fs.file-max)",
         _ => "",
     };
-    if thread.metrics.accept_pauses.add(1) % 20 == 0 {
+    thread.metrics.accept_pauses.add(1);
+    if pauses.begin() {
         thread.log.error(&format!("cannot accept on {}: {error}{hint}; accepting pauses and resumes", port.address));
     }
     thread.upstreams.borrow_mut().prune(|_| true);
