@@ -15,9 +15,7 @@ import pytest
 from buchner import _native
 from buchner.config import Loaded, load
 from buchner.errors import ConfigError
-from buchner.nginx.directives import ROWS
 from buchner.nginx.lexer import LexError, Source, tokens
-from buchner.nginx.unsupported import MODULE
 
 CASES = Path(__file__).parent / "nginx_conf"
 GOOD = ("files", "full", "nested", "returns", "seed", "seed_http")
@@ -76,11 +74,6 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     loaded = load(copied("full", tmp_path), {"gateway": {"io_threads": 3}})
     assert loaded.plan["gateway"]["io_threads"] == 3
     assert loaded.process.user == "www-data"
-
-
-def test_no_directive_is_both_taken_and_refused() -> None:
-    both = {name for name in ROWS if name in MODULE}
-    assert both <= {"keepalive_requests", "worker_aio_requests"}  # refused in some contexts only
 
 
 def words(text: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 _TIME_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_NGINX_TIME_UNITS = {**_TIME_UNITS, "M": 30 * 86_400_000, "y": 365 * 86_400_000}
 _SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhdwMy]|)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?b?)", re.IGNORECASE)
@@ -30,20 +29,6 @@ def milliseconds(value: float | str) -> int:
     if not 0 <= value <= _MAX_MS / 1000:
         raise ValueError(f"{value} is not a time: seconds from 0 are")
     return round(value * 1000)
-
-
-def nginx_milliseconds(text: str, *, unit: int = 1000) -> int:
-    """Read a time of nginx.conf, which also knows ``M`` (30 days) and ``y`` (365 days).
-
-    Args:
-        text: such as ``60``, ``60s``, ``1h 30m``.
-        unit: milliseconds that a number without unit counts.
-
-    Raises:
-        ValueError: it is not a time.
-
-    """
-    return _text_time(text, _NGINX_TIME_UNITS, unit)
 
 
 def _text_time(text: str, units: dict[str, int], bare: int) -> int:

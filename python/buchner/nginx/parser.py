@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buchner.nginx.lexer import LexError, Source, Token, tokens
 
@@ -25,11 +25,13 @@ class Directive:
         token: its name, with the place.
         args: its arguments.
         block: what stands in its braces, or None if a ``;`` ends it.
+        values: its arguments as the kind of its row reads them, if it reads them.
     """
 
     token: Token
     args: list[Token] = field(default_factory=list)
     block: list[Directive] | None = None
+    values: list[Any] = field(default_factory=list)
 
     @property
     def name(self) -> str:

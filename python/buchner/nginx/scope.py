@@ -1,19 +1,32 @@
-"""A block of nginx.conf while it is read, and the rows of the directive tables."""
+"""A block of nginx.conf while it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from buchner.nginx.inherit import FileSettings
+from buchner.nginx.rows import Inherit, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path as FilePath
+
     from buchner.config import _generated as gen
     from buchner.config.places import Path
     from buchner.errors import Problem
     from buchner.nginx.lexer import Token
     from buchner.nginx.parser import Directive
+    from buchner.nginx.rows import Rows
+
+_BLOCKS = ("location_if", "server_if", "limit_except")
+
+
+class Verdict(NamedTuple):
+    """What became of one directive of a file."""
+
+    token: Token
+    status: Status
+    note: str
 
 
 @dataclass(slots=True)
@@ -22,48 +35,71 @@ class State:
 
     Args:
         document: the configuration being made.
+        rows: the directives there are.
+        base: directory that relative names start from.
         places: tokens by path in the document.
         formats: log formats by name.
         problems: errors found.
         warnings: what is odd but works.
         proxied: authorities of proxy_pass.
+        verdicts: what became of each directive, in order.
     """
 
     document: gen.Document
+    rows: Rows
+    base: FilePath
     places: dict[Path, Token] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     proxied: set[str] = field(default_factory=set)
+    verdicts: list[Verdict] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Scope:
     """A block.
 
+    A handler notes what its directive says and nothing else: in the block's table of the document (`put`), or in
+    `values` what gateway.toml keeps elsewhere. When the whole file is read, blocks are settled from the outside in:
+    each takes over from its parent (``inherit``), then its `finish` functions are called.
+
     Args:
-        kind: name of the context: main, events, http, server, location, upstream.
+        kind: name of the context, a key of ``rows.CONTEXTS``.
         state: what the file shares.
         table: the table of the document it fills.
         path: path of that table.
-        files: settings for answers with files.
-        seen: directives met in this block, by name.
-        alias: directory that replaces the location's path.
         parent: the block around it.
+        values: what this block itself says, by directive.
+        tokens: where it says it.
+        seen: directives met in this block, by name.
+        children: the blocks in it.
+        finish: called when the block is settled.
     """
 
     kind: str
     state: State
     table: Any
     path: Path
-    files: FileSettings = field(default_factory=FileSettings)
-    seen: dict[str, Token] = field(default_factory=dict)
-    alias: str | None = None
     parent: Scope | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+    seen: dict[str, Token] = field(default_factory=dict)
+    children: list[Scope] = field(default_factory=list)
+    finish: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Add the block to its parent."""
+        if self.parent is not None:
+            self.parent.children.append(self)
 
     def error(self, token: Token, message: str) -> None:
         """Note an error at a token."""
         self.state.problems.append(token.problem(message))
+
+    def refuse(self, token: Token, what: str, reason: str) -> None:
+        """Note that a parameter or a form of a directive is refused, and why."""
+        self.error(token, f'"{what}" is refused: {reason}')
 
     def warn(self, token: Token, message: str) -> None:
         """Note a warning at a token."""
@@ -74,43 +110,30 @@ class Scope:
         setattr(self.table if table is None else table, name, value)
         self.state.places[(*self.path, name)] = token
 
+    def value(self, directive: str, default: Any = None) -> Any:
+        """Return what a directive that `keep` keeps says in this block, or around it as far as it is inherited."""
+        holder = self.holder(directive)
+        return default if holder is None else holder.values[directive]
 
-Handler = Callable[[Scope, "Directive"], None]
+    def holder(self, directive: str) -> Scope | None:
+        """Return the innermost block whose own value of a directive holds here."""
+        inherited = self.state.rows.rule(directive)
+        scope: Scope | None = self
+        while scope is not None:
+            if directive in scope.values:
+                return scope
+            if inherited is Inherit.NONE or (inherited is Inherit.BLOCKS and scope.kind not in _BLOCKS):
+                return None
+            scope = scope.parent
+        return None
 
-UNBOUND = 99
+    def around(self, kind: str) -> Scope | None:
+        """Return the innermost block of a kind that this one is or stands in."""
+        scope: Scope | None = self
+        while scope is not None and scope.kind != kind:
+            scope = scope.parent
+        return scope
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A directive Buchner takes.
-
-    Args:
-        contexts: blocks it may stand in.
-        args: least and most number of arguments.
-        handler: puts it into the document.
-        becomes: what it is in gateway.toml, for docs/nginx.md.
-        repeat: it may stand in a block several times.
-        block: it has braces.
-    """
-
-    contexts: frozenset[str]
-    args: tuple[int, int]
-    handler: Handler
-    becomes: str
-    repeat: bool = False
-    block: bool = False
-
-
-def row(
-    contexts: str,
-    args: int | tuple[int, int],
-    handler: Handler,
-    becomes: str,
-    *,
-    repeat: bool = False,
-    block: bool = False,
-) -> Row:
-    """Return a row; `contexts` are separated by spaces."""
-    return Row(
-        frozenset(contexts.split()), (args, args) if isinstance(args, int) else args, handler, becomes, repeat, block
-    )
+    def judge(self, directive: Directive, status: Status, note: str) -> None:
+        """Note what became of a directive."""
+        self.state.verdicts.append(Verdict(directive.token, status, note))

@@ -1,4 +1,4 @@
-"""The core module: the process, and ``events``."""
+"""ngx_core_module and ngx_events_module: the process and its connections."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.nginx.directives.values import accepted, ignored, on_off
-from buchner.nginx.scope import UNBOUND, row
+from buchner.nginx import blocks
+from buchner.nginx.rows import (
+    EVENTS,
+    FILE_SIZE,
+    FLAG,
+    HTTP_SERVER_LOCATION,
+    MAIN,
+    NOTHING,
+    NUMBER,
+    TIME,
+    WORD,
+    WORDS,
+    no_effect,
+    one_of,
+    refused,
+    supported,
+    words,
+)
 
 if TYPE_CHECKING:
     from buchner.nginx.lexer import Token
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
+
+MODULE = "ngx_core_module"
 
 
 def _put(scope: Scope, name: str, value: object, token: Token) -> None:
@@ -51,35 +69,35 @@ def _error_log(scope: Scope, directive: Directive) -> None:
         _put(scope, "error_log", "-" if target == "stderr" else target, directive.args[0])
 
 
-def _master_process(scope: Scope, directive: Directive) -> None:
-    on_off(scope, directive)
-
-
-_TUNING = [
-    "worker_rlimit_nofile",
-    "worker_rlimit_core",
-    "worker_cpu_affinity",
-    "worker_priority",
-    "worker_shutdown_timeout",
-    "pcre_jit",
-    "timer_resolution",
-    "thread_pool",
-    "lock_file",
-]
-_EVENTS = ["worker_connections", "use", "multi_accept", "accept_mutex", "accept_mutex_delay", "worker_aio_requests"]
-_OWN_TUNING = "needs nothing: the gateway adapts by itself"
+_ADAPTS = "the gateway adapts by itself"
+_KERNEL = "there is one process, woken by the kernel in the order of arrival"
 
 DIRECTIVES = [
-    ("user", row("main", (1, 2), _user, "gateway.user, gateway.group")),
-    ("worker_processes", row("main", 1, _worker_processes, "gateway.io_threads; `auto` is the default")),
-    ("pid", row("main", 1, _pid, "gateway.pid_file")),
-    ("daemon", row("main", 1, accepted, "nothing: `buchner run` stays in the foreground")),
-    ("master_process", row("main", 1, _master_process, "nothing: there always is a supervisor")),
-    ("error_log", row("main http server location", (1, 2), _error_log, "gateway.error_log", repeat=True)),
-    (
-        "load_module",
-        row("main", 1, ignored("modules of nginx cannot be loaded"), "nothing, with a warning", repeat=True),
-    ),
-    *((name, row("main", (1, UNBOUND), accepted, _OWN_TUNING)) for name in _TUNING),
-    *((name, row("events", (1, UNBOUND), accepted, _OWN_TUNING)) for name in _EVENTS),
+    supported("user", MAIN, words(1, 2), _user, "gateway.user, gateway.group"),
+    supported("worker_processes", MAIN, WORD, _worker_processes, "gateway.io_threads; `auto` is the default"),
+    supported("pid", MAIN, WORD, _pid, "gateway.pid_file"),
+    supported("error_log", f"{MAIN} {HTTP_SERVER_LOCATION}", WORDS, _error_log, "gateway.error_log", repeat=True),
+    supported("events", MAIN, NOTHING, blocks.events, "nothing: a block", block=True),
+    *no_effect("daemon master_process", MAIN, FLAG, "there always is a supervisor, and `buchner run` does not fork"),
+    *no_effect("load_module", MAIN, WORD, "what a module brings is refused where it is used", repeat=True),
+    *no_effect("include", "", WORD, "carried out by the parser, everywhere"),
+    *no_effect("worker_rlimit_nofile worker_rlimit_core", MAIN, FILE_SIZE, "the limit is raised to what is allowed"),
+    *no_effect("worker_cpu_affinity", MAIN, WORDS, "threads are left to the kernel's scheduler"),
+    *no_effect("worker_priority", MAIN, WORD, "start Buchner with nice(1)"),
+    *no_effect("worker_shutdown_timeout", MAIN, TIME, _ADAPTS),
+    *no_effect("pcre_jit", MAIN, FLAG, "regular expressions are compiled by another engine"),
+    *no_effect("timer_resolution", MAIN, TIME, "the clock is read once per turn of the event loop"),
+    *no_effect("thread_pool", MAIN, words(2, 3), "file I/O has threads of its own", repeat=True),
+    *no_effect("lock_file", MAIN, WORD, "no lock file is needed"),
+    *no_effect("ssl_engine", MAIN, WORD, "there is no TLS listener it could serve"),
+    *no_effect("ssl_object_cache_inheritable", MAIN, FLAG, "there is no TLS listener it could serve"),
+    *no_effect("debug_points", MAIN, one_of("stop", "abort"), "debugging nginx's own code"),
+    *refused("env working_directory", MAIN, "it is not supported yet"),
+    *no_effect("worker_connections", EVENTS, NUMBER, _ADAPTS),
+    *no_effect("use", EVENTS, WORD, "the best method of the system is used"),
+    *no_effect("multi_accept accept_mutex", EVENTS, FLAG, _KERNEL),
+    *no_effect("accept_mutex_delay", EVENTS, TIME, _KERNEL),
+    *no_effect("worker_aio_requests", EVENTS, NUMBER, "file I/O has threads of its own"),
+    *no_effect("debug_connection", EVENTS, WORD, "debugging nginx's own code", repeat=True),
+    *no_effect("stall_threshold", EVENTS, TIME, "a measurement of nginx's own event loop"),
 ]

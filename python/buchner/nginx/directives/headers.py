@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from buchner.config import units
-from buchner.nginx.scope import row
+from buchner.nginx import units
+from buchner.nginx.rows import WITH_IF, keep, one_of, refused, supported, words
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
 
+MODULE = "ngx_http_headers_module"
 _MAX_AGE = 315_360_000
 _THREE = 3
 
@@ -42,17 +43,34 @@ def _expires(scope: Scope, directive: Directive) -> None:
     except ValueError as error:
         scope.error(directive.args[0], str(error))
         return
-    scope.files = scope.files.with_(cache_control=value)
+    scope.values["expires"] = value
 
 
 def _age(word: str) -> str:
     if word.startswith("-"):
-        units.nginx_milliseconds(word[1:])
+        units.milliseconds(word[1:], seconds=True)
         return "no-cache"
-    return f"max-age={units.nginx_milliseconds(word.removeprefix('+')) // 1000}"
+    return f"max-age={units.milliseconds(word.removeprefix('+'), seconds=True) // 1000}"
 
 
 DIRECTIVES = [
-    ("add_header", row("http server location", (2, 3), _add_header, "add_headers", repeat=True)),
-    ("expires", row("http server location", (1, 2), _expires, "files.cache_control, for files only")),
+    supported(
+        "add_header",
+        WITH_IF,
+        words(2, 3),
+        _add_header,
+        "add_headers",
+        sets=("add_headers",),
+        mode="add_header_inherit",
+        repeat=True,
+    ),
+    supported(
+        "add_header_inherit",
+        WITH_IF,
+        one_of("on", "off", "merge"),
+        keep,
+        "add_headers, put together from the blocks around",
+    ),
+    supported("expires", WITH_IF, words(1, 2), _expires, "files.cache_control, for files only"),
+    *refused("add_trailer add_trailer_inherit", WITH_IF, "trailers are not supported yet"),
 ]

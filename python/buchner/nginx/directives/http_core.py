@@ -6,54 +6,43 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from buchner.config import units
-from buchner.nginx.directives.values import accepted, flag, ignored, number, on_off, size, time
-from buchner.nginx.scope import UNBOUND, row
+from buchner.nginx import blocks
+from buchner.nginx.directives.listen import listen
+from buchner.nginx.rows import (
+    BUFFERS,
+    FILE_SIZE,
+    FLAG,
+    HTTP,
+    HTTP_SERVER,
+    HTTP_SERVER_LOCATION,
+    MAIN,
+    NOTHING,
+    NUMBER,
+    SECONDS,
+    SIZE,
+    TIME,
+    UNBOUND,
+    WITH_IF,
+    WORD,
+    WORDS,
+    Inherit,
+    Kind,
+    keep,
+    no_effect,
+    one_of,
+    put,
+    put_time,
+    refused,
+    some_of,
+    supported,
+    words,
+)
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
 
-_LISTEN_LATER = {
-    "ssl": "TLS",
-    "http2": "HTTP/2",
-    "quic": "HTTP/3",
-    "proxy_protocol": "the PROXY protocol",
-}
-_LISTEN_TUNING = [
-    "bind",
-    "deferred",
-    "reuseport",
-    "setfib",
-    "fastopen",
-    "rcvbuf",
-    "sndbuf",
-    "accept_filter",
-    "so_keepalive",
-    "multipath",
-    "ipv6only=on",
-]
-
-
-def _listen(scope: Scope, directive: Directive) -> None:
-    address = directive.words[0]
-    if not address.startswith("unix:") and not address.isdecimal() and ":" not in address.rpartition("]")[2]:
-        address += ":80"
-    options = []
-    for arg in directive.args[1:]:
-        name, _, value = arg.text.partition("=")
-        if arg.text in ("default_server", "default"):
-            options.append("default_server")
-        elif name == "backlog":
-            options.append(f"backlog={value}")
-        elif name in _LISTEN_LATER:
-            scope.error(arg, f'"listen … {name}": {_LISTEN_LATER[name]} is not supported yet')
-        elif name not in _LISTEN_TUNING and arg.text not in _LISTEN_TUNING:
-            scope.error(arg, f'unknown parameter "{arg.text}" of "listen"')
-    listen = [] if scope.table.listen is UNSET else scope.table.listen
-    scope.table.listen = [*listen, " ".join([address, *options])]
-    scope.state.places[(*scope.path, "listen", len(listen))] = directive.args[0]
-    scope.state.places.setdefault((*scope.path, "listen"), directive.token)
+MODULE = "ngx_http_core_module"
 
 
 def _server_name(scope: Scope, directive: Directive) -> None:
@@ -64,27 +53,16 @@ def _server_name(scope: Scope, directive: Directive) -> None:
     scope.state.places.setdefault((*scope.path, "names"), directive.token)
 
 
-def _root(scope: Scope, directive: Directive) -> None:
-    if "$" in directive.words[0]:
-        scope.error(directive.args[0], "variables in the name of a directory are not supported yet")
-    scope.files = scope.files.with_(root=directive.words[0])
-    scope.state.places[(*scope.path, "files")] = directive.args[0]
-
-
-def _alias(scope: Scope, directive: Directive) -> None:
-    if "root" in scope.seen:
+def _directory(scope: Scope, directive: Directive) -> None:
+    """Keep `root` or `alias`."""
+    other = {"root": "alias", "alias": "root"}[directive.name]
+    if other in scope.seen:
         scope.error(directive.token, '"alias" and "root" in one location: keep one of them')
     if "$" in directive.words[0]:
         scope.error(directive.args[0], "variables in the name of a directory are not supported yet")
-    scope.alias = directive.words[0]
+    scope.values[directive.name] = directive.words[0]
+    scope.tokens[directive.name] = directive.args[0]
     scope.state.places[(*scope.path, "files")] = directive.args[0]
-
-
-def _index(scope: Scope, directive: Directive) -> None:
-    for arg in directive.args:
-        if "$" in arg.text:
-            scope.error(arg, 'variables in "index" are not supported yet')
-    scope.files = scope.files.with_(index=tuple(directive.words))
 
 
 def _types(scope: Scope, directive: Directive) -> None:
@@ -93,17 +71,11 @@ def _types(scope: Scope, directive: Directive) -> None:
         if not entry.args or entry.block is not None:
             scope.error(entry.token, f'"{entry.name}" needs the extensions behind it')
         types.update({extension.lower(): entry.name for extension in entry.words})
-    scope.files = scope.files.with_(types=types)
+    scope.values["types"] = {**scope.values.get("types", {}), **types}
 
 
 def _default_type(scope: Scope, directive: Directive) -> None:
-    scope.files = scope.files.with_(default_type=directive.words[0])
-
-
-def _etag(scope: Scope, directive: Directive) -> None:
-    value = on_off(scope, directive)
-    if value is not None:
-        scope.files = scope.files.with_(etag=value)
+    scope.values["default_type"] = directive.words[0]
 
 
 def _internal(scope: Scope, directive: Directive) -> None:
@@ -111,10 +83,9 @@ def _internal(scope: Scope, directive: Directive) -> None:
 
 
 def _keepalive_timeout(scope: Scope, directive: Directive) -> None:
-    try:
-        milliseconds = units.nginx_milliseconds(directive.words[0])
-    except ValueError as error:
-        scope.error(directive.args[0], str(error))
+    milliseconds = directive.values[0]
+    if scope.kind == "location":
+        scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
         return
     if milliseconds:
         scope.put("keepalive_timeout", milliseconds / 1000, directive.args[0])
@@ -122,17 +93,16 @@ def _keepalive_timeout(scope: Scope, directive: Directive) -> None:
         scope.put("keepalive_requests", 1, directive.args[0])
 
 
+def _keepalive_requests(scope: Scope, directive: Directive) -> None:
+    if scope.kind == "location":
+        scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
+        return
+    scope.put("keepalive_requests", directive.values[0], directive.args[0])
+
+
 def _large_client_header_buffers(scope: Scope, directive: Directive) -> None:
-    count, length = directive.words
-    try:
-        each = units.size(length)
-    except ValueError as error:
-        scope.error(directive.args[1], str(error))
-        return
-    if not count.isdecimal() or int(count) == 0:
-        scope.error(directive.args[0], f'"{count}" is not a number of buffers')
-        return
-    scope.put("max_head", int(count) * each, directive.token)
+    count, each = directive.values
+    scope.put("max_head", count * each, directive.token)
     scope.put("max_field", each, directive.args[1])
     scope.put("max_target", each, directive.args[1])
 
@@ -153,89 +123,74 @@ def _error_page(scope: Scope, directive: Directive) -> None:
     scope.state.places.setdefault((*scope.path, "error_page"), directive.token)
 
 
-_TUNING = [
-    "sendfile",
-    "sendfile_max_chunk",
-    "tcp_nopush",
-    "tcp_nodelay",
-    "server_tokens",
-    "types_hash_max_size",
-    "types_hash_bucket_size",
-    "server_names_hash_max_size",
-    "server_names_hash_bucket_size",
-    "variables_hash_max_size",
-    "variables_hash_bucket_size",
-    "client_header_buffer_size",
-    "connection_pool_size",
-    "request_pool_size",
-    "output_buffers",
-    "postpone_output",
-    "read_ahead",
-    "reset_timedout_connection",
-    "lingering_close",
-    "lingering_time",
-    "lingering_timeout",
-    "keepalive_disable",
-    "keepalive_min_timeout",
-    "open_file_cache",
-    "open_file_cache_errors",
-    "open_file_cache_min_uses",
-    "open_file_cache_valid",
-    "directio",
-    "directio_alignment",
-    "aio",
-    "log_not_found",
-    "log_subrequest",
-    "msie_padding",
-    "chunked_transfer_encoding",
-    "client_body_temp_path",
-    "client_body_in_single_buffer",
-    "server_name_in_redirect",
-    "absolute_redirect",
-    "recursive_error_pages",
-]
-_GZIP = [
-    "gzip",
-    "gzip_comp_level",
-    "gzip_types",
-    "gzip_min_length",
-    "gzip_vary",
-    "gzip_proxied",
-    "gzip_buffers",
-    "gzip_disable",
-    "gzip_http_version",
-    "gzip_static",
-]
-_TLS = ["ssl_protocols", "ssl_prefer_server_ciphers", "ssl_ciphers", "ssl_session_cache", "ssl_session_timeout"]
-_ALL = "http server location"
+_ALL = HTTP_SERVER_LOCATION
+_TWO_TIMES = Kind(range(1, 3), TIME.read, "time [time]")
+_HASH = "tables grow by themselves"
+_MEMORY = "memory is taken as it is needed"
+_KERNEL = "left to the kernel and the gateway's own buffers"
+_LATER = "it is not supported yet"
+_MAX_HEAD = "max_head (number times size), max_field, max_target"
 
 DIRECTIVES = [
-    ("listen", row("server", (1, UNBOUND), _listen, "server.listen", repeat=True)),
-    ("server_name", row("server", (1, UNBOUND), _server_name, "server.names", repeat=True)),
-    ("root", row(_ALL, 1, _root, "files.root with files.alias = false")),
-    ("alias", row("location", 1, _alias, "files.root")),
-    ("index", row(_ALL, (1, UNBOUND), _index, "files.index")),
-    ("types", row(_ALL, 0, _types, "files.types", block=True)),
-    ("default_type", row(_ALL, 1, _default_type, "files.default_type")),
-    ("etag", row(_ALL, 1, _etag, "files.etag")),
-    ("internal", row("location", 0, _internal, "route.internal")),
-    ("client_max_body_size", row(_ALL, 1, size("max_body"), "max_body; nginx's default 1m holds")),
-    ("client_body_timeout", row(_ALL, 1, time("body_timeout"), "body_timeout")),
-    ("client_body_buffer_size", row(_ALL, 1, size("buffer_memory"), "buffer_memory")),
-    ("send_timeout", row(_ALL, 1, time("send_timeout"), "send_timeout")),
-    ("client_header_timeout", row("http server", 1, time("header_timeout"), "header_timeout")),
-    ("keepalive_timeout", row("http server", (1, 2), _keepalive_timeout, "keepalive_timeout")),
-    ("keepalive_requests", row("http server", 1, number("keepalive_requests"), "keepalive_requests")),
-    (
-        "large_client_header_buffers",
-        row("http server", 2, _large_client_header_buffers, "max_head (number times size), max_field, max_target"),
+    supported("http", MAIN, NOTHING, blocks.http, "the root of the document", block=True),
+    supported("server", HTTP, NOTHING, blocks.server, "[[server]]", repeat=True, block=True),
+    supported("location", "server location", words(1, 2), blocks.location, "[[server.route]]", repeat=True, block=True),
+    supported("listen", "server", WORDS, listen, "server.listen", repeat=True),
+    supported("server_name", "server", WORDS, _server_name, "server.names", repeat=True),
+    supported("root", WITH_IF, WORD, _directory, "files.root with files.alias = false"),
+    supported("alias", "location", WORD, _directory, "files.root"),
+    supported("types", _ALL, NOTHING, _types, "files.types", repeat=True, block=True),
+    supported("default_type", _ALL, WORD, _default_type, "files.default_type"),
+    supported("etag", _ALL, FLAG, keep, "files.etag"),
+    supported("internal", "location", NOTHING, _internal, "route.internal", inherit=Inherit.NONE, sets=("internal",)),
+    supported("client_max_body_size", _ALL, FILE_SIZE, put("max_body"), "max_body; nginx's default 1m holds"),
+    supported("client_body_timeout", _ALL, TIME, put_time("body_timeout"), "body_timeout"),
+    supported("client_body_buffer_size", _ALL, SIZE, put("buffer_memory"), "buffer_memory"),
+    supported("send_timeout", _ALL, TIME, put_time("send_timeout"), "send_timeout"),
+    supported("client_header_timeout", HTTP_SERVER, TIME, put_time("header_timeout"), "header_timeout"),
+    supported("keepalive_timeout", _ALL, _TWO_TIMES, _keepalive_timeout, "keepalive_timeout"),
+    supported("keepalive_requests", _ALL, NUMBER, _keepalive_requests, "keepalive_requests"),
+    supported("large_client_header_buffers", HTTP_SERVER, BUFFERS, _large_client_header_buffers, _MAX_HEAD),
+    supported("underscores_in_headers", HTTP_SERVER, FLAG, put("underscores_in_headers"), "underscores_in_headers"),
+    supported("error_page", WITH_IF, words(2, UNBOUND), _error_page, "error_page", repeat=True),
+    *no_effect("sendfile", WITH_IF, FLAG, "the gateway sends files by the cheapest way"),
+    *no_effect("tcp_nopush tcp_nodelay", _ALL, FLAG, "head and body leave in one write, without delay"),
+    *no_effect("sendfile_max_chunk read_ahead send_lowat postpone_output", _ALL, SIZE, _KERNEL),
+    *no_effect("output_buffers", _ALL, BUFFERS, _KERNEL),
+    *no_effect("directio", _ALL, WORD, _KERNEL),
+    *no_effect("directio_alignment", _ALL, FILE_SIZE, _KERNEL),
+    *no_effect("aio", _ALL, WORD, "files are read by threads of their own"),
+    *no_effect("aio_write", _ALL, FLAG, "files are written by threads of their own"),
+    *no_effect("types_hash_max_size types_hash_bucket_size", _ALL, NUMBER, _HASH),
+    *no_effect("server_names_hash_max_size server_names_hash_bucket_size", HTTP, NUMBER, _HASH),
+    *no_effect("variables_hash_max_size variables_hash_bucket_size", HTTP, NUMBER, _HASH),
+    *no_effect("connection_pool_size request_pool_size client_header_buffer_size", HTTP_SERVER, SIZE, _MEMORY),
+    *no_effect("subrequest_output_buffer_size", _ALL, SIZE, _MEMORY),
+    *no_effect("client_body_temp_path", _ALL, words(1, 4), "bodies spill into unlinked files of gateway.spool_dir"),
+    *no_effect("client_body_in_single_buffer", _ALL, FLAG, "a body that is kept in memory is one piece"),
+    *no_effect("open_file_cache", _ALL, words(1, 2), "files are opened per request; only the speed differs"),
+    *no_effect("open_file_cache_errors", _ALL, FLAG, "there is no cache of open files"),
+    *no_effect("open_file_cache_min_uses", _ALL, NUMBER, "there is no cache of open files"),
+    *no_effect("open_file_cache_valid", _ALL, SECONDS, "there is no cache of open files"),
+    *no_effect("log_not_found log_subrequest", _ALL, FLAG, "missing files and subrequests are not logged"),
+    *no_effect("msie_padding msie_refresh", _ALL, FLAG, "browsers of before 2013 only"),
+    *no_effect("reset_timedout_connection", _ALL, FLAG, "timed-out connections are closed"),
+    *no_effect("lingering_close", _ALL, one_of("off", "on", "always"), "the gateway lingers where data would be lost"),
+    *no_effect("lingering_time lingering_timeout", _ALL, TIME, "the gateway lingers where data would be lost"),
+    *no_effect("keepalive_disable", _ALL, some_of("none", "msie6", "safari", most=2), "browsers of before 2013 only"),
+    *no_effect("keepalive_min_timeout", _ALL, TIME, "connections are closed gracefully anyway"),
+    *no_effect("server_tokens", _ALL, WORD, "the Server header never has a version"),
+    *no_effect("chunked_transfer_encoding", _ALL, FLAG, "HTTP/1.1 clients understand it"),
+    *no_effect("server_name_in_redirect absolute_redirect", _ALL, FLAG, "redirects are relative"),
+    *no_effect("recursive_error_pages", _ALL, FLAG, "an error page's own error has the built-in page"),
+    *refused(
+        "satisfy resolver resolver_timeout port_in_redirect if_modified_since max_ranges client_body_in_file_only "
+        "disable_symlinks auth_delay early_hints keepalive_time error_log_tag",
+        _ALL,
+        _LATER,
     ),
-    ("underscores_in_headers", row("http server", 1, flag("underscores_in_headers"), "underscores_in_headers")),
-    ("error_page", row(_ALL, (2, UNBOUND), _error_page, "error_page", repeat=True)),
-    *((name, row(_ALL, (1, UNBOUND), accepted, "nothing: there is nothing to tune")) for name in _TUNING),
-    *(
-        (name, row(_ALL, (1, UNBOUND), ignored("compression is not supported yet"), "nothing, with a warning"))
-        for name in _GZIP
-    ),
-    *((name, row("http server", (1, UNBOUND), accepted, "nothing: `listen … ssl` is refused")) for name in _TLS),
+    *refused("limit_rate limit_rate_after", WITH_IF, _LATER),
+    *refused("ignore_invalid_headers max_headers merge_slashes", HTTP_SERVER, _LATER),
+    *refused("limit_except", "location", _LATER, block=True),
+    *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from buchner.config import _generated as gen
 from buchner.config.suggest import hint
-from buchner.nginx.scope import UNBOUND, row
+from buchner.nginx.rows import HTTP, HTTP_SERVER_LOCATION, UNBOUND, WITH_IF, WORDS, no_effect, supported, words
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
+
+MODULE = "ngx_http_log_module"
 
 
 def _log_format(scope: Scope, directive: Directive) -> None:
@@ -45,7 +45,9 @@ def _access_log(scope: Scope, directive: Directive) -> None:
             log.format = scope.state.formats[arg.text]
         elif position == 0 and arg.text != "combined":
             known = [*scope.state.formats, "combined"]
-            scope.error(arg, f'unknown log format "{arg.text}"{hint(arg.text, known)}')
+            scope.error(
+                arg, f'unknown log format "{arg.text}"{hint(arg.text, known)}: a log_format stands before its use'
+            )
         elif position:
             scope.error(arg, f'unknown parameter "{arg.text}" of "access_log"')
     logs = scope.table.access_log if isinstance(scope.table.access_log, list) else []
@@ -54,13 +56,8 @@ def _access_log(scope: Scope, directive: Directive) -> None:
     scope.state.places.setdefault((*scope.path, "access_log"), directive.token)
 
 
-def default(scope: Scope) -> None:
-    """Log to standard output in nginx's combined format unless the file says otherwise."""
-    if scope.table.access_log is UNSET:
-        scope.table.access_log = "-"
-
-
 DIRECTIVES = [
-    ("log_format", row("http", (2, UNBOUND), _log_format, "access_log.format", repeat=True)),
-    ("access_log", row("http server location", (1, UNBOUND), _access_log, "access_log", repeat=True)),
+    supported("log_format", HTTP, words(2, UNBOUND), _log_format, "access_log.format", repeat=True),
+    supported("access_log", f"{WITH_IF} limit_except", WORDS, _access_log, "access_log", repeat=True),
+    *no_effect("open_log_file_cache", HTTP_SERVER_LOCATION, words(1, 4), "log files stay open anyway"),
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buchner.config import _generated as gen
-from buchner.nginx.scope import row
+from buchner.nginx.rows import FLAG, REWRITE, Inherit, no_effect, refused, supported, words
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
 
+MODULE = "ngx_http_rewrite_module"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX = 999
 
@@ -39,10 +40,28 @@ def _return(scope: Scope, directive: Directive) -> None:
         table.respond = gen.Respond(status=status)
         if text is not None:
             table.respond.body = text
-            table.respond.content_type = scope.files.default_type
+            scope.finish.append(lambda: _content_type(table, scope))
         scope.state.places[(*path, "respond")] = directive.args[-1]
 
 
+def _content_type(table: gen.Route, scope: Scope) -> None:
+    if isinstance(table.respond, gen.Respond):
+        table.respond.content_type = scope.value("default_type", "text/plain")
+
+
+_LATER = "rewriting is not supported yet"
+
 DIRECTIVES = [
-    ("return", row("server location", (1, 2), _return, "route.redirect or route.respond")),
+    supported(
+        "return",
+        REWRITE,
+        words(1, 2),
+        _return,
+        "route.redirect or route.respond",
+        inherit=Inherit.NONE,
+        sets=("redirect", "respond"),
+    ),
+    *refused("break rewrite set", REWRITE, _LATER),
+    *refused("if", "server location", _LATER, block=True),
+    *no_effect("rewrite_log uninitialized_variable_warn", f"http {REWRITE}", FLAG, "they only add lines to a log"),
 ]

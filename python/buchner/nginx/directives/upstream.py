@@ -5,17 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buchner.config import _generated as gen
-from buchner.config import units
 from buchner.config.suggest import hint
-from buchner.nginx.directives.values import accepted, number, time
-from buchner.nginx.scope import row
+from buchner.nginx import units
+from buchner.nginx.reader import read
+from buchner.nginx.rows import HTTP, TIME, WORD, WORDS, no_effect, put_time, refused, supported, words
+from buchner.nginx.scope import Scope
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
-    from buchner.nginx.scope import Scope
 
+MODULE = "ngx_http_upstream_module"
 _LATER = ("resolve", "slow_start", "max_conns", "route", "service", "drain")
 _KNOWN = ("weight", "max_fails", "fail_timeout", "backup", "down")
+_KEEPALIVE = 32
+
+
+def _upstream(http: Scope, directive: Directive) -> None:
+    name = directive.words[0]
+    known = http.table.upstream
+    if name in known:
+        http.error(directive.args[0], f'the upstream "{name}" is defined already')
+        return
+    known[name] = gen.Upstream(servers=[], keepalive=_KEEPALIVE)
+    scope = Scope("upstream", http.state, known[name], ("upstream", name), parent=http)
+    http.state.places[scope.path] = directive.args[0]
+    read(directive.block or [], scope)
 
 
 def _server(scope: Scope, directive: Directive) -> None:
@@ -28,11 +42,11 @@ def _server(scope: Scope, directive: Directive) -> None:
             setattr(server, name, int(value))
         elif name == "fail_timeout" and equals:
             try:
-                server.fail_timeout = units.nginx_milliseconds(value) / 1000
+                server.fail_timeout = units.milliseconds(value, seconds=True) / 1000
             except ValueError as error:
                 scope.error(arg, str(error))
         elif name in _LATER:
-            scope.error(arg, f'"{name}" of an upstream server is not supported yet')
+            scope.refuse(arg, name, "it is not supported yet for the server of an upstream")
         elif name in _KNOWN:
             scope.error(arg, f'"{arg.text}" is not a valid "{name}"')
         else:
@@ -42,14 +56,27 @@ def _server(scope: Scope, directive: Directive) -> None:
 
 
 def _keepalive(scope: Scope, directive: Directive) -> None:
-    number("keepalive")(scope, directive)
+    try:
+        scope.put("keepalive", units.number(directive.words[0]), directive.args[0])
+    except ValueError as error:
+        scope.error(directive.args[0], str(error))
     if len(directive.args) > 1 and directive.words[1] != "local":
         scope.error(directive.args[1], f'unknown parameter "{directive.words[1]}" of "keepalive"')
 
 
+_KEEPALIVE_NOTE = "upstream.keepalive; without it 32, as in nginx from 1.29.7"
+_LATER_BALANCE = "this way of balancing is not supported yet; requests go round"
+
 DIRECTIVES = [
-    ("server", row("upstream", (1, 99), _server, "upstream.servers", repeat=True)),
-    ("keepalive", row("upstream", (1, 2), _keepalive, "upstream.keepalive; without it 32, as in nginx from 1.29.7")),
-    ("keepalive_timeout", row("upstream", 1, time("keepalive_timeout"), "upstream.keepalive_timeout")),
-    ("zone", row("upstream", (1, 2), accepted, "nothing: state is shared anyway")),
+    supported("upstream", HTTP, WORD, _upstream, "[upstream.NAME]", repeat=True, block=True),
+    supported("server", "upstream", WORDS, _server, "upstream.servers", repeat=True),
+    supported("keepalive", "upstream", words(1, 2), _keepalive, _KEEPALIVE_NOTE),
+    supported("keepalive_timeout", "upstream", TIME, put_time("keepalive_timeout"), "upstream.keepalive_timeout"),
+    *no_effect("zone", "upstream", words(1, 2), "the state of servers is shared by all threads anyway"),
+    *refused("hash ip_hash least_conn least_time random sticky", "upstream", _LATER_BALANCE),
+    *refused(
+        "keepalive_requests keepalive_time state ntlm queue resolver resolver_timeout",
+        "upstream",
+        "it is not supported yet",
+    ),
 ]
