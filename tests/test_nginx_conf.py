@@ -15,7 +15,6 @@ import pytest
 from buchner import _native
 from buchner.config import Loaded, load
 from buchner.errors import ConfigError
-from buchner.nginx.lexer import LexError, Source, tokens
 
 CASES = Path(__file__).parent / "nginx_conf"
 GOOD = ("files", "full", "nested", "returns", "seed", "seed_http")
@@ -74,45 +73,3 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     loaded = load(copied("full", tmp_path), {"gateway": {"io_threads": 3}})
     assert loaded.plan["gateway"]["io_threads"] == 3
     assert loaded.process.user == "www-data"
-
-
-def words(text: str) -> list[str]:
-    return [token.text for token in tokens(Source("x", text))]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a b;", ["a", "b", ";"]),
-        ("a{b;}", ["a", "{", "b", ";", "}"]),
-        ("a # b;\n;", ["a", ";"]),
-        ("a#b ;", ["a#b", ";"]),
-        ("a ${b}c;", ["a", "${b}c", ";"]),
-        ('a "b c;{}" ;', ["a", "b c;{}", ";"]),
-        (r'a "b\"c\\d\n\e";', ["a", 'b"c\\d\n\\e', ";"]),
-        ("a 'b\"c';", ["a", 'b"c', ";"]),
-        (r"a b\ c\;d;", ["a", "b c;d", ";"]),
-        ('a b"c;', ["a", 'b"c', ";"]),
-        (r"a \.php$;", ["a", r"\.php$", ";"]),
-        ('a "";', ["a", "", ";"]),
-    ],
-)
-def test_words_end_where_nginx_ends_them(text: str, expected: list[str]) -> None:
-    assert words(text) == expected
-
-
-def test_positions_count_lines_and_columns() -> None:
-    found = list(tokens(Source("x", 'a "b\nc" d;\n  é f;')))
-    assert [(token.text, token.line, token.column) for token in found if not token.mark] == [
-        ("a", 1, 1),
-        ("b\nc", 1, 3),
-        ("d", 2, 4),
-        ("é", 3, 3),
-        ("f", 3, 5),
-    ]
-
-
-@pytest.mark.parametrize("text", ['a "b', "a 'b;", 'a "b"c;'])
-def test_quotes_must_be_closed_and_alone(text: str) -> None:
-    with pytest.raises(LexError):
-        words(text)

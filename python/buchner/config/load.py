@@ -40,11 +40,12 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Loaded:
 
 
 def _load(path: Path, overrides: dict[str, Any] | None) -> Loaded:
-    text = read(path)
-    if not _is_toml(path, text):
+    content = read_bytes(path)
+    if not is_toml(path, content):
         from buchner.nginx.adapt import load_nginx  # noqa: PLC0415 - only who has such a file pays for it
 
-        return load_nginx(path, text, overrides)
+        return load_nginx(path, content.decode(errors="surrogateescape"), overrides)
+    text = decoded(path, content)
     source = toml.TomlPlaces(text, str(path))
     report = Report(source)
     data: str | dict[str, Any]
@@ -85,17 +86,28 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def read(path: Path) -> str:
-    """Return the text of a configuration file.
+def read_bytes(path: Path) -> bytes:
+    """Return what stands in a configuration file.
 
     Raises:
-        ConfigError: it cannot be read, or is not UTF-8.
+        ConfigError: it cannot be read.
 
     """
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError([Problem(f"cannot be read: {error.strerror}", file=str(path))]) from error
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+
+    """
+    try:
+        return data.decode()
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(f"is not UTF-8 text: byte {error.start + 1}", file=str(path))]) from error
 
@@ -137,13 +149,13 @@ class OverriddenPlaces:
         return Problem(message, where=dotted(path), file=self.origin)
 
 
-def _is_toml(path: Path, text: str) -> bool:
+def is_toml(path: Path, data: bytes) -> bool:
     """Tell gateway.toml from nginx.conf: by the ending, or by what its first lines with text look like."""
     if path.suffix == ".toml":
         return True
     if path.suffix == ".conf":
         return False
-    for line in text.splitlines():
+    for line in data.decode(errors="replace").splitlines():
         line = line.split("#", 1)[0].strip()  # noqa: PLW2901
         if line:
             return line.startswith("[") or ("=" in line and not line.endswith((";", "{", "}")))

@@ -75,24 +75,26 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
 
 def location(outer: Scope, directive: Directive) -> None:
     """Read ``location { }``."""
-    words = directive.words
-    modified = len(words) == _MODIFIED
-    if modified and words[0] not in ("=", "^~", *_REGEX):
-        outer.error(directive.args[0], f'"{words[0]}" is no modifier of a location: =, ^~, ~ and ~* are')
+    found = _modifier(outer, directive)
+    server = outer.around("server")
+    if found is None or server is None:
         return
-    if words[0].startswith("~") or (modified and words[0] in _REGEX):
+    modifier, name = found
+    if outer.kind == "location" and not _nested(outer, modifier, name, directive):
+        return
+    if modifier in _REGEX:
         outer.error(directive.args[0], "locations by regular expression are not supported yet")
         return
-    server = outer.around("server")
-    if server is None:
-        return
-    table = gen.Route(path=words[-1])
-    if modified and words[0] == "=":
+    table = gen.Route(path=name)
+    if modifier == "=":
         table.exact = True
     routes = server.table.route
     path: places.Path = (*server.path, "route", len(routes))
     scope = Scope("location", outer.state, table, path, parent=outer)
-    if "return" in server.seen and not table.path.startswith("@"):
+    if name.startswith("@") and any(route.path == name for route in routes):
+        scope.warn(directive.token, f'no request gets here: "{name}" stands above already')
+        scope.path = (*server.path, "unreached", directive.token.line)
+    elif "return" in server.seen and not name.startswith("@"):
         scope.warn(directive.token, 'no request gets here: "return" of the server answers before any location')
         scope.path = (*server.path, "unreached", directive.token.line)
     else:
@@ -101,6 +103,36 @@ def location(outer: Scope, directive: Directive) -> None:
     outer.state.places[(*scope.path, "path")] = directive.args[-1]
     scope.finish.append(lambda: _answer(scope, directive))
     read(directive.block or [], scope)
+
+
+def _modifier(outer: Scope, directive: Directive) -> tuple[str, str] | None:
+    """Return the modifier of a location, which may stand before its name without a space, and the name."""
+    words = directive.words
+    if len(words) == _MODIFIED:
+        if words[0] not in ("=", "^~", *_REGEX):
+            outer.error(directive.args[0], f'"{words[0]}" is no modifier of a location: =, ^~, ~ and ~* are')
+            return None
+        return words[0], words[1]
+    for modifier in ("=", "^~", "~*", "~"):
+        if words[0].startswith(modifier):
+            return modifier, words[0].removeprefix(modifier)
+    return "", words[0]
+
+
+def _nested(outer: Scope, modifier: str, name: str, directive: Directive) -> bool:
+    """Whether a location may stand in another; if not, that is noted."""
+    around = outer.table.path
+    if outer.table.exact is True:
+        outer.error(directive.token, f'"{name}" cannot be inside the exact location "{around}"')
+    elif around.startswith("@"):
+        outer.error(directive.token, f'"{name}" cannot be inside the named location "{around}"')
+    elif not modifier and name.startswith("@"):
+        outer.error(directive.token, f'the named location "{name}" can stand in a server only')
+    elif modifier not in _REGEX and not name.startswith(around):
+        outer.error(directive.args[-1], f'the location "{name}" is outside of the location "{around}" around it')
+    else:
+        return True
+    return False
 
 
 def _answer(scope: Scope, directive: Directive) -> None:

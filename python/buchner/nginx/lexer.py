@@ -1,8 +1,9 @@
 r"""Words, ``;``, ``{`` and ``}`` of nginx.conf, by the rules of ``ngx_conf_read_token``.
 
-A word ends at a space, ``;`` or ``{`` (but ``${`` does not end it). Quotes count at the beginning of a word only. A
-backslash takes the meaning from a quote, a space or itself; ``\t``, ``\r`` and ``\n`` are control characters; before
-anything else it stays.
+A word ends at a space, ``;`` or ``{`` (but ``${`` does not end it); ``}`` and ``#`` are marks only where a word could
+begin. Quotes count at the beginning of a word only, and a word in quotes must be followed by what ends a word, or by
+``)``, which begins the next. A backslash takes the special meaning from the character behind it; ``\"``, ``\'`` and
+``\\`` lose it, ``\t``, ``\r`` and ``\n`` are control characters, and before anything else it stays.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from buchner.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SPACE = " \t\r\n"
 _SKIP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _PLAIN = re.compile(r"[^ \t\r\n;{}\"'\\$#][^ \t\r\n;{\\$]*(?=[ \t\r\n;{])")
+_BARE = re.compile(r"(?:\\.?|\$\{*|[^ \t\r\n;{\\$])+", re.DOTALL)
+_QUOTED = {quote: re.compile(rf"{quote}(?:\\.|[^\\{quote}])*", re.DOTALL) for quote in "\"'"}
+_ESCAPE = re.compile(r"\\([\"'\\trn])")
 _CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
+_ENDS = " \t\r\n;{)"
+_LINE_SHOWN = 300
 
 
 class Source:
@@ -27,7 +32,7 @@ class Source:
 
     Args:
         name: its name.
-        text: its text.
+        text: its text; bytes that are not UTF-8 are surrogates.
     """
 
     __slots__ = ("_starts", "name", "text")
@@ -85,22 +90,23 @@ class Token:
         """Return a problem at this place."""
         line, column = self.source.position(self.start)
         width = len(self.source.text[self.start : self.end].split("\n", 1)[0])
-        return Problem(message, where, self.source.name, line, column, self.source.line(self.start), width)
+        shown = self.source.line(self.start)
+        if len(shown) > _LINE_SHOWN and column < _LINE_SHOWN:
+            shown = shown[:_LINE_SHOWN] + " …"
+        return Problem(clean(message), where, self.source.name, line, column, clean(shown), width)
 
 
-class LexError(Exception):
-    """The text cannot be cut into words any further."""
-
-    def __init__(self, token: Token, message: str) -> None:
-        super().__init__(message)
-        self.problem = token.problem(message)
+def clean(text: str) -> str:
+    """Return a text that can be printed: bytes that are not UTF-8 are replaced."""
+    return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def tokens(source: Source) -> Iterator[Token]:
+def tokens(source: Source, problems: list[Problem]) -> Iterator[Token]:
     """Yield the tokens of a file.
 
-    Raises:
-        LexError: a quote is not closed, or something follows one.
+    Args:
+        source: the file.
+        problems: takes what is wrong with it; behind a quote that is not closed nothing can be read.
 
     """
     text, length = source.text, len(source.text)
@@ -119,50 +125,41 @@ def tokens(source: Source) -> Iterator[Token]:
         found = plain(text, place)
         if found:
             word, end = found[0], found.end()
+        elif character in "\"'":
+            word, end = _quoted(source, place, problems)
+            if end > length:
+                return
         else:
-            word, end = _quoted(source, place) if character in "\"'" else _plain(text, place)
+            word, end = _bare(text, place)
         yield Token(word, False, source, place, end)
         place = end
 
 
-def _plain(text: str, place: int) -> tuple[str, int]:
-    word: list[str] = []
-    while place < len(text):
-        character = text[place]
-        if character == "\\" and place + 1 < len(text):
-            word.append(_escape(text[place + 1], plain=True))
-            place += 2
-        elif character == "$" and text[place + 1 : place + 2] == "{":
-            word.append("${")
-            place += 2
-        elif character in _SPACE or character in ";{":
-            break
-        else:
-            word.append(character)
-            place += 1
-    return "".join(word), place
+def _bare(text: str, place: int) -> tuple[str, int]:
+    found = _BARE.match(text, place)
+    end = found.end() if found else place + 1
+    return _unescaped(text[place:end]), end
 
 
-def _quoted(source: Source, begin: int) -> tuple[str, int]:
-    text, quote, place = source.text, source.text[begin], begin + 1
+def _quoted(source: Source, begin: int, problems: list[Problem]) -> tuple[str, int]:
+    """Return the word in quotes and the offset behind them, which is behind the text where they are not closed."""
+    text, quote = source.text, source.text[begin]
     here = Token(quote, False, source, begin, begin + 1)
-    word: list[str] = []
-    while place < len(text) and text[place] != quote:
-        if text[place] == "\\" and place + 1 < len(text):
-            word.append(_escape(text[place + 1], plain=False))
-            place += 2
-        else:
-            word.append(text[place])
-            place += 1
-    if place >= len(text):
-        raise LexError(here, f"this {quote} is not closed")
-    place += 1
-    if place < len(text) and text[place] not in _SPACE and text[place] not in ";{)":
-        raise LexError(here, f'unexpected "{text[place]}" behind the closing {quote}')
-    return "".join(word), place
+    found = _QUOTED[quote].match(text, begin)
+    end = found.end() if found else begin + 1
+    if text[end : end + 1] != quote:
+        problems.append(here.problem(f"this {quote} is not closed: the file ends before another one"))
+        return "", len(text) + 1
+    behind = text[end + 1 : end + 2]
+    if behind and behind not in _ENDS:
+        place = Token(behind, False, source, end + 1, end + 2)
+        problems.append(
+            place.problem(f'unexpected "{behind}" behind the closing {quote}: a space or ";" belongs there')
+        )
+    return _unescaped(text[begin + 1 : end]), end + 1
 
 
-def _escape(character: str, *, plain: bool) -> str:
-    if character in "\"'\\" or (plain and character in " ;{"):
-        return character
-    return _CONTROL.get(character, "\\" + character)
+def _unescaped(word: str) -> str:
+    if "\\" not in word:
+        return word
+    return _ESCAPE.sub(lambda found: _CONTROL.get(found[1], found[1]), word)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import glob
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buchner.nginx.lexer import LexError, Source, Token, tokens
+from buchner.nginx.lexer import Source, Token, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from buchner.errors import Problem
 
-_DEPTH = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -45,26 +46,39 @@ class Directive:
 
 
 class Parser:
-    """Parses a file and what it includes.
+    """Parses files and what they include.
 
     Args:
-        base: directory that relative names of ``include`` start from.
+        base: directory that relative names of ``include`` start from, in whichever file they stand.
     """
 
     def __init__(self, base: Path) -> None:
         self.base = base
         self.problems: list[Problem] = []
-        self.files: list[Path] = []
-        self._open: list[Path] = []
+        self.sources: dict[str, Source] = {}
+        """The files read, the main one first."""
+        self._open: list[str] = []
+
+    @property
+    def files(self) -> list[Path]:
+        """The files read, the main one first."""
+        return [Path(name) for name in self.sources]
 
     def parse(self, name: str, text: str) -> list[Directive]:
-        """Return the directives of a text; what is wrong is added to `problems`."""
-        self.files.append(Path(name))
+        """Return the directives of a text; what is wrong is added to `problems`.
+
+        Args:
+            name: the file's name.
+            text: its text; bytes that are not UTF-8 are surrogates.
+
+        """
+        source = Source(name, text)
+        self.sources.setdefault(name, source)
+        self._open.append(str(Path(name).resolve()))
         try:
-            return self._parse(tokens(Source(name, text)))
-        except LexError as error:
-            self.problems.append(error.problem)
-            return []
+            return self._parse(tokens(source, self.problems))
+        finally:
+            self._open.pop()
 
     def _parse(self, found: Iterator[Token]) -> list[Directive]:
         top: list[Directive] = []
@@ -81,11 +95,17 @@ class Parser:
                     stack.append((None, []))
             elif token.text == "{":
                 directive = Directive(words[0], words[1:], [])
+                self._check(directive)
                 stack[-1][1].append(directive)
                 stack.append((directive, directive.block if directive.block is not None else []))
                 words = []
             else:
-                stack[-1][1].extend(self._simple(Directive(words[0], words[1:])))
+                directive = Directive(words[0], words[1:])
+                self._check(directive)
+                if directive.name == "include":
+                    stack[-1][1].extend(self._included(directive))
+                else:
+                    stack[-1][1].append(directive)
                 words = []
         if words:
             self.problems.append(words[0].problem(f'the file ends before the ";" of "{words[0].text}"'))
@@ -93,6 +113,13 @@ class Parser:
             if opened is not None:
                 self.problems.append(opened.token.problem(f'the block of "{opened.name}" is not closed by "}}"'))
         return top
+
+    def _check(self, directive: Directive) -> None:
+        for token in (directive.token, *directive.args):
+            if not token.text.isascii() and _SURROGATE.search(token.text):
+                self.problems.append(token.problem(f'"{token.text}" has bytes that are not UTF-8'))
+        if directive.name.startswith("\ufeff"):
+            self.problems.append(directive.token.problem("the file begins with a byte order mark: save it without"))
 
     def _close(
         self, brace: Token, words: list[Token], stack: list[tuple[Directive | None, list[Directive]]]
@@ -105,32 +132,25 @@ class Parser:
             stack.pop()
         return []
 
-    def _simple(self, directive: Directive) -> list[Directive]:
-        if directive.name != "include":
-            return [directive]
+    def _included(self, directive: Directive) -> list[Directive]:
         if len(directive.args) != 1:
             self.problems.append(directive.token.problem('"include" takes one file name or pattern'))
             return []
         pattern = str(self.base / directive.args[0].text)
+        # nginx expands a pattern with glob(3), which sorts; one without a match is fine there as well
         names = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
-        found: list[Directive] = []
-        for name in names:
-            found += self._include(Path(name), directive)
-        return found
+        return [inner for name in names for inner in self._include(name, directive.args[0])]
 
-    def _include(self, path: Path, directive: Directive) -> list[Directive]:
-        if path in self._open or len(self._open) > _DEPTH:
-            self.problems.append(directive.args[0].problem(f'"{path}" includes itself'))
+    def _include(self, name: str, place: Token) -> list[Directive]:
+        path = Path(name)
+        real = str(path.resolve())
+        if real in self._open:
+            chain = " → ".join(Path(one).name for one in [*self._open[self._open.index(real) :], real])
+            self.problems.append(place.problem(f'"{name}" includes itself: {chain}'))
             return []
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode(errors="surrogateescape")
         except OSError as error:
-            self.problems.append(directive.args[0].problem(f'"{path}" cannot be read: {error.strerror}'))
+            self.problems.append(place.problem(f'"{name}" cannot be read: {error.strerror}'))
             return []
-        except UnicodeDecodeError:
-            self.problems.append(directive.args[0].problem(f'"{path}" is not UTF-8 text'))
-            return []
-        self._open.append(path)
-        found = self.parse(str(path), text)
-        self._open.pop()
-        return found
+        return self.parse(name, text)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.nginx import blocks
+from buchner.config.suggest import hint
+from buchner.nginx import blocks, units
 from buchner.nginx.rows import (
     EVENTS,
     FILE_SIZE,
@@ -16,9 +20,11 @@ from buchner.nginx.rows import (
     MAIN,
     NOTHING,
     NUMBER,
+    ONE,
     TIME,
     WORD,
     WORDS,
+    Kind,
     no_effect,
     one_of,
     refused,
@@ -42,6 +48,15 @@ def _put(scope: Scope, name: str, value: object, token: Token) -> None:
 
 
 def _user(scope: Scope, directive: Directive) -> None:
+    if os.geteuid() != 0:
+        scope.warn(directive.token, '"user" has no effect: only root can become another user')
+        return
+    for arg, look_up, what in zip(directive.args, (pwd.getpwnam, grp.getgrnam), ("user", "group"), strict=False):
+        try:
+            look_up(arg.text)
+        except KeyError:
+            scope.error(arg, f'there is no {what} "{arg.text}" on this machine')
+            return
     _put(scope, "user", directive.words[0], directive.args[0])
     if len(directive.args) > 1:
         _put(scope, "group", directive.words[1], directive.args[1])
@@ -51,7 +66,7 @@ def _worker_processes(scope: Scope, directive: Directive) -> None:
     word = directive.words[0]
     if word == "auto":
         return
-    if not word.isdecimal() or int(word) == 0:
+    if not (word.isascii() and word.isdecimal()) or int(word) == 0:
         scope.error(directive.args[0], f'"{word}" is neither a number from 1 nor "auto"')
         return
     _put(scope, "io_threads", int(word), directive.args[0])
@@ -63,12 +78,30 @@ def _pid(scope: Scope, directive: Directive) -> None:
 
 def _error_log(scope: Scope, directive: Directive) -> None:
     target = directive.words[0]
+    for arg in directive.args[1:]:
+        if arg.text not in LEVELS:
+            scope.error(arg, f'"{arg.text}" is no level of a log: {", ".join(LEVELS)} are{hint(arg.text, LEVELS)}')
+            return
     if target.startswith(("syslog:", "memory:")):
         scope.error(directive.args[0], f'"{target}": error logs go to a file or to stderr; this is not supported yet')
     elif scope.kind in ("main", "http") and (scope.kind == "main" or "error_log" not in (scope.parent or scope).seen):
         _put(scope, "error_log", "-" if target == "stderr" else target, directive.args[0])
 
 
+def _thread_pool(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if equals and (name not in ("threads", "max_queue") or units.number(value) == 0):
+        raise ValueError(f'"{text}" is neither threads=NUMBER nor max_queue=NUMBER')
+    return text
+
+
+def _priority(text: str) -> int:
+    return units.number(text.removeprefix("-"))
+
+
+LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+"""Levels of an error log, from what is said most often to what is never kept back."""
+_METHODS = ("select", "poll", "epoll")
 _ADAPTS = "the gateway adapts by itself"
 _KERNEL = "there is one process, woken by the kernel in the order of arrival"
 
@@ -81,20 +114,23 @@ DIRECTIVES = [
     *no_effect("daemon master_process", MAIN, FLAG, "there always is a supervisor, and `buchner run` does not fork"),
     *no_effect("load_module", MAIN, WORD, "what a module brings is refused where it is used", repeat=True),
     *no_effect("include", "", WORD, "carried out by the parser, everywhere"),
-    *no_effect("worker_rlimit_nofile worker_rlimit_core", MAIN, FILE_SIZE, "the limit is raised to what is allowed"),
+    *no_effect("worker_rlimit_nofile", MAIN, NUMBER, "the limit is raised to what is allowed"),
+    *no_effect("worker_rlimit_core", MAIN, FILE_SIZE, "the limit of whoever starts Buchner holds"),
     *no_effect("worker_cpu_affinity", MAIN, WORDS, "threads are left to the kernel's scheduler"),
-    *no_effect("worker_priority", MAIN, WORD, "start Buchner with nice(1)"),
+    *no_effect("worker_priority", MAIN, Kind(ONE, (_priority,)), "start Buchner with nice(1)"),
     *no_effect("worker_shutdown_timeout", MAIN, TIME, _ADAPTS),
     *no_effect("pcre_jit", MAIN, FLAG, "regular expressions are compiled by another engine"),
     *no_effect("timer_resolution", MAIN, TIME, "the clock is read once per turn of the event loop"),
-    *no_effect("thread_pool", MAIN, words(2, 3), "file I/O has threads of its own", repeat=True),
+    *no_effect(
+        "thread_pool", MAIN, Kind(range(2, 4), (str, _thread_pool)), "file I/O has threads of its own", repeat=True
+    ),
     *no_effect("lock_file", MAIN, WORD, "no lock file is needed"),
     *no_effect("ssl_engine", MAIN, WORD, "there is no TLS listener it could serve"),
     *no_effect("ssl_object_cache_inheritable", MAIN, FLAG, "there is no TLS listener it could serve"),
     *no_effect("debug_points", MAIN, one_of("stop", "abort"), "debugging nginx's own code"),
     *refused("env working_directory", MAIN, "it is not supported yet"),
     *no_effect("worker_connections", EVENTS, NUMBER, _ADAPTS),
-    *no_effect("use", EVENTS, WORD, "the best method of the system is used"),
+    *no_effect("use", EVENTS, one_of(*_METHODS), "the best method of the system is used"),
     *no_effect("multi_accept accept_mutex", EVENTS, FLAG, _KERNEL),
     *no_effect("accept_mutex_delay", EVENTS, TIME, _KERNEL),
     *no_effect("worker_aio_requests", EVENTS, NUMBER, "file I/O has threads of its own"),

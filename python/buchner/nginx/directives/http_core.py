@@ -68,8 +68,8 @@ def _directory(scope: Scope, directive: Directive) -> None:
 def _types(scope: Scope, directive: Directive) -> None:
     types: dict[str, str] = {}
     for entry in directive.block or []:
-        if not entry.args or entry.block is not None:
-            scope.error(entry.token, f'"{entry.name}" needs the extensions behind it')
+        if entry.block is not None:
+            scope.error(entry.token, f'"{entry.name}" has no block: end it with ";"')
         types.update({extension.lower(): entry.name for extension in entry.words})
     scope.values["types"] = {**scope.values.get("types", {}), **types}
 

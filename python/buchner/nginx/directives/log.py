@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from buchner.config import _generated as gen
 from buchner.config.suggest import hint
+from buchner.nginx import units
 from buchner.nginx.rows import HTTP, HTTP_SERVER_LOCATION, UNBOUND, WITH_IF, WORDS, no_effect, supported, words
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ def _access_log(scope: Scope, directive: Directive) -> None:
         scope.error(path, f'"{path.text}": access logs go to a file; this is not supported yet')
     log = gen.AccessLog(path="-" if path.text == "/dev/stdout" else path.text)
     for position, arg in enumerate(rest):
-        name, equals, _ = arg.text.partition("=")
+        name, equals, value = arg.text.partition("=")
         if equals and name in ("buffer", "flush"):
-            continue  # lines are always buffered and written within a second
+            try:  # lines are always buffered and written within a second
+                units.size(value) if name == "buffer" else units.milliseconds(value)
+            except ValueError as error:
+                scope.error(arg, str(error))
+            continue
         if name in ("gzip", "if"):
             scope.error(arg, f'"{name}" of "access_log" is not supported yet')
         elif position == 0 and arg.text in scope.state.formats:
