@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from buchner.errors import ConfigError, InstanceError, ListenError
-from buchner.supervisor import cpus, identity, listeners, registry
-from buchner.supervisor.gateway_process import claim_memfd, sealed_memfd
+from buchner.supervisor import cpus, identity, listeners, memfd, registry
 from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import StaticFolder, WorkerReady
 from buchner.supervisor.notify import Notifier
@@ -61,7 +62,7 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -
     stale = listeners.open_listener(address)
     stale.socket.close()
     live = listeners.open_listener(address)
-    with pytest.raises(ListenError, match="another program is listening"):
+    with pytest.raises(ListenError, match=rf"the socket is in use by .* \(pid {os.getpid()}\): stop it"):
         listeners.open_listener(address)
     assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o666
     live.close()
@@ -171,12 +172,12 @@ def test_the_loop_hears_signals() -> None:
 
 
 def test_memfds_keep_their_size() -> None:
-    fd = sealed_memfd("test", b"content")
+    fd = memfd.sealed("test", b"content")
     assert os.read(fd, 100) == b"content"
     with pytest.raises(PermissionError):
         os.ftruncate(fd, 1)
     os.close(fd)
-    fd = claim_memfd()
+    fd = memfd.claims()
     assert os.fstat(fd).st_size == 4096
     assert os.pwrite(fd, b"\1", 0) == 1
     with pytest.raises(PermissionError):
@@ -200,3 +201,21 @@ def test_an_open_state_directory_is_refused(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "state").chmod(0o777)
     with pytest.raises(InstanceError, match="only this user"):
         registry.find(None)
+
+
+def test_the_gateway_process_imports_next_to_nothing() -> None:
+    """It would hold the memory of what it imports for as long as it runs."""
+    script = "import sys, buchner.gateway; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert "buchner._native" in loaded
+    assert not loaded & {"argparse", "dataclasses", "importlib.metadata", "logging", "msgspec", "socket", "typing"}
+
+
+@pytest.mark.parametrize("words", [[], ["--control-fd"], ["--control-fd", "3", "--wrong", "4"]])
+def test_the_gateway_process_says_who_starts_it(words: list[str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "buchner.gateway", *words], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "The supervisor starts this process" in result.stderr

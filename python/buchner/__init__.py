@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
 
+TYPE_CHECKING = False  # as `typing` has it, without the import: each process of the service would pay for that
 if TYPE_CHECKING:
+    from typing import Any
+
+    from buchner._native import __version__
     from buchner.api import Gateway, RunningGateway
     from buchner.errors import AppImportError, BuchnerError, ConfigError, ListenError
 
@@ -21,12 +24,8 @@ _HOMES = {
     "Gateway": "buchner.api",
     "ListenError": "buchner.errors",
     "RunningGateway": "buchner.api",
+    "__version__": "buchner._native",
 }
-
-try:
-    __version__ = metadata.version("buchner")
-except metadata.PackageNotFoundError:  # a source tree that was not installed
-    __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

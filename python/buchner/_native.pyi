@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TextIO
 
+__version__: str
+
 def gateway_main(fd: int) -> int:
     """Run the gateway process on the control socket `fd` until it is told to drain (docs/control-protocol.md)."""
 
@@ -20,6 +22,16 @@ def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
 
 def variable_names() -> list[str]:
     """Return the names of the variables that have a fixed name."""
+
+def become_subreaper() -> None:
+    """Make orphaned descendants children of this process (prctl(2), PR_SET_CHILD_SUBREAPER), as they are PID 1's.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+
+def give_back_memory() -> None:
+    """Return what this process has freed to the system, now."""
 
 class Slots:
     """The slot loop of a worker process (docs/worker-protocol.md): one Python thread per slot runs the app."""

@@ -25,12 +25,15 @@ def free_port() -> int:
 
 
 class Gateway:
-    """A running `buchner run`; `log` is all it said, on both streams."""
+    """A running `buchner run`; `log` is all it said, on both streams.
+
+    The first `[[server]]` listens on its port, and so do others with `listen = ["127.0.0.1:{port}"]`.
+    """
 
     def __init__(self, directory: Path, toml: str, environment: dict[str, str]) -> None:
         self.port = free_port()
         self.file = directory / "gateway.toml"
-        self.file.write_text(toml.replace("[[server]]\n", SERVER.format(port=self.port), 1))
+        self.file.write_text(toml.replace("[[server]]\n", SERVER, 1).replace("{port}", str(self.port)))
         self.output = directory / "output.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(

@@ -9,9 +9,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Seek};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -167,8 +168,7 @@ impl Control {
     }
 
     fn plan(&mut self, document: OwnedFd) -> Result<(), String> {
-        let config = read_config(document)?;
-        let plan = Plan::compile(&config, self.plan.as_deref())?;
+        let plan = Plan::compile(&read_config(&File::from(document))?, self.plan.as_deref())?;
         let new: Vec<String> = plan.listeners.iter().map(|listener| listener.address.clone()).collect();
         let known = |address: &String| {
             self.sockets.contains_key(address)
@@ -195,6 +195,7 @@ impl Control {
             wait.recv_timeout(Duration::from_secs(10)).map_err(|_| "an I/O thread does not answer".to_owned())?;
         }
         self.plan = Some(plan);
+        crate::sys::give_back_memory();
         Ok(())
     }
 
@@ -266,10 +267,12 @@ impl Control {
     }
 }
 
-fn read_config(document: OwnedFd) -> Result<Config, String> {
-    let mut file = File::from(document);
-    let mut text = Vec::new();
-    let read = file.rewind().and_then(|()| file.read_to_end(&mut text));
-    read.map_err(|e| format!("cannot read the document: {e}"))?;
+/// Reads the document by position: the supervisor and other gateways share the descriptor's offset.
+fn read_config(document: &File) -> Result<Config, String> {
+    let read = || {
+        let mut text = vec![0; document.metadata()?.len() as usize];
+        document.read_exact_at(&mut text, 0).map(|()| text)
+    };
+    let text = read().map_err(|e| format!("cannot read the document: {e}"))?;
     serde_json::from_slice(&text).map_err(|e| e.to_string())
 }

@@ -21,3 +21,6 @@ pub mod thread;
 pub mod timeouts;
 pub mod upstream;
 pub mod vars;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

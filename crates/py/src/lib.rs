@@ -15,22 +15,28 @@ mod files;
 mod gateway;
 mod input;
 mod link;
+mod process;
 mod request;
 mod start;
+mod toml;
 mod worker;
 
 use pyo3::prelude::*;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The native half of the `buchner` package.
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::config::{check_config, config_schema, parse_toml, toml_spans, variable_names};
+    use crate::config::{check_config, config_schema, variable_names};
     #[pymodule_export]
     use crate::gateway::gateway_main;
+    #[pymodule_export]
+    use crate::process::{become_subreaper, give_back_memory};
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)] // Python's name
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    use crate::toml::{parse_toml, toml_spans};
     #[pymodule_export]
     use crate::worker::Slots;
 }

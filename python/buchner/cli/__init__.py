@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from buchner.cli.check import check
-from buchner.cli.control import reload, reopen, stop, upgrade
-from buchner.cli.run import run
-from buchner.cli.serve import serve
-from buchner.cli.status import status
-from buchner.errors import BuchnerError
+if TYPE_CHECKING:
+    from buchner.errors import BuchnerError
+
+_HOMES = {
+    "serve": "serve",
+    "run": "run",
+    "check": "check",
+    "reload": "control",
+    "stop": "control",
+    "reopen": "control",
+    "status": "status",
+    "upgrade": "control",
+}
+"""The commands in the order of the help, and the modules they are in: each imports only what it needs."""
 
 
 class Reported(click.ClickException):
@@ -33,8 +41,22 @@ class Reported(click.ClickException):
 class Commands(click.Group):
     """The commands, with errors told in words and exit statuses."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Name the commands."""
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Import a command."""
+        home = _HOMES.get(cmd_name)
+        if home is None:
+            return None
+        command: click.Command = getattr(import_module(f"buchner.cli.{home}"), cmd_name)
+        return command
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its result is the exit status."""
+        from buchner.errors import BuchnerError
+
         try:
             result = super().invoke(ctx)
         except BuchnerError as error:
@@ -49,7 +71,7 @@ class Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 ended as told, 1 failed, 2 wrong flag or configuration, 3 the app could not be imported.",
 )
-@click.version_option(metadata.version("buchner") if metadata.packages_distributions().get("buchner") else "0.1.0")
+@click.version_option(package_name="buchner", prog_name="buchner")
 def cli() -> None:
     """Serve Flask and other WSGI apps behind a gateway of their own.
 
@@ -67,10 +89,6 @@ def cli() -> None:
       buchner reload                       new code and configuration; no request is lost
       buchner stop                         finish running requests, then end
     """
-
-
-for command in (serve, run, check, reload, stop, reopen, status, upgrade):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -53,15 +53,16 @@ def run(
         BuchnerError: It could not start.
     """
     logs.set_up()
-    loaded = load()
+    first = [load()]
     if check_only():
-        check_apps(loaded)
+        check_apps(first[0])
         return 0
-    logs.set_up(loaded.process.error_log)
+    process = first[0].process
+    logs.set_up(process.error_log)
     state = inherited_state()
-    if loaded.process.daemon and state is None:
+    if process.daemon and state is None:
         to_the_background()
-    pid_file = PidFile(loaded.process.pid_file)
+    pid_file = PidFile(process.pid_file)
     ready_fd, lifeline = _take_fd(READY_FD), _take_fd(LIFELINE_FD)
     watchers: list[Watcher] = []
 
@@ -86,7 +87,6 @@ def run(
             watchers.append(Watcher(supervisor, _watched(supervisor, config_file)))
             watchers[0].start()
 
-    first = [loaded]
     supervisor = Supervisor(
         Options(
             load=lambda: first.pop() if first else load(),

@@ -48,7 +48,7 @@ class Contents:
 
     def resolve(self, route: Route, path: Path) -> dict[str, Any] | None:
         """Return the plan's `Content` of a route, or None after reporting what is wrong."""
-        kinds = [kind for kind in KINDS if getattr(route, kind) is not UNSET]
+        kinds = written(route, KINDS)
         if len(kinds) != 1:
             choices = ", ".join(KINDS)
             if kinds:
@@ -56,8 +56,8 @@ class Contents:
             else:
                 self.report.error(path, f"nothing answers this route: it needs one of {choices}")
             return None
-        kind = kinds[0]
-        content = getattr(self, f"_{kind}")(getattr(route, kind), (*path, kind))
+        ((kind, value),) = kinds.items()
+        content = getattr(self, f"_{kind}")(value, (*path, kind))
         return None if content is None else {kind: content}
 
     def text(self, text: str, path: Path) -> None:
@@ -138,7 +138,7 @@ class Contents:
             respond = Respond(status=respond)
         elif isinstance(respond, str):
             respond = Respond(body=respond)
-        plan = {name: getattr(respond, name) for name in written(respond)}
+        plan = written(respond)
         plan.setdefault("status", 200)
         if not (200 <= plan["status"] <= 599) and plan["status"] != _CLOSE:  # noqa: PLR2004
             self.report.error(path, f"{plan['status']} is not a status a server answers with: 200 to 599 are")

@@ -6,7 +6,7 @@ nowhere: ``make gen`` merges their schema with Rust's into ``schema/gateway.sche
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -107,6 +107,10 @@ class Loaded:
     backlog: dict[str, int] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+
+    def without_plan(self) -> Loaded:
+        """Return the same without the plan, which is most of it."""
+        return replace(self, plan={})
 
     def plan_json(self) -> bytes:
         """Return the plan as the gateway process takes it."""

@@ -22,3 +22,5 @@ check_config = _native.check_config
 parse_toml = _native.parse_toml
 toml_spans = _native.toml_spans
 variable_names = _native.variable_names
+become_subreaper = _native.become_subreaper
+give_back_memory = _native.give_back_memory

@@ -127,11 +127,16 @@ class Resolver:
                     (*place, "path"), f'route[{first}] of this server has the path "{route.path}" already'
                 )
             plan.append(self._route(route, settings, place))
-        named = {route.path for route in routes if route.path.startswith("@")}
-        self._check_targets(server, path, named)
-        for index, route in enumerate(routes):
-            self._check_targets(route, (*path, "route", index), named)
+        self._check_all_targets(server, routes, path)
         return plan
+
+    def _check_all_targets(self, server: gen.Server, routes: list[gen.Route], path: Path) -> None:
+        named = {route.path for route in routes if route.path.startswith("@")}
+        if server.error_page is not UNSET:
+            self._check_targets(server, path, named)
+        for index, route in enumerate(routes):
+            if route.error_page is not UNSET or route.files is not UNSET:
+                self._check_targets(route, (*path, "route", index), named)
 
     def _route(self, route: gen.Route, settings: int, path: Path) -> dict[str, Any]:
         plan: dict[str, Any] = {"path": route.path}
@@ -167,6 +172,6 @@ def path_problem(path: str) -> str | None:
         return f'the path "{path}" does not begin with "/" (or "@" for a named route)'
     if "?" in path or "#" in path:
         return f'the path "{path}" has a query or fragment: routes match the path only'
-    if "//" in path or any(part in (".", "..") for part in path.split("/")):
+    if "//" in path or ("/." in path and any(part in (".", "..") for part in path.split("/"))):
         return f'the path "{path}" never matches: requests are matched with "//", "." and ".." taken out'
     return None

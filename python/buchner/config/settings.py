@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.config.values import convert
@@ -39,6 +40,7 @@ class SettingsTable:
         self.plan: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self._known: dict[bytes, int] = {}
+        self._known_logs: dict[bytes, int] = {}
 
     def root(self, document: gen.Document) -> int:
         """Return the index of the settings of the root."""
@@ -58,9 +60,11 @@ class SettingsTable:
 
     def _own(self, level: Level, path: Path) -> dict[str, Any]:
         own = convert(level, _PLAIN, path, self.report)
-        if level.access_log is not msgspec.UNSET:
+        if not own and level.access_log is UNSET and level.error_page is UNSET:
+            return own
+        if level.access_log is not UNSET:
             own["access_log"] = self._logs(level.access_log, (*path, "access_log"))
-        if level.error_page is not msgspec.UNSET:
+        if level.error_page is not UNSET:
             own["error_page"] = self._pages(level.error_page, (*path, "error_page"))
         for name in ("set_headers", "add_headers"):
             for header, value in own.get(name, {}).items():
@@ -106,6 +110,8 @@ class SettingsTable:
             if "$" not in text:
                 self.report.error(path, f'the format "{text}" is not "combined", "json" or a text with variables')
             self.contents.text(text, (*path, "format"))
-        if plan not in self.logs:
+        key = msgspec.json.encode(plan, order="deterministic")
+        if key not in self._known_logs:
+            self._known_logs[key] = len(self.logs)
             self.logs.append(plan)
-        return self.logs.index(plan)
+        return self._known_logs[key]

@@ -11,7 +11,6 @@ from msgspec import UNSET
 from buchner.config import addresses
 from buchner.config._generated import Upstream, UpstreamServer
 from buchner.config.suggest import closest, hint
-from buchner.config.table import written
 from buchner.config.values import convert
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class Upstreams:
     def _server(self, server: str | UpstreamServer, path: Path) -> dict[str, Any]:
         if isinstance(server, str):
             server = self._short_form(server, path)
-        plan = convert(server, written(server), path, self.report)
+        plan = convert(server, (), path, self.report)
         if plan.get("weight") == 0:
             self.report.error(path, "a weight is at least 1; `down` keeps a server from being used")
         try:

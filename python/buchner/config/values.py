@@ -5,41 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
 
 from buchner.config import units
 from buchner.config._generated import UNITS
+from buchner.config.table import written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from buchner.config.places import Path, Report
     from buchner.config.table import Table
 
 
-def convert(table: Table, names: Iterable[str], path: Path, report: Report) -> dict[str, Any]:
+def convert(table: Table, names: tuple[str, ...], path: Path, report: Report) -> dict[str, Any]:
     """Return those settings of `table` that are written, in the plan's units.
 
     Args:
         table: a table of the configuration.
-        names: the settings wanted.
+        names: the settings wanted, two at least; all where none is named.
         path: path of the table.
         report: takes the problems.
 
     """
     plan: dict[str, Any] = {}
-    for name in names:
-        value = getattr(table, name)
-        if value is UNSET:
-            continue
+    for name, value in written(table, names).items():
         kind = UNITS.get(name)
         if kind is not None:
             try:
-                value = units.milliseconds(value) if kind == "time" else units.size(value)
+                plan[name] = units.milliseconds(value) if kind == "time" else units.size(value)
             except ValueError as error:
                 report.error((*path, name), str(error))
-                continue
-        plan[name] = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
+        else:
+            plan[name] = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
     return plan
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from buchner.errors import AppImportError, BuchnerError
-from buchner.supervisor.gateways import Force, io_threads
+from buchner.supervisor.gateways import Force
 from buchner.supervisor.plan import complete
+from buchner.supervisor.sealed_plan import SealedPlan, io_threads
 
 if TYPE_CHECKING:
     from buchner.config.model import Loaded
@@ -56,7 +57,7 @@ class Deployment:
             not replace_gateway
             and current is not None
             and supervisor.gateways.force is not None
-            and io_threads(supervisor.gateways.force.plan) == io_threads(loaded.plan)
+            and supervisor.gateways.force.plan.io_threads == io_threads(loaded.plan)
         )
 
     def start(self) -> None:
@@ -111,8 +112,9 @@ class Deployment:
             {name: ready for name, ready in apps.items() if ready is not None},
             (lambda folder: identity.may(folder, 5)) if identity else (lambda _folder: True),
         )
-        self._force = Force(plan, self._listeners)
-        self._supervisor.prepare_logs(plan)
+        self._force = Force(SealedPlan.seal(plan), self._listeners)
+        self.loaded = self.loaded.without_plan()
+        self._supervisor.prepare_logs(self._force.plan)
         self._plan_number = gateways.send_plan(gateway, self._force)
 
     def plan_answered(self, number: int, error: str | None) -> None:
@@ -175,4 +177,6 @@ class Deployment:
             gateways.send_plan(gateways.current, gateways.force)
         for listener in self._opened:
             listener.close()
+        if self._force is not None:
+            self._force.plan.close()
         self._done(error)

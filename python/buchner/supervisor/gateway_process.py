@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import enum
-import fcntl
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
-
-import msgspec
 
 from buchner.supervisor import channel
 from buchner.supervisor.channel import Channel
@@ -20,8 +16,7 @@ if TYPE_CHECKING:
     from buchner.supervisor.identity import Identity
     from buchner.supervisor.listeners import Listener
     from buchner.supervisor.loop import Loop
-
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    from buchner.supervisor.sealed_plan import SealedPlan
 
 
 class GatewayState(enum.Enum):
@@ -133,9 +128,9 @@ class GatewayProcess:
             self.addresses.add(listener.address)
             self.send(Listen(address=listener.address), [listener.socket.fileno()], close=False)
 
-    def plan(self, number: int, plan: dict[str, Any]) -> None:
+    def plan(self, number: int, plan: SealedPlan) -> None:
         """Send a plan; answered by `ready` or `refused` with this number."""
-        self.send(Plan(id=number), [sealed_memfd("plan", msgspec.json.encode(plan))])
+        self.send(Plan(id=number), [plan.duplicate()])
 
     def retire(self, worker: int) -> None:
         """Give a worker no new request."""
@@ -161,21 +156,3 @@ class GatewayProcess:
     def ask_status(self, number: int) -> None:
         """Ask for counters."""
         self.send(StatusQuestion(id=number))
-
-
-def sealed_memfd(name: str, content: bytes) -> int:
-    """A memfd with fixed content."""
-    fd = os.memfd_create(f"buchner-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    return fd
-
-
-def claim_memfd(size: int = 4096) -> int:
-    """A memfd of claim words: zeroed, of a size that cannot change (docs/worker-protocol.md)."""
-    fd = os.memfd_create("buchner-claims", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, size)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-    return fd

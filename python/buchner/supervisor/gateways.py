@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor.gateway_process import GatewayProcess, GatewayState
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from buchner.supervisor.identity import Identity
     from buchner.supervisor.listeners import Listener
     from buchner.supervisor.loop import Loop
+    from buchner.supervisor.sealed_plan import SealedPlan
     from buchner.supervisor.worker_process import WorkerProcess
 
 logger = logging.getLogger("buchner")
@@ -50,8 +51,8 @@ class GatewaysHost(Protocol):
 class Force:
     """What the serving gateway obeys; kept to start its successor with."""
 
-    plan: dict[str, Any] = field(default_factory=dict)
-    listeners: dict[str, Listener] = field(default_factory=dict)
+    plan: SealedPlan
+    listeners: dict[str, Listener]
 
 
 class Gateways:
@@ -102,6 +103,8 @@ class Gateways:
 
     def promote(self, gateway: GatewayProcess, force: Force) -> GatewayProcess | None:
         """Make a gateway the one that serves under this plan; returns the one before, if it is another."""
+        if self.force is not None and self.force is not force:
+            self.force.plan.close()
         before, self.current, self.force = self.current, gateway, force
         gateway.state = GatewayState.SERVING
         gateway.addresses &= set(force.listeners)
@@ -163,7 +166,7 @@ class Gateways:
         if self._host.stopping or self.current is not None or self.force is None:
             return
         try:
-            gateway = self.spawn(io_threads(self.force.plan))
+            gateway = self.spawn(self.force.plan.io_threads)
         except OSError as error:
             logger.error("the gateway could not be started: %s", error)  # noqa: TRY400 - words, no frames
             self._loop.call_later(self._backoff.pause(0.0), self.restart)
@@ -177,8 +180,3 @@ class Gateways:
         """Have all gateways reopen their log files."""
         for gateway in self.all.values():
             gateway.reopen()
-
-
-def io_threads(plan: dict[str, Any]) -> int:
-    """The I/O threads a plan asks for."""
-    return int(plan.get("gateway", {}).get("io_threads", 1))

@@ -88,11 +88,3 @@ def choose(user: str | None, group: str | None) -> Identity | None:
             return None
         raise ConfigError(f'user: only root may run processes as "{user}"; start Buchner as root or leave `user` out')
     return identity
-
-
-def drop(argument: str) -> None:
-    """Become the identity for good (`Identity.argument`); called in a child, before it starts threads."""
-    uid, gid, groups = argument.split(":")
-    os.setgroups([int(number) for number in groups.split(",") if number])
-    os.setgid(int(gid))
-    os.setuid(int(uid))

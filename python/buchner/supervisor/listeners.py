@@ -14,9 +14,9 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from buchner.errors import ConfigError, ListenError
+from buchner.supervisor import holders
 
 BACKLOG = 4096
 """Connections the kernel queues until they are accepted; it takes net.core.somaxconn where that is lower."""
@@ -115,15 +115,14 @@ def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise ListenError(f"cannot listen on {address}: {_why_not(error, host, port)}") from error
+        raise ListenError(f"cannot listen on {address}: {_why_not(error, host, *where[:2])}") from error
     sock.setblocking(False)
     return Listener(address, sock)
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def _why_not(error: OSError, host: str, address: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        owner = who_listens(port)
-        return f"the port is in use{f' by {owner}' if owner else ''}; stop that program or choose another port"
+        return f"the port is in use{by(holders.of_port(port, {address}))} or choose another port"
     if error.errno == errno.EACCES and port < 1024:
         return (
             f"port {port} needs a privilege. Start as root (the gateway drops to `user` once it is bound), or give "
@@ -173,36 +172,17 @@ def _remove_stale(path: str, address: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
             return
-    raise ListenError(f"cannot listen on {address}: another program is listening there; stop it or choose another path")
+    holder = by(holders.of_path(path))
+    raise ListenError(f"cannot listen on {address}: the socket is in use{holder} or choose another path")
 
 
-def who_listens(port: int) -> str | None:
-    """The program that listens on a TCP port, as "name (pid 123)"; None where /proc does not tell."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{fields[9]}]")
-    if not inodes:
-        return None
-    holders = [int(name) for name in os.listdir("/proc") if name.isdigit() and _holds(int(name), inodes)]
-    if not holders:
-        return None
-    pid = min(holders)  # the parent that opened it, not the children it passed it to
-    with contextlib.suppress(OSError):
-        return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
-    return f"pid {pid}"
-
-
-def _holds(pid: int, inodes: set[str]) -> bool:
-    with contextlib.suppress(OSError):
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") in inodes:
-                    return True
-    return False
+def by(holder: holders.Holder | None) -> str:
+    """The end of "it is in use": by whom, and how to be rid of that one."""
+    if holder is None:
+        return " by a program of another user (as root, `ss -lp` names it): stop it"
+    if holder.pid == 1:
+        return f" by {holder}: stop its socket unit (`systemctl list-sockets` shows it)"
+    return f" by {holder}: stop it (`{'buchner stop' if 'buchner' in holder.command else 'kill'} {holder.pid}`)"
 
 
 @cache

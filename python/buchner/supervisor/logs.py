@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buchner.errors import BuchnerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from buchner.supervisor.identity import Identity
 
 logger = logging.getLogger("buchner")
@@ -66,12 +68,11 @@ def reopen() -> None:
     os.close(fd)
 
 
-def prepare(plan: dict[str, Any], identity: Identity | None) -> None:
+def prepare(paths: Iterable[str], identity: Identity | None) -> None:
     """Make access logs exist and belong to the gateway's user, which may not create files where logs are kept."""
     if identity is None:
         return
-    for log in plan.get("access_log", []):
-        path = log["path"]
+    for path in paths:
         if path in ("-", "stdout", "stderr") or path.startswith("/dev/"):
             continue
         try:

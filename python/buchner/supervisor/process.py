@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,10 +10,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-_PR_SET_CHILD_SUBREAPER = 36
-STACKS_SIGNAL = signal.SIGRTMIN + 5
-"""Makes a worker or gateway write the Python stacks of all its threads to its dump file (faulthandler)."""
 
 
 @dataclass(eq=False)
@@ -121,12 +116,6 @@ class Reaper:
     def children(self) -> list[Child]:
         """The processes that run."""
         return list(self._children.values())
-
-
-def become_subreaper() -> None:
-    """Make orphaned descendants our children (prctl(2), PR_SET_CHILD_SUBREAPER), as they are PID 1's anyway."""
-    if os.getpid() != 1:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def dump_file(name: str) -> int:

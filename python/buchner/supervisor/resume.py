@@ -26,7 +26,9 @@ def resume(supervisor: Supervisor, state: State) -> None:
     for saved in state.listeners:
         sock = socket.socket(fileno=_own(saved.fd))
         supervisor.listeners[saved.address] = Listener(saved.address, sock, saved.inode)
-    supervisor.loaded = Loaded(state.plan, state.apps, state.process, list(supervisor.listeners))
+    plan = state.plan
+    _own(plan.fd)
+    supervisor.loaded = Loaded({}, state.apps, state.process, list(supervisor.listeners))
     workers: dict[str, list[WorkerProcess]] = {name: [] for name in state.apps}
     for saved_worker in state.workers:
         workers.setdefault(saved_worker.pool, []).append(_worker(supervisor, saved_worker))
@@ -43,9 +45,9 @@ def resume(supervisor: Supervisor, state: State) -> None:
         gateway.known = set(saved_gateway.attached)
         gateway.addresses = set(supervisor.listeners)
         if saved_gateway.current:
-            supervisor.gateways.promote(gateway, Force(state.plan, dict(supervisor.listeners)))
+            supervisor.gateways.promote(gateway, Force(plan, dict(supervisor.listeners)))
     if supervisor.gateways.force is None:
-        supervisor.gateways.force = Force(state.plan, dict(supervisor.listeners))
+        supervisor.gateways.force = Force(plan, dict(supervisor.listeners))
     if state.asker >= 0:
         supervisor.upgraded_for = socket.socket(fileno=_own(state.asker))
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from buchner.supervisor.process import STACKS_SIGNAL
+from buchner.supervisor.child import STACKS_SIGNAL
 
 if TYPE_CHECKING:
     from buchner.supervisor.loop import Loop

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from buchner.config import native
 from buchner.errors import BuchnerError
 from buchner.supervisor import cpus, logs
 from buchner.supervisor.deployment import Deployment
@@ -25,7 +26,7 @@ from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import Drained, Retired, StatusAnswer, Stuck
 from buchner.supervisor.notify import Notifier
 from buchner.supervisor.pool import Pool
-from buchner.supervisor.process import MemoryEvents, Reaper, become_subreaper, python_command
+from buchner.supervisor.process import MemoryEvents, Reaper, python_command
 from buchner.supervisor.resume import resume
 from buchner.supervisor.stacks import StackDump
 from buchner.supervisor.stop import Shutdown
@@ -34,6 +35,7 @@ from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 if TYPE_CHECKING:
     from buchner.config.model import AppSettings, Loaded
     from buchner.supervisor.gateway_process import GatewayProcess
+    from buchner.supervisor.sealed_plan import SealedPlan
     from buchner.supervisor.upgrade import State
 
 logger = logging.getLogger("buchner")
@@ -114,7 +116,8 @@ class Supervisor:
     def set_up(self) -> None:
         """Take signals and orphans; before the first child is started."""
         forget_systemd()
-        become_subreaper()
+        if os.getpid() != 1:
+            native.become_subreaper()
         loop = self.loop
         loop.on_signal(signal.SIGCHLD, self.reaper.reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -229,6 +232,7 @@ class Supervisor:
     def _deploy(self, loaded: Loaded, done: Reply, *, replace_gateway: bool = False) -> None:
         def ended(error: BuchnerError | None) -> None:
             self.deployment = None
+            native.give_back_memory()  # what was needed to read the configuration
             done(error)
             waiting, self._again = self._again, []
             if waiting and not self.stopping:
@@ -303,9 +307,9 @@ class Supervisor:
         """The socket of socket activation that is bound to this address."""
         return self._passed.pop(address, None)
 
-    def prepare_logs(self, plan: dict[str, Any]) -> None:
+    def prepare_logs(self, plan: SealedPlan) -> None:
         """Make the access logs the gateway's user may not create."""
-        logs.prepare(plan, self.gateways.identity)
+        logs.prepare(plan.access_logs, self.gateways.identity)
 
     def abandon(self, pool: Pool) -> None:
         """End a pool that never served."""

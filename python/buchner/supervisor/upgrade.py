@@ -26,6 +26,7 @@ from buchner.errors import BuchnerError, UpgradeError
 from buchner.supervisor.identity import choose
 from buchner.supervisor.launch import arguments, environment
 from buchner.supervisor.process import python_command
+from buchner.supervisor.sealed_plan import SealedPlan
 
 if TYPE_CHECKING:
     from buchner.config import Loaded
@@ -86,7 +87,7 @@ class State(msgspec.Struct):
     listeners: list[SavedListener]
     gateways: list[SavedGateway]
     workers: list[SavedWorker]
-    plan: dict[str, Any]
+    plan: SealedPlan
     apps: dict[str, AppSettings]
     process: ProcessSettings
     last_worker: int
@@ -257,7 +258,7 @@ def _descriptors(state: State) -> list[int]:
         found += [gateway.fd, gateway.dump]
     for worker in state.workers:
         found += [worker.fd, worker.dump]
-    return [fd for fd in [*found, state.asker] if fd >= 0]
+    return [fd for fd in [*found, state.plan.fd, state.asker] if fd >= 0]
 
 
 def _command() -> list[str]:

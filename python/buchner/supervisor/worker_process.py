@@ -9,8 +9,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from buchner.supervisor import memfd
 from buchner.supervisor.channel import MAX_DESCRIPTORS, Channel
-from buchner.supervisor.gateway_process import claim_memfd
 from buchner.supervisor.messages import (
     Attach,
     Failed,
@@ -164,7 +164,7 @@ class WorkerProcess:
         if self.state is not WorkerState.READY or self.number in gateway.attached:
             return
         per_packet = max(1, (MAX_DESCRIPTORS - 1) // gateway.io_threads)
-        claims = claim_memfd()
+        claims = memfd.claims()
         try:
             for first in range(0, self.slots, per_packet):
                 count = min(per_packet, self.slots - first)

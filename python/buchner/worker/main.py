@@ -26,9 +26,8 @@ import msgspec
 
 from buchner.errors import AppImportError
 from buchner.supervisor import channel
-from buchner.supervisor.identity import drop
+from buchner.supervisor.child import STACKS_SIGNAL, drop
 from buchner.supervisor.messages import Attach, Failed, Fork, Forked, Ping, Pong, Recycle, Stop, ToWorker, WorkerReady
-from buchner.supervisor.process import STACKS_SIGNAL
 from buchner.worker.folders import own_folders
 from buchner.worker.load import WsgiApp, load_app
 from buchner.worker.static import max_content_length, static_folders

@@ -1,0 +1,51 @@
+"""A plan as the gateway takes it.
+
+The supervisor keeps this and not the plan: ten thousand servers are a document of 4 MB, and forty as Python objects.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from buchner.supervisor.memfd import sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SealedPlan(msgspec.Struct):
+    """The document in a sealed memfd, and what the supervisor itself has to know of it.
+
+    Args:
+        fd: The memfd; this object owns it.
+        io_threads: The I/O threads it asks for.
+        access_logs: Paths of its access logs.
+    """
+
+    fd: int
+    io_threads: int
+    access_logs: list[str]
+
+    @classmethod
+    def seal(cls, plan: Mapping[str, Any]) -> Self:
+        """Write a plan down for good."""
+        logs = [log["path"] for log in plan.get("access_log", [])]
+        return cls(sealed("plan", msgspec.json.encode(plan)), io_threads(plan), logs)
+
+    def duplicate(self) -> int:
+        """A descriptor to give away. It shares its offset with all others, so read it with pread(2)."""
+        return os.dup(self.fd)
+
+    def close(self) -> None:
+        """Let go of the document; a gateway that was given it keeps it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def io_threads(plan: Mapping[str, Any]) -> int:
+    """The I/O threads a plan asks for."""
+    return int(plan.get("gateway", {}).get("io_threads", 1))
