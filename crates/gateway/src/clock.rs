@@ -6,11 +6,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// All threads count from the same moment, so their times compare.
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// One I/O thread's clock. `now` costs a load; `tick` reads the system clock.
+/// One I/O thread's clock. `now` costs a load, `tick` reads the clock that only goes forward, `sync` the wall clock too.
 pub struct Clock {
     start: Instant,
     now_ms: Cell<u64>,
-    unix_ms: Cell<u64>,
+    /// What the wall clock was ahead of `now_ms` when it was last looked at.
+    unix_offset: Cell<u64>,
     formatted: Cell<u64>,
     http_date: RefCell<[u8; 29]>,
     log_time: RefCell<Vec<u8>>,
@@ -21,22 +22,27 @@ impl Default for Clock {
         let clock = Self {
             start: *START.get_or_init(Instant::now),
             now_ms: Cell::new(0),
-            unix_ms: Cell::new(0),
+            unix_offset: Cell::new(0),
             formatted: Cell::new(0),
             http_date: RefCell::new([b' '; 29]),
             log_time: RefCell::new(Vec::new()),
         };
-        clock.tick();
+        clock.sync();
         clock
     }
 }
 
 impl Clock {
-    /// Reads the system clock; called at the start of every request and every sweep.
+    /// Moves `now` on; called at the start of every request.
     pub fn tick(&self) {
         self.now_ms.set(self.start.elapsed().as_millis() as u64 + 1);
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.unix_ms.set(unix.as_millis() as u64);
+    }
+
+    /// Moves `now` on and follows the wall clock where somebody set it; called by every sweep.
+    pub fn sync(&self) {
+        self.tick();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        self.unix_offset.set(unix.saturating_sub(self.now_ms.get()));
     }
 
     /// Milliseconds on a clock that only goes forward; never 0.
@@ -46,7 +52,7 @@ impl Clock {
 
     /// Milliseconds since 1970-01-01 UTC.
     pub fn unix_ms(&self) -> u64 {
-        self.unix_ms.get()
+        self.unix_offset.get() + self.now_ms.get()
     }
 
     /// Appends an IMF-fixdate (RFC 9110 section 5.6.7) of now.
@@ -62,7 +68,7 @@ impl Clock {
     }
 
     fn refresh(&self) {
-        let seconds = self.unix_ms.get() / 1000;
+        let seconds = self.unix_ms() / 1000;
         if self.formatted.replace(seconds) == seconds {
             return;
         }

@@ -105,14 +105,21 @@ impl Response {
 /// What an upstream or app did, for the log.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamNote {
-    /// Address of the server or worker.
-    pub address: String,
+    /// Name of the server or worker that was asked last.
+    pub address: Option<Rc<str>>,
     /// Status it answered; 0 none.
     pub status: u16,
     /// Milliseconds until its head.
     pub header_ms: u64,
     /// How often it was tried.
     pub tries: u32,
+}
+
+impl UpstreamNote {
+    /// Name of the server or worker that was asked last; empty when none was.
+    pub fn address(&self) -> &str {
+        self.address.as_deref().unwrap_or_default()
+    }
 }
 
 /// One request and everything about it.

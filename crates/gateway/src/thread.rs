@@ -51,6 +51,8 @@ pub struct Thread {
     pub clock: Clock,
     /// Its deadlines.
     pub timeouts: Timeouts,
+    /// Its spare buffers.
+    pub bufs: crate::http::bufs::Bufs,
     /// Its upstream connections.
     pub upstreams: RefCell<Pools>,
     /// Its open files.
@@ -142,6 +144,7 @@ pub fn run(
         shared: shared.clone(),
         clock: Clock::default(),
         timeouts: Timeouts::default(),
+        bufs: crate::http::bufs::Bufs::default(),
         upstreams: RefCell::default(),
         files: RefCell::default(),
         resolver: Resolver::default(),
@@ -194,7 +197,7 @@ async fn sweep(thread: Rc<Thread>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for count in 0u64.. {
         ticks.tick().await;
-        thread.clock.tick();
+        thread.clock.sync();
         thread.timeouts.sweep(thread.clock.now());
         if count % PRUNE_SWEEPS == 0 {
             thread.log.flush();

@@ -4,6 +4,7 @@ use crate::exchange::{Exchange, Peer};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::HeaderId;
 use std::io::Write;
+use std::net::IpAddr;
 
 /// A variable, resolved from its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,6 +260,15 @@ pub fn escape_log(value: &[u8], out: &mut Vec<u8>) {
 /// Appends an address without its port; `unix:` for Unix sockets.
 pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
     match peer.ip() {
+        // Written so often that the detour through fmt shows.
+        Some(IpAddr::V4(ip)) => {
+            for (i, octet) in ip.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                write_number(u64::from(octet), out);
+            }
+        }
         Some(ip) => {
             let _ = write!(out, "{ip}");
         }
@@ -299,7 +309,7 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
                 out.extend_from_slice(value);
             }
         }
-        Var::UpstreamAddr => out.extend_from_slice(ex.upstream.address.as_bytes()),
+        Var::UpstreamAddr => out.extend_from_slice(ex.upstream.address().as_bytes()),
         Var::UpstreamStatus if ex.upstream.status != 0 => write_number(u64::from(ex.upstream.status), out),
         Var::UpstreamStatus => {}
         Var::UpstreamResponseTime if ex.upstream.tries != 0 => seconds(ex.upstream.header_ms, out),

@@ -119,6 +119,19 @@ impl Headers {
         self.list.iter().find(|field| field.id == id).map(|field| self.value(field))
     }
 
+    /// The first value of `id`, sharing the received head where it lies in one.
+    pub fn get_bytes(&self, id: HeaderId) -> Option<Bytes> {
+        if !self.contains(id) {
+            return None;
+        }
+        let field = self.list.iter().find(|field| field.id == id)?;
+        let value = self.value(field);
+        Some(match field.place {
+            Place::Raw => self.raw.slice_ref(value),
+            Place::Extra | Place::Known => Bytes::copy_from_slice(value),
+        })
+    }
+
     /// All values of `id`, in their order.
     pub fn get_all(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
         let list = if self.contains(id) { self.list.as_slice() } else { &[] };

@@ -63,7 +63,11 @@ pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, l
     });
     conn.io.idle(conn.with_listener(|listener| listener.head.header_timeout.0));
     while conn.io.sock.readable().await.is_ok() {
-        if !Box::pin(busy(&conn)).await {
+        let bufs = &conn.io.thread().bufs;
+        conn.buf.replace(bufs.take_read());
+        let more = Box::pin(busy(&conn)).await;
+        bufs.give_read(conn.buf.take());
+        if !more {
             return;
         }
         conn.io.idle(conn.with_listener(|listener| listener.head.keepalive_timeout.0));
@@ -75,10 +79,7 @@ async fn busy(conn: &Rc<Conn>) -> bool {
     let thread = conn.io.thread().clone();
     // Whatever woke us may be nothing: then the connection goes on idling without buffers.
     match std::future::poll_fn(|cx| Poll::Ready(conn.poll_fill(cx, READ_SIZE))).await {
-        Poll::Pending => {
-            *conn.buf.borrow_mut() = BytesMut::new();
-            return true;
-        }
+        Poll::Pending => return true,
         Poll::Ready(0) => return false,
         Poll::Ready(_) => {}
     }
@@ -101,7 +102,6 @@ async fn busy(conn: &Rc<Conn>) -> bool {
             }
         }
         if conn.buf.borrow().is_empty() {
-            *conn.buf.borrow_mut() = BytesMut::new();
             return true;
         }
     }
@@ -304,7 +304,7 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Excha
         // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
         headers.set(HeaderId::Host, authority);
     }
-    let host = normal_host(headers.get(HeaderId::Host).unwrap_or_default());
+    let host = normal_host(&headers.get_bytes(HeaderId::Host).unwrap_or_default());
     let server = listener.names.find(&host).unwrap_or(listener.default_server);
     let settings = plan.settings[plan.servers[server as usize].settings as usize].body_timeout.0;
     let upgrade_to = match headers.get(HeaderId::Upgrade) {
@@ -382,10 +382,13 @@ fn given_id(client: &Client, headers: &Headers) -> RequestId {
 }
 
 /// A host in lower case without port and trailing dot (RFC 9110 section 4.2.3).
-fn normal_host(host: &[u8]) -> Bytes {
-    let name = split_port(host).map_or(host, |(name, _)| name);
+fn normal_host(host: &Bytes) -> Bytes {
+    let name = split_port(host).map_or(&host[..], |(name, _)| name);
     let name = name.strip_suffix(b".").unwrap_or(name);
-    Bytes::from(name.to_ascii_lowercase())
+    if name.iter().any(u8::is_ascii_uppercase) {
+        return Bytes::from(name.to_ascii_lowercase());
+    }
+    host.slice_ref(name)
 }
 
 fn request_body(conn: &Rc<Conn>, framing: Framing, expect: bool, timeout_ms: u64) -> RequestBody {

@@ -11,16 +11,11 @@ use buchner_wire::h1::{Version, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
-use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::task::Poll;
 
 /// A body up to this size is copied behind the head; a larger one goes out from where it lies.
 const COPY_BYTES: usize = 16 << 10;
-
-thread_local! {
-    static OUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +42,7 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
     let Response { status, headers, body, .. } = response;
     let framing = framing(ex, status, &body);
     let keep = keep && framing != Framing::Close;
-    let mut out = OUT.with(|pool| pool.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(4096));
+    let mut out = ex.thread.bufs.take_write();
     head(&ex.thread, &mut out, status, &headers);
     framing_fields(&mut out, ex, status, &body, framing, keep);
     let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };
@@ -60,12 +55,9 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
         }
         body => writer.body(body, framing == Framing::Chunked).await,
     };
-    let Writer { mut out, mut written, .. } = writer;
+    let Writer { out, mut written, .. } = writer;
     written.body = written.total.saturating_sub(head_bytes);
-    out.clear();
-    if out.capacity() <= 64 << 10 {
-        OUT.with(|pool| pool.borrow_mut().push(out));
-    }
+    ex.thread.bufs.give_write(out);
     (headers, written, sent)
 }
 

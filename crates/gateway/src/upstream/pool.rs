@@ -4,6 +4,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::io::{Io, Sock};
 use crate::thread::Thread;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
@@ -16,13 +17,35 @@ const DEFAULT_KEEPALIVE_MS: u64 = 60_000;
 /// One thread's connections and its place in each group.
 #[derive(Default)]
 pub struct Pools {
-    groups: HashMap<u64, Local>,
+    groups: HashMap<u64, Local, BuildHasherDefault<ById>>,
+}
+
+/// Ids are numbers given out one after the other: they spread as they are.
+#[derive(Default)]
+struct ById(u64);
+
+impl Hasher for ById {
+    fn finish(&self) -> u64 {
+        // The table looks at the top bits first.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0 << 8 | u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id;
+    }
 }
 
 #[derive(Default)]
 struct Local {
     cursor: usize,
     idle: Vec<Vec<Io>>,
+    names: Vec<Rc<str>>,
 }
 
 impl Pools {
@@ -31,12 +54,18 @@ impl Pools {
             // Threads start at different servers so that few requests on many threads still spread.
             cursor: crate::observe::trace::random() as usize % group.servers.len().max(1),
             idle: group.servers.iter().map(|_| Vec::new()).collect(),
+            names: group.servers.iter().map(|server| server.address.to_string().into()).collect(),
         })
     }
 
     /// Chooses a server.
     pub fn pick(&mut self, group: &Group, tried: &[usize], now: u64) -> Option<usize> {
         group.pick(&mut self.local(group).cursor, tried, now)
+    }
+
+    /// The name of a server, for logs and messages.
+    pub fn name(&mut self, group: &Group, server: usize) -> Rc<str> {
+        self.local(group).names[server].clone()
     }
 
     /// Drops connections that ended or idled too long, and groups no plan has any more.

@@ -54,6 +54,8 @@ pub struct Place {
 pub struct Link {
     /// What it is to.
     pub place: Place,
+    /// Pool and worker, for logs.
+    pub described: Rc<str>,
     sock: UnixStream,
     claims: Arc<SharedWords>,
     /// Claim words that are free, with the ticket each had last.
@@ -71,8 +73,10 @@ impl Link {
     /// Takes over a socket; [`Link::read`] must run.
     pub fn new(place: Place, sock: UnixStream, claims: Arc<SharedWords>) -> Rc<Self> {
         let words = (0..place.words.1).map(|word| (place.words.0 + word, 0)).collect();
+        let described = format!("{} worker {}", place.name, place.worker).into();
         Rc::new(Self {
             place,
+            described,
             sock,
             claims,
             words: RefCell::new(words),

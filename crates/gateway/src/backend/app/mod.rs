@@ -82,7 +82,7 @@ impl App {
                 continue;
             };
             ex.upstream.tries += 1;
-            ex.upstream.address = format!("{} worker {}", self.name, waiter.link.place.worker);
+            ex.upstream.address = Some(waiter.link.described.clone());
             let event = if streamed { pump(ex, &waiter).await? } else { waiter.next().await };
             ex.upstream.header_ms = ex.thread.clock.now().saturating_sub(began);
             match event {

@@ -1,0 +1,188 @@
+//! A connection to an upstream in use: what goes up, the head and the body that come down.
+use super::LIMITS;
+use crate::error::{Error, Kind, Result};
+use crate::exchange::Exchange;
+use crate::http::body::{Source, remaining};
+use crate::http::io::{Io, READ_SIZE};
+use crate::upstream::{Group, pool};
+use buchner_wire::chunked::{self, BodyDecoder, Decoded};
+use buchner_wire::h1::{self, H1ErrorKind, ResponseHead};
+use bytes::{Bytes, BytesMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// Bytes read at a time of a large body.
+const RELAY_SIZE: usize = 64 << 10;
+
+/// A request body on its way up while the response is already being read.
+pub struct Uplink {
+    /// The body as the client sends it.
+    pub source: Box<dyn Source>,
+    /// It goes up in chunks, its length is not known.
+    pub chunked: bool,
+    /// Bytes that are next.
+    pub out: Bytes,
+    /// The source has ended.
+    pub ended: bool,
+}
+
+impl Uplink {
+    /// Moves bytes until it must wait. Ready when the whole body is sent.
+    fn poll_send(&mut self, cx: &mut Context<'_>, io: &Io) -> Poll<Result<()>> {
+        loop {
+            while !self.out.is_empty() {
+                let sent = ready!(io.sock.poll_send(cx, &self.out, rustix::net::SendFlags::empty()));
+                match sent {
+                    Ok(n) => drop(self.out.split_to(n)),
+                    // The server stopped reading; what it answers is still read.
+                    Err(_) => return Poll::Ready(Ok(())),
+                }
+            }
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(self.source.poll_chunk(cx))? {
+                Some(chunk) if self.chunked => {
+                    let mut out = Vec::with_capacity(chunk.len() + 20);
+                    chunked::encode_chunk_header(chunk.len(), &mut out);
+                    out.extend_from_slice(&chunk);
+                    out.extend_from_slice(b"\r\n");
+                    self.out = out.into();
+                }
+                Some(chunk) => self.out = chunk,
+                None => {
+                    self.ended = true;
+                    self.out = if self.chunked { Bytes::from_static(chunked::LAST_CHUNK) } else { Bytes::new() };
+                }
+            }
+        }
+    }
+}
+
+/// A connection in use.
+pub struct Link {
+    /// The connection.
+    pub io: Io,
+    /// What was read and not used yet.
+    pub buf: BytesMut,
+    /// The rest of the request.
+    pub uplink: Option<Uplink>,
+    /// Milliseconds between two reads.
+    pub read_timeout: u64,
+}
+
+impl Link {
+    /// Reads more while the rest of the request goes up.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<usize>> {
+        if let Some(uplink) = &mut self.uplink {
+            if let Poll::Ready(done) = uplink.poll_send(cx, &self.io) {
+                done?;
+                self.uplink = None;
+                self.io.deadline(self.read_timeout);
+            }
+        }
+        if self.buf.capacity() - self.buf.len() < size / 2 {
+            self.buf.reserve(size);
+        }
+        // A reset is as much an end as a FIN; the framing tells whether it came too early.
+        self.io.sock.poll_read(cx, &mut self.buf).map(|read| Ok(read.unwrap_or(0)))
+    }
+
+    /// Reads until the head of the response is complete; informational ones (1xx) are skipped.
+    pub async fn read_head(&mut self, ex: &Exchange, address: &crate::upstream::Address) -> Result<ResponseHead> {
+        let mut scanned = 0;
+        self.io.deadline(self.read_timeout);
+        loop {
+            let n = std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await?;
+            if n == 0 {
+                return Err(self.ended(address));
+            }
+            loop {
+                let parsed = h1::parse_response(&mut self.buf, &LIMITS, &mut scanned, &ex.request.method);
+                match parsed {
+                    Ok(None) => break,
+                    Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => scanned = 0,
+                    Ok(Some(head)) => return Ok(head),
+                    Err(e) => {
+                        let cause = format!("upstream {address} sent an invalid response head: {e}");
+                        return Err(Error::new(Kind::UpstreamInvalid, cause));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ended(&self, address: &crate::upstream::Address) -> Error {
+        if self.io.expired() {
+            let cause = format!("upstream {address} sent no answer within {} ms (read_timeout)", self.read_timeout);
+            return Error::new(Kind::UpstreamTimeout, cause);
+        }
+        let part = if self.buf.is_empty() { "before it answered" } else { "in the middle of its response head" };
+        Error::new(Kind::UpstreamClosed, format!("upstream {address} closed the connection {part}"))
+    }
+}
+
+/// A response body as it arrives.
+pub struct UpstreamBody {
+    /// Finds the end.
+    pub decoder: BodyDecoder,
+    /// The connection, until the end.
+    pub link: Option<Link>,
+    /// Where the connection goes back to.
+    pub group: Arc<Group>,
+    /// The server it leads to.
+    pub server: usize,
+    /// It can be used again.
+    pub keep_alive: bool,
+    /// Name of the server, for messages.
+    pub address: Option<Rc<str>>,
+    /// Every piece leaves at once.
+    pub flush: bool,
+}
+
+impl Source for UpstreamBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        let mut eof = false;
+        loop {
+            let Some(link) = &mut self.link else { return Poll::Ready(Ok(None)) };
+            match self.decoder.decode(&mut link.buf, eof) {
+                Ok(Decoded::Data(bytes)) => return Poll::Ready(Ok(Some(bytes))),
+                Ok(Decoded::End) => {
+                    if let Some(link) = self.link.take() {
+                        if self.keep_alive && !eof && link.uplink.is_none() && link.buf.is_empty() {
+                            pool::give(&self.group, self.server, link.io);
+                        }
+                    }
+                    return Poll::Ready(Ok(None));
+                }
+                Err(e) if eof && e.kind == H1ErrorKind::Truncated => {
+                    let how =
+                        if link.io.expired() { "stopped sending (read_timeout)" } else { "closed the connection" };
+                    let cause = format!(
+                        "upstream {} {how} in the middle of its response",
+                        self.address.as_deref().unwrap_or_default()
+                    );
+                    return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, cause).closing()));
+                }
+                Ok(Decoded::NeedMore) => {
+                    link.io.deadline(link.read_timeout);
+                    eof = ready!(link.poll_fill(cx, RELAY_SIZE))? == 0;
+                }
+                Err(e) => {
+                    let cause =
+                        format!("upstream {} sent an invalid body: {e}", self.address.as_deref().unwrap_or_default());
+                    return Poll::Ready(Err(Error::new(Kind::UpstreamInvalid, cause).closing()));
+                }
+            }
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        remaining(&self.decoder)
+    }
+
+    fn flush_each(&self) -> bool {
+        self.flush
+    }
+}
