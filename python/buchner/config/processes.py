@@ -57,8 +57,8 @@ def process_settings(gateway: gen.Gateway | UnsetType, base: FilePath, report: R
     return ProcessSettings(**values)
 
 
-def gateway_plan(gateway: gen.Gateway | UnsetType, report: Report) -> dict[str, Any]:
-    """Return the plan's `gateway`."""
+def gateway_plan(gateway: gen.Gateway | UnsetType, base: FilePath, report: Report) -> dict[str, Any]:
+    """Return the plan's `gateway`, with absolute paths."""
     if gateway is UNSET:
         return {}
     plan = convert(gateway, gen.GATEWAY, ("gateway",), report)
@@ -76,7 +76,8 @@ def gateway_plan(gateway: gen.Gateway | UnsetType, report: Report) -> dict[str, 
             addresses.split(server)
         except ValueError as error:
             report.error(("gateway", "resolver", index), str(error))
-    directory = plan.get("spool_dir")
-    if directory is not None and not os.path.isdir(directory):  # noqa: PTH112
-        report.error(("gateway", "spool_dir"), f'there is no directory "{directory}"')
+    if "spool_dir" in plan:
+        plan["spool_dir"] = directory = os.path.normpath(base / plan["spool_dir"])
+        if not os.path.isdir(directory):  # noqa: PTH112
+            report.error(("gateway", "spool_dir"), f'there is no directory "{directory}"')
     return plan

@@ -58,7 +58,7 @@ class Resolver:
         servers = [self._server(index, server, root, limits) for index, server in enumerate(self._servers())]
         self.listeners.finish()
         self.upstreams.warn_unused()
-        gateway = gateway_plan(self.document.gateway, self.report)
+        gateway = gateway_plan(self.document.gateway, self.base, self.report)
         process = process_settings(self.document.gateway, self.base, self.report)
         self.report.finish()
         gateway.setdefault("io_threads", cores.io_threads())

@@ -7,7 +7,6 @@ use buchner_wire::slot;
 use bytes::Bytes;
 use std::fs::File;
 use std::future::Future;
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::net::UnixStream;
@@ -31,13 +30,22 @@ pub struct SlotBody {
     /// Each piece goes out at once.
     pub flush: bool,
     /// A piece on its way back from a file.
-    pub reading: Option<JoinHandle<std::io::Result<Bytes>>>,
+    pub reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
 }
 
-fn read_back(file: &File, offset: u64, length: usize) -> std::io::Result<Bytes> {
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes.into())
+/// Fills `bytes`. The room is made by the I/O thread and only used by another: memory that many threads allocate and one
+/// frees stays with each of them.
+fn read_back(file: &File, offset: u64, length: usize, mut bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    while bytes.len() < length {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 impl SlotBody {
@@ -64,14 +72,15 @@ impl Source for SlotBody {
                     let cause = "what was buffered of the answer cannot be read back from spool_dir";
                     return Poll::Ready(Err(Error::new(Kind::SpoolFull, cause).closing()));
                 };
-                self.first = bytes;
+                self.first = bytes.into();
                 continue;
             }
             let Some(waiter) = &self.waiter else { return Poll::Ready(Ok(None)) };
             match ready!(waiter.poll(cx)) {
                 Event::Chunk(bytes) => self.first = bytes,
                 Event::Spilled { file, offset, length } => {
-                    self.reading = Some(tokio::task::spawn_blocking(move || read_back(&file, offset, length)));
+                    let room = Vec::with_capacity(length);
+                    self.reading = Some(tokio::task::spawn_blocking(move || read_back(&file, offset, length, room)));
                 }
                 Event::End => self.waiter = None,
                 Event::Abort(words) => {

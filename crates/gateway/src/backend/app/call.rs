@@ -215,8 +215,8 @@ impl Call {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Event> {
         let mut state = self.state.borrow_mut();
-        let chunk = matches!(state.events.front(), Some(Event::Chunk(_)));
-        if let Some(spill) = state.spill.as_mut().filter(|spill| !chunk && spill.read < spill.written) {
+        let before = matches!(state.events.front(), Some(Event::Head(_) | Event::Chunk(_)));
+        if let Some(spill) = state.spill.as_mut().filter(|spill| !before && spill.read < spill.written) {
             let (file, offset) = (spill.file.clone(), spill.read);
             let length = (spill.written - spill.read).min(BLOCK);
             spill.read += length;
@@ -278,5 +278,52 @@ impl Drop for Waiter {
             write_frame(&mut frame, Kind::Stop, 0, &self.call.number.get().to_le_bytes());
             self.link.send(&frame, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(memory: usize) -> Call {
+        Call {
+            state: RefCell::default(),
+            claim: Cell::default(),
+            number: Cell::default(),
+            since: Cell::default(),
+            done: Cell::default(),
+            revoked: Cell::default(),
+            answered: Cell::default(),
+            late: Cell::default(),
+            streamed: false,
+            limit: Duration::ZERO,
+            memory,
+            spool: Some((Spool::new(std::env::temp_dir(), 1 << 20), 1 << 20)),
+            method: Method::Get,
+            path: Bytes::new(),
+            id: RequestId::default(),
+        }
+    }
+
+    fn head() -> Event {
+        let (headers, body) = (Headers::default(), Bytes::new());
+        Event::Head(Head { flags: 0, status: 200, headers, body, descriptor: None })
+    }
+
+    #[test]
+    fn what_came_before_a_spill_is_heard_before_it_and_the_end_behind() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (call, mut file) = (call(100), None);
+            call.push(head());
+            call.take(Bytes::from_static(&[1; 80]), &mut file).await;
+            call.take(Bytes::from_static(&[2; 80]), &mut file).await;
+            call.push(Event::End);
+            let next = || std::future::poll_fn(|cx| call.poll(cx));
+            assert!(matches!(next().await, Event::Head(_)));
+            assert!(matches!(next().await, Event::Chunk(bytes) if bytes.len() == 80));
+            assert!(matches!(next().await, Event::Spilled { offset: 0, length: 80, .. }));
+            assert!(matches!(next().await, Event::End));
+        });
     }
 }

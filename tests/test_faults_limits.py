@@ -1,0 +1,222 @@
+"""Slow clients, no descriptors, a full disk: the others are served, what can't be done is said, and it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+import pytest
+
+from helpers.instance import Instance
+from helpers.load import APP
+from helpers.raw import Raw
+from helpers.wait import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.importorskip("flask")
+
+Run = Callable[..., Instance]
+
+TOML = """
+[gateway]
+{user}
+{gateway}
+
+[app]
+target = "shop:app"
+workers = 1
+
+[[server]]
+listen = ["127.0.0.1:0"]
+access_log = false
+{server}
+
+[[server.route]]
+path = "/"
+app = true
+"""
+
+BIG = (
+    APP
+    + """
+@app.post("/size")
+def size():
+    return str(len(request.get_data()))
+
+@app.get("/big")
+def big():
+    return b"0123456789abcdef" * (8 << 16)
+"""
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Run the app above with these settings of the gateway and the server."""
+    running: list[Instance] = []
+    (tmp_path / "shop.py").write_text(BIG)
+
+    def start(gateway: str = "", server: str = "") -> Instance:
+        # Files of the test are root's where root runs it.
+        user = 'user = "root"' if os.geteuid() == 0 else ""
+        (tmp_path / "gateway.toml").write_text(TOML.format(user=user, gateway=gateway, server=server))
+        running.append(Instance(tmp_path, "run", "gateway.toml"))
+        return running[-1]
+
+    yield start
+    for instance in running:
+        assert instance.end() == 0, instance.log[-5000:]
+
+
+def works(instance: Instance, requests: int = 20) -> None:
+    for number in range(requests):
+        assert instance.get(f"/n/{number}").body == b"GET %d 0" % number
+
+
+def test_slow_heads_end_and_hold_up_nobody(run: Run) -> None:
+    instance = run(server='header_timeout = "1500ms"')
+    slow = [Raw(instance.port) for _ in range(300)]
+    over = threading.Event()
+
+    def trickle() -> None:
+        for raw in slow:
+            raw.send("GET / HTTP/1.1\r\nHost: test\r\nX-Slow: ")
+        while not over.wait(0.2):
+            for raw in slow:
+                with contextlib.suppress(OSError):
+                    raw.send("x")
+
+    client = threading.Thread(target=trickle)
+    client.start()
+    try:
+        works(instance, 100)
+        for raw in slow:
+            assert raw.reply().status == 408, "one deadline for the whole head, however it trickles"
+            assert raw.closed()
+    finally:
+        over.set()
+        client.join()
+        for raw in slow:
+            raw.socket.close()
+    works(instance)
+    wait_for(lambda: instance.status()["gateway"]["connections"] == 0, "all of them are gone")
+
+
+def latency(port: int, requests: int) -> float:
+    """The 99th percentile, in seconds, of requests on one kept connection."""
+    taken = []
+    with Raw(port) as raw:
+        for number in range(requests):
+            began = time.perf_counter()
+            raw.send(f"GET /n/{number} HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert raw.reply().status == 200
+            taken.append(time.perf_counter() - began)
+    return quantiles(taken, n=100)[98]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_five_thousand_slow_heads_leave_the_others_their_p99(run: Run) -> None:
+    instance = run(server="keepalive_requests = 0")
+    latency(instance.port, 1000)
+    without, beside = [], []
+    for _ in range(5):
+        without.append(latency(instance.port, 2000))
+        slow = subprocess.Popen(
+            [sys.executable, "-m", "helpers.slowloris", str(instance.port), "5000", "10"],
+            cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert slow.stdout
+        assert slow.stdout.readline() == "open\n"
+        wait_for(lambda: instance.status()["gateway"]["connections"] >= 5000, "5000 connections", 60)
+        beside.append(latency(instance.port, 2000))
+        assert slow.communicate(timeout=60)[0] == "0\n", "they were all still open"
+        wait_for(lambda: instance.status()["gateway"]["connections"] == 0, "they are gone", 60)
+    print(f"p99 without {median(without) * 1e3:.3f} ms, beside 5000 slow heads {median(beside) * 1e3:.3f} ms")  # noqa: T201
+    assert median(beside) <= 2 * median(without), (without, beside)
+
+
+def test_without_descriptors_accepting_pauses_and_goes_on(run: Run) -> None:
+    instance = run()
+    (gateway,) = instance.gateways()
+    with Raw(instance.port) as kept, contextlib.ExitStack() as later:
+        kept.send("GET /n/1 HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert kept.reply().status == 200
+        most = len(list(Path(f"/proc/{gateway}/fd").iterdir())) + 8
+        resource.prlimit(gateway, resource.RLIMIT_NOFILE, (most, most))
+        hogs = [Raw(instance.port) for _ in range(40)]
+        instance.says("cannot accept on 127.0.0.1:0")
+        assert "raise the limit of open files" in instance.log
+        waiting = later.enter_context(Raw(instance.port, 60))
+        waiting.send("GET /n/2 HTTP/1.1\r\nHost: test\r\n\r\n")
+        for number in range(20):
+            kept.send(f"GET /n/{number} HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert kept.reply().body == b"GET %d 0" % number, "who is connected is served"
+        for raw in hogs:
+            raw.socket.close()
+        assert waiting.reply().body == b"GET 2 0", "who waited is served"
+    wait_for(
+        lambda: instance.get("/n/3").status == 200 and "accepting on 127.0.0.1:0 goes on" in instance.log, "the end"
+    )
+    works(instance)
+    assert instance.log.count("cannot accept on") == 1, "one line for one shortage"
+
+
+@pytest.fixture(params=["disk", "quota"])
+def small_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Run], Instance]]:
+    """Start with a `spool_dir` for at most 1 MiB: a disk of that size (where mounting is allowed) or a quota."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    mounted = False
+    if request.param == "disk":
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", str(spool)]
+        mounted = os.geteuid() == 0 and subprocess.run(command, check=False, capture_output=True).returncode == 0
+        if not mounted:
+            pytest.skip("mounting a small disk takes root and a machine that allows it")
+
+    def start(run: Run) -> Instance:
+        instance = run(gateway='spool_dir = "spool"')
+        if request.param == "quota":
+            for pid in instance.gateways():
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        return instance
+
+    yield start
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(spool)], check=True)
+
+
+def test_a_full_disk_is_507_and_over_when_there_is_room(run: Run, small_spool: Callable[[Run], Instance]) -> None:
+    instance = small_spool(run)
+    gateways = instance.gateways()
+    for _ in range(3):
+        reply = instance.get("/size", "POST", body=bytes(5 << 20))
+        assert (reply.status, reply.get("x-buchner-error")) == (507, "spool-full")
+        assert instance.get("/size", "POST", body=bytes(500 << 10)).body == b"%d" % (500 << 10)
+    instance.says("507 POST /size")
+    assert "cannot write to spool_dir" in instance.log
+    assert str(instance.directory / "spool") in instance.log
+    assert instance.gateways() == gateways, "it has not crashed"
+    assert instance.status()["gateway"]["spooled_bytes"] == 0
+
+
+def test_an_answer_that_the_disk_has_no_room_for_waits_for_its_client(
+    run: Run, small_spool: Callable[[Run], Instance]
+) -> None:
+    instance = small_spool(run)
+    with Raw(instance.port, 60) as raw:
+        raw.send("GET /big HTTP/1.1\r\nHost: test\r\n\r\n")
+        works(instance)
+        assert raw.reply().body == b"0123456789abcdef" * (8 << 16)
+    works(instance)
