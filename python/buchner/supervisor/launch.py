@@ -79,11 +79,16 @@ def environment(settings: AppSettings, identity: Identity | None) -> dict[str, s
     if identity is not None:
         env |= {"HOME": identity.home, "USER": identity.name, "LOGNAME": identity.name}
     return env | settings.env | {IN_WORKER: "1"}
+_ALLOCATOR = {"MIMALLOC_ALLOW_THP": "0"}
 
 
 def environment_of_gateway() -> dict[str, str]:
-    """The environment of a gateway process: ours, less what is meant for the supervisor."""
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+    """The environment of a gateway process: ours, less what is meant for the supervisor.
+
+    Its allocator does not ask for huge pages unless the user says so: connections come and go in kilobytes, and a page
+    of two megabytes stays as long as one of them lives in it.
+    """
+    return _ALLOCATOR | {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
 
 
 _NOT_FOR_WORKERS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
