@@ -79,7 +79,6 @@ def environment(settings: AppSettings, identity: Identity | None) -> dict[str, s
     if identity is not None:
         env |= {"HOME": identity.home, "USER": identity.name, "LOGNAME": identity.name}
     return env | settings.env | {IN_WORKER: "1"}
-_ALLOCATOR = {"MIMALLOC_ALLOW_THP": "0"}
 
 
 def environment_of_gateway() -> dict[str, str]:
@@ -92,6 +91,7 @@ def environment_of_gateway() -> dict[str, str]:
 
 
 _NOT_FOR_WORKERS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+_ALLOCATOR = {"MIMALLOC_ALLOW_THP": "0"}
 
 
 class ExecSource:
