@@ -48,7 +48,7 @@ class AppGateway:
         mount = settings.pop("mount", "")
         config = {
             "gateway": settings.pop("gateway", {}),
-            "listen": [{"address": self.address, "default_server": 0}],
+            "listen": [{"address": self.address, "default_server": 0, "limits": settings.pop("limits", {})}],
             "server": [{
                 "listen": [0], "names": [], "settings": 0,
                 "route": [{"path": "/", "content": {"app": {"pool": "app", "mount": mount}}, "settings": 0}],
@@ -102,6 +102,12 @@ class AppGateway:
             data = self.control.recv(1 << 16)
             assert data, "the gateway has ended"
             self.events.append(json.loads(data))
+
+    def status(self) -> dict[str, Any]:
+        """The gateway's counters."""
+        self.send({"op": "status", "id": 1})
+        counters: dict[str, Any] = self.wait("status")["status"]
+        return counters
 
     def connect(self) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", self.port))

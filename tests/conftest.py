@@ -52,12 +52,12 @@ def run_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 
 
 @pytest.fixture
-def run_upstream() -> Iterator[Callable[[Script], Upstream]]:
-    """Start upstreams that answer by a script: `run_upstream(answer(b"hello"))`."""
+def run_upstream() -> Iterator[Callable[..., Upstream]]:
+    """Start upstreams that answer by a script: `run_upstream(answer(b"hello"))`, on another `host` where given."""
     running: list[Upstream] = []
 
-    def start(script: Script) -> Upstream:
-        running.append(Upstream(script))
+    def start(script: Script, host: str = "127.0.0.1") -> Upstream:
+        running.append(Upstream(script, host))
         return running[-1]
 
     yield start

@@ -35,12 +35,13 @@ def exactly(data: bytes) -> Script:
 class Upstream:
     """Serves on a free port until closed; `heads` are the request heads, `connections` how many were accepted."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self.script = script
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.create_server((host, 0), family=family)
         self.port: int = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

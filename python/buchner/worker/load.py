@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from buchner.errors import AppImportError
@@ -121,7 +121,8 @@ def _by_expression(module: ModuleType, expression: str) -> Any:
 
 
 def _looks_like_app(value: Any) -> bool:
-    return hasattr(value, "wsgi_app") or getattr(value, "__name__", "") in _USUAL_NAMES
+    # Of the class: a module that imports flask.request has a proxy there, which raises outside of a request.
+    return hasattr(type(value), "wsgi_app") or (isinstance(value, FunctionType) and value.__name__ in _USUAL_NAMES)
 
 
 def _called_if_factory(found: Any) -> Any:

@@ -5,7 +5,7 @@ use crate::exchange::{Client, Exchange, Peer, Request, UpstreamNote};
 use crate::http::body::{RequestBody, Source, remaining};
 use crate::http::h1_write::{self, Written};
 use crate::http::io::{Io, READ_SIZE, Sock};
-use crate::http::{forwarded, page};
+use crate::http::{departure, forwarded, page};
 use crate::listen::Port;
 use crate::observe::trace::RequestId;
 use crate::pipeline;
@@ -13,12 +13,13 @@ use crate::plan::Listener;
 use crate::thread::Thread;
 use crate::vars::Sent;
 use buchner_wire::chunked::{BodyDecoder, Decoded};
-use buchner_wire::h1::{self, Framing, RequestHead};
+use buchner_wire::h1::{self, Framing, RequestHead, Version};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::{Target, parse_target, split_port};
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -160,17 +161,21 @@ impl Conn {
         }
     }
 
-    /// Ends when the client closes its connection, or breaks the silence that an endless stream expects of it for too long.
-    pub async fn gone(&self) {
-        loop {
-            if self.buf.borrow().len() > DRAIN_BYTES as usize {
-                // A client that pipelines behind an endless stream is not waited for.
-                return std::future::pending().await;
-            }
-            if std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await == 0 {
-                return;
-            }
+    /// Reads what the client sends ahead of its answer. Pending for as long as its body is unread, and when so much has
+    /// come that it is not read any more.
+    pub fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.body_done() || self.buf.borrow().len() > DRAIN_BYTES as usize {
+            return Poll::Pending;
         }
+        ready!(self.io.sock.poll_readable(cx));
+        let mut buf = self.buf.borrow_mut();
+        buf.reserve(READ_SIZE / 2);
+        self.io.sock.poll_read(cx, &mut buf)
+    }
+
+    /// Ends when the client of an endless stream closes its connection.
+    pub async fn gone(&self) {
+        while let Ok(1..) = std::future::poll_fn(|cx| self.poll_ahead(cx)).await {}
     }
 
     /// What was read behind the last head; for a tunnel.
@@ -227,7 +232,8 @@ impl Source for ConnBody {
             }
             drop(state);
             self.conn.io.deadline(self.timeout_ms);
-            if ready!(self.conn.poll_fill(cx, BODY_SIZE)) == 0 {
+            let read = ready!(self.conn.poll_fill(cx, BODY_SIZE));
+            if read == 0 {
                 return Poll::Ready(Err(if self.conn.io.expired() {
                     let cause = format!("no more of the body within {} ms (body_timeout)", self.timeout_ms);
                     Error::new(Kind::ClientTimeout, cause).closing()
@@ -235,6 +241,8 @@ impl Source for ConnBody {
                     Error::client_gone()
                 }));
             }
+            // Whoever takes the body may be slow: that is not the client's time.
+            self.conn.io.no_deadline();
         }
     }
 
@@ -261,8 +269,18 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
             return Next::Linger;
         }
     };
-    let response = pipeline::run(&mut ex).await;
+    conn.io.no_deadline();
+    let interim = ex.request.version == Version::H11;
+    let response = tokio::select! {
+        biased;
+        response = pipeline::run(&mut ex) => Some(response),
+        () = departure::left(conn, interim) => None,
+    };
     ex.thread.clock.tick();
+    let Some(response) = response else {
+        log(&ex, Error::client_gone().kind.status(), &Headers::default(), Written::default());
+        return Next::Close;
+    };
     if response.status == 444 || response.status == 499 {
         log(&ex, response.status, &response.headers, Written::default());
         return Next::Close;

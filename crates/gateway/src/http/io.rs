@@ -62,6 +62,11 @@ impl Sock {
         each!(self, s => s.readable().await)
     }
 
+    /// Registers for what there is to read, at the cost of no system call.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, s => s.poll_read_ready(cx)).map(drop)
+    }
+
     /// The last turn of the loop reported something to read (or the end); costs no system call.
     pub fn has_event(&self) -> bool {
         each!(self, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
@@ -71,6 +76,17 @@ impl Sock {
     pub fn peek_dead(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         !matches!(rustix::net::recv(self.as_fd(), &mut [0u8; 1][..], flags), Err(rustix::io::Errno::AGAIN))
+    }
+
+    /// Sends a few bytes if there is room. False: the socket has failed.
+    pub fn send_now(&self, data: &[u8]) -> bool {
+        let sent = rustix::net::send(self.as_fd(), data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        matches!(sent, Ok(_) | Err(rustix::io::Errno::AGAIN))
+    }
+
+    /// The other side has reset the connection; told once.
+    pub fn has_failed(&self) -> bool {
+        !matches!(rustix::net::sockopt::socket_error(self.as_fd()), Ok(Ok(())))
     }
 
     /// Sends with flags (`MSG_MORE`).
