@@ -16,23 +16,15 @@ import sys
 from buchner import _native
 from buchner.supervisor.child import STACKS_SIGNAL, drop
 
-_USAGE = "usage: python -m buchner.gateway --control-fd N [--dump-fd N] [--identity uid:gid:groups]"
+_USAGE = "usage: python -m buchner.gateway --control-fd N [--dump-fd N] [--identity uid:gid:groups] [--open-files N]"
+_FLAGS = {"--control-fd", "--dump-fd", "--identity", "--open-files"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the gateway until it has drained; returns the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
     options = dict(zip(words[::2], words[1::2], strict=False))
-    if (
-        len(words) % 2
-        or "--control-fd" not in options
-        or not options.keys()
-        <= {
-            "--control-fd",
-            "--dump-fd",
-            "--identity",
-        }
-    ):
+    if len(words) % 2 or "--control-fd" not in options or not options.keys() <= _FLAGS:
         sys.stderr.write(f"{_USAGE}\nThe supervisor starts this process: see `buchner run --help`.\n")
         return 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT):
@@ -42,20 +34,20 @@ def main(arguments: list[str] | None = None) -> int:
         dump = int(options["--dump-fd"])
         faulthandler.enable(dump)
         faulthandler.register(STACKS_SIGNAL, dump, all_threads=True)
-    _raise_descriptor_limit()
+    _limit_open_files(int(options.get("--open-files", 0)))
     if "--identity" in options:
         drop(options["--identity"])
     _native.gateway_main(int(options["--control-fd"]))
     return 0
 
 
-def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as may be had; a hard limit above the kernel's own cannot be taken."""
+def _limit_open_files(wanted: int) -> None:
+    """Take as many descriptors as are `wanted`, which takes root above the limit it was given; 0: as may be had."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"[warn] the descriptor limit could not be raised to {hard}: {error}\n")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted or hard, max(wanted, hard)))
+    except (ValueError, OSError) as error:  # a hard limit above the kernel's own cannot be taken either
+        sys.stderr.write(f"[warn] the limit of open files could not be set to {wanted or hard}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "serve": "serve",
     "run": "run",
+    "nginx": "nginx",
     "check": "check",
     "reload": "control",
     "stop": "control",

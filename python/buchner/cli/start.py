@@ -39,6 +39,7 @@ def run(
     config_file: str = "",
     watch: bool = False,
     preload: tuple[socket.socket, int] | None = None,
+    nginx: bool = False,
 ) -> int:
     """Serve until told to stop; returns the exit status.
 
@@ -48,6 +49,7 @@ def run(
         config_file: The file, where there is one.
         watch: Reload when a file of the app changes.
         preload: See `Options`.
+        nginx: See `Options`; and nothing is said when all is well.
 
     Raises:
         BuchnerError: It could not start.
@@ -78,7 +80,8 @@ def run(
         control.open()
         pid_file.write()
         supervisor.at_exit += [control.close, pid_file.remove]
-        _greet(title, instance.addresses, supervisor, again=state is not None)
+        if not nginx or not loaded.process.daemon:
+            _greet(title, instance.addresses, supervisor, again=state is not None)
         logs.leave_terminal()
         if ready_fd is not None:
             os.write(ready_fd, json.dumps({"urls": instance.addresses}).encode() + b"\n")
@@ -93,6 +96,7 @@ def run(
             title=title,
             on_serving=serving,
             preload=preload,
+            nginx=nginx,
         )
     )
     if preload is None:

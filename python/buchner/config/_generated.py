@@ -98,6 +98,7 @@ class Gateway(Table, kw_only=True):
     pid_file: str | UnsetType = UNSET
     error_log: str | UnsetType = UNSET
     daemon: bool | UnsetType = UNSET
+    open_files: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     shutdown_timeout: str | float | UnsetType = UNSET
     development: bool | UnsetType = UNSET
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET

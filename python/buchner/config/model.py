@@ -81,6 +81,13 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     daemon: Annotated[
         bool, _doc("Go to the background once the start has succeeded (nginx: daemon). Default: false.")
     ] = False
+    open_files: Annotated[
+        Count,
+        _doc(
+            "Files and connections the gateway process may have open at once (nginx: worker_rlimit_nofile). "
+            "Default: 0, as many as are allowed."
+        ),
+    ] = 0
     shutdown_timeout: Annotated[
         Seconds, _doc("How long a stopping gateway waits for requests to finish. Default: 30 s.")
     ] = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from buchner.config import places
     from buchner.config.model import Loaded
-    from buchner.nginx.lexer import Token
+    from buchner.nginx.lexer import Source, Token
     from buchner.nginx.parser import Directive
 
 _HTTP_PORT = 80
@@ -58,26 +59,52 @@ class Adapted:
     Args:
         path: the file.
         state: the document, the problems, and where everything stands.
-        files: the files read, the main one first.
+        main: the outermost block.
+        directives: what the file says, includes carried out.
+        sources: the files read, by name, the main one first.
     """
 
     path: Path
     state: State
-    files: list[Path]
+    main: Scope
+    directives: list[Directive]
+    sources: dict[str, Source]
 
 
-def adapt(path: Path, text: str) -> Adapted:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to read a file.
+
+    Args:
+        prefix: directory that relative names start from, those of includes aside; None: the file's own.
+        strict: only what nginx itself takes: `http { }` has to stand around servers.
+        before: directives of the main context that stand before the file's (nginx: -g).
+        access_log: where requests are logged if the file says nothing of it; by default, whoever starts it sees them.
+    """
+
+    prefix: Path | None = None
+    strict: bool = False
+    before: str = ""
+    access_log: str = "-"
+
+
+def adapt(path: Path, text: str, options: Options = Options()) -> Adapted:
     """Read nginx.conf into a document; problems are collected, not raised."""
     base = path.resolve().parent
     parser = Parser(base)
-    directives = parser.parse(str(path), text)
-    state = State(defaults(), ROWS, base)
+    first = parser.parse("command line", options.before) if options.before else []
+    parser.sources.clear()
+    directives = [*first, *parser.parse(str(path), text)]
+    state = State(defaults(), ROWS, base, options.prefix or base, options.access_log)
     state.problems += parser.problems
     main = Scope("main", state, state.document, ())
-    _main(directives, main, str(path))
+    if options.strict:
+        read(directives, main)
+    else:
+        _main(directives, main, str(path))
     settle(main)
     _imply_upstreams(state)
-    return Adapted(path, state, list(dict.fromkeys(parser.files)))
+    return Adapted(path, state, main, directives, parser.sources)
 
 
 def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded:
@@ -95,7 +122,8 @@ def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded
     if overrides:
         report.places = OverriddenPlaces(report.places, overrides)
         document = msgspec.convert(merged(msgspec.to_builtins(document), overrides), gen.Document)
-    return replace(Resolver(document, state.base, report).resolve(), files=adapted.files)
+    files = [FilePath(name) for name in adapted.sources]
+    return replace(Resolver(document, state.prefix, report).resolve(), files=files)
 
 
 def defaults() -> gen.Document:

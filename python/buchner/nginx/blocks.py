@@ -43,8 +43,8 @@ def http_scope(main: Scope, directives: list[Directive], name: str) -> None:
     state = main.state
     scope = Scope("http", state, state.document, (), parent=main)
     read(directives, scope)
-    if state.document.access_log is UNSET:  # nginx has a file for it; here whoever started it sees the requests
-        state.document.access_log = "-"
+    if state.document.access_log is UNSET:
+        state.document.access_log = state.access_log
     if not any(child.kind == "server" for child in scope.children) and not state.problems:
         state.problems.append(Problem('no "server" block: nothing is listened on', file=name))
 

@@ -36,7 +36,9 @@ class State:
     Args:
         document: the configuration being made.
         rows: the directives there are.
-        base: directory that relative names start from.
+        base: directory of the main file; relative names of includes and of secrets start from it.
+        access_log: where requests are logged if the file says nothing of it.
+        prefix: directory that all other relative names start from.
         places: tokens by path in the document.
         formats: log formats by name.
         problems: errors found.
@@ -48,6 +50,8 @@ class State:
     document: gen.Document
     rows: Rows
     base: FilePath
+    prefix: FilePath
+    access_log: str = "-"
     places: dict[Path, Token] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)

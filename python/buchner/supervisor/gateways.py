@@ -69,6 +69,8 @@ class Gateways:
         self.all: dict[int, GatewayProcess] = {}
         self.force: Force | None = None
         self.identity: Identity | None = None
+        self.open_files = 0
+        """See `ProcessSettings.open_files`; holds for gateways started from then on."""
         self.last_number = 0
         self._last_plan = 0
         self._loop = loop
@@ -82,7 +84,8 @@ class Gateways:
         """Start a gateway process; raises OSError where that is not possible."""
         self.last_number += 1
         gateway = GatewayProcess(self.last_number, io_threads, self)
-        gateway.start(self._reaper, self._loop, self._command, self.identity, environment_of_gateway())
+        command = [*self._command, "--open-files", str(self.open_files)] if self.open_files else self._command
+        gateway.start(self._reaper, self._loop, command, self.identity, environment_of_gateway())
         self.all[gateway.number] = gateway
         return gateway
 

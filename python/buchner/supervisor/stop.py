@@ -22,13 +22,19 @@ _DEFAULT_SECONDS = 30.0
 class Shutdown:
     """The one way down; `step` is called whenever a process has ended."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, seconds: float | None = None) -> None:
         self._supervisor = supervisor
         loaded = supervisor.loaded
-        self._seconds = loaded.process.shutdown_timeout if loaded else _DEFAULT_SECONDS
+        default = loaded.process.shutdown_timeout if loaded else _DEFAULT_SECONDS
+        self._seconds = default if seconds is None else seconds
         self._deadline = time.monotonic() + self._seconds
         self._hurried = False
         self._workers_told = False
+
+    @property
+    def is_graceful(self) -> bool:
+        """Whether requests have time to finish."""
+        return self._seconds > 0 and not self._hurried
 
     def start(self) -> None:
         """Begin."""

@@ -62,6 +62,7 @@ class Options:
         gateway_command: The program of a gateway process; None: the real one.
         worker_command: The program of a worker process; None: the real one.
         preload: Control socket and pid of a process that forks the only app's workers (apps without a name).
+        nginx: Signals mean what they mean to nginx: TERM and INT stop at once, WINCH ends the gateway gracefully.
     """
 
     load: Callable[[], Loaded]
@@ -70,6 +71,7 @@ class Options:
     gateway_command: Sequence[str] | None = None
     worker_command: Sequence[str] | None = None
     preload: tuple[socket.socket, int] | None = None
+    nginx: bool = False
 
 
 class Supervisor:
@@ -120,8 +122,11 @@ class Supervisor:
             native.become_subreaper()
         loop = self.loop
         loop.on_signal(signal.SIGCHLD, self.reaper.reap)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.on_signal(number, self.stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.on_signal(number, self.stop_at_once if self.options.nginx else self.stop)
+        loop.on_signal(signal.SIGQUIT, self.stop)
+        if self.options.nginx:
+            loop.on_signal(signal.SIGWINCH, self.rest)
         loop.on_signal(signal.SIGHUP, lambda: self.reload(_heard))
         loop.on_signal(signal.SIGUSR1, self.reopen)
         loop.on_signal(signal.SIGUSR2, lambda: self.upgrade(_heard))
@@ -240,6 +245,7 @@ class Supervisor:
 
         try:
             self.gateways.identity = self._gateway_identity(loaded)
+            self.gateways.open_files = loaded.process.open_files
         except BuchnerError as error:
             done(error)
             return
@@ -481,14 +487,35 @@ class Supervisor:
             self.prepare_logs(self.gateways.force.plan)
         self.gateways.reopen()
 
-    def stop(self) -> None:
-        """Drain and stop; asked a second time, stop at once."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Drain and stop; asked a second time, stop at once.
+
+        Args:
+            seconds: What requests have to finish; None: `shutdown_timeout`.
+        """
         if self._shutdown is not None:
             self._shutdown.hurry()
             return
         self.stopping = True
-        self._shutdown = Shutdown(self)
+        self._shutdown = Shutdown(self, seconds)
         self._shutdown.start()
+
+    def stop_at_once(self) -> None:
+        """Stop without waiting for requests; logs are written out."""
+        if self._shutdown is not None and self._shutdown.is_graceful:
+            self._shutdown = None
+        self.stop(0)
+
+    def rest(self) -> None:
+        """Drain the gateway and have none until the next reload; listeners stay open, so connections queue."""
+        gateway = self.gateways.current
+        if gateway is None or self.stopping or self.deployment is not None or self.loaded is None:
+            return
+        if not self.loaded.process.daemon:
+            return  # a terminal sends this signal when its window changes
+        logger.info("the gateway (pid %d) ends gracefully; a reload starts one again", gateway.pid)
+        self.gateways.current = None
+        gateway.drain(self.loaded.process.shutdown_timeout)
 
     def _check_shutdown(self) -> None:
         if self._shutdown is not None:

@@ -45,6 +45,7 @@ _SIGNALS = (
     signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGCHLD,
+    signal.SIGWINCH,
 )
 
 

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from buchner.config import _generated as gen
 from buchner.config.suggest import hint
 from buchner.nginx import blocks, units
+from buchner.nginx.directives.modules import load_module
 from buchner.nginx.rows import (
     EVENTS,
     FILE_SIZE,
@@ -25,9 +26,9 @@ from buchner.nginx.rows import (
     WORD,
     WORDS,
     Kind,
+    keep,
     no_effect,
     one_of,
-    refused,
     supported,
     words,
 )
@@ -88,6 +89,14 @@ def _error_log(scope: Scope, directive: Directive) -> None:
         _put(scope, "error_log", "-" if target == "stderr" else target, directive.args[0])
 
 
+def _shutdown_timeout(scope: Scope, directive: Directive) -> None:
+    _put(scope, "shutdown_timeout", directive.values[0] / 1000, directive.args[0])
+
+
+def _open_files(scope: Scope, directive: Directive) -> None:
+    _put(scope, "open_files", directive.values[0], directive.args[0])
+
+
 def _thread_pool(text: str) -> str:
     name, equals, value = text.partition("=")
     if equals and (name not in ("threads", "max_queue") or units.number(value) == 0):
@@ -111,14 +120,17 @@ DIRECTIVES = [
     supported("pid", MAIN, WORD, _pid, "gateway.pid_file"),
     supported("error_log", f"{MAIN} {HTTP_SERVER_LOCATION}", WORDS, _error_log, "gateway.error_log", repeat=True),
     supported("events", MAIN, NOTHING, blocks.events, "nothing: a block", block=True),
-    *no_effect("daemon master_process", MAIN, FLAG, "there always is a supervisor, and `buchner run` does not fork"),
-    *no_effect("load_module", MAIN, WORD, "what a module brings is refused where it is used", repeat=True),
+    supported("daemon", MAIN, FLAG, keep, "gateway.daemon; `buchner run` stays in the foreground"),
+    *no_effect("master_process", MAIN, FLAG, "there always is a supervisor"),
+    supported(
+        "load_module", MAIN, WORD, load_module, "nothing: what a module brings is refused where it is used", repeat=True
+    ),
     *no_effect("include", "", WORD, "carried out by the parser, everywhere"),
-    *no_effect("worker_rlimit_nofile", MAIN, NUMBER, "the limit is raised to what is allowed"),
+    supported("worker_rlimit_nofile", MAIN, NUMBER, _open_files, "gateway.open_files"),
     *no_effect("worker_rlimit_core", MAIN, FILE_SIZE, "the limit of whoever starts Buchner holds"),
     *no_effect("worker_cpu_affinity", MAIN, WORDS, "threads are left to the kernel's scheduler"),
     *no_effect("worker_priority", MAIN, Kind(ONE, (_priority,)), "start Buchner with nice(1)"),
-    *no_effect("worker_shutdown_timeout", MAIN, TIME, _ADAPTS),
+    supported("worker_shutdown_timeout", MAIN, TIME, _shutdown_timeout, "gateway.shutdown_timeout"),
     *no_effect("pcre_jit", MAIN, FLAG, "regular expressions are compiled by another engine"),
     *no_effect("timer_resolution", MAIN, TIME, "the clock is read once per turn of the event loop"),
     *no_effect(
@@ -128,7 +140,8 @@ DIRECTIVES = [
     *no_effect("ssl_engine", MAIN, WORD, "there is no TLS listener it could serve"),
     *no_effect("ssl_object_cache_inheritable", MAIN, FLAG, "there is no TLS listener it could serve"),
     *no_effect("debug_points", MAIN, one_of("stop", "abort"), "debugging nginx's own code"),
-    *refused("env working_directory", MAIN, "it is not supported yet"),
+    *no_effect("env", MAIN, WORD, "nothing in the gateway reads it; apps have their own `env`", repeat=True),
+    *no_effect("working_directory", MAIN, WORD, "relative names do not start from it, and no core files are made"),
     *no_effect("worker_connections", EVENTS, NUMBER, _ADAPTS),
     *no_effect("use", EVENTS, one_of(*_METHODS), "the best method of the system is used"),
     *no_effect("multi_accept accept_mutex", EVENTS, FLAG, _KERNEL),
