@@ -161,6 +161,18 @@ def test_the_loop_runs_timers_in_order_and_survives_a_callback() -> None:
     assert ran == [1, 2]
 
 
+def test_a_timer_may_be_further_away_than_epoll_can_wait() -> None:
+    loop = Loop()
+    loop.call_later(30 * 86_400, loop.stop)
+    read_end, write_end = os.pipe()
+    loop.watch(read_end, lambda _events: loop.stop())
+    os.write(write_end, b"x")
+    loop.run()
+    loop.close()
+    os.close(read_end)
+    os.close(write_end)
+
+
 def test_the_loop_hears_signals() -> None:
     loop = Loop()
     heard: list[str] = []

@@ -63,7 +63,7 @@ def run(
     logs.set_up(process.error_log)
     state = inherited_state()
     if process.daemon and state is None:
-        to_the_background()
+        to_the_background(leave_output=nginx)
     pid_file = PidFile(process.pid_file)
     ready_fd, lifeline = _take_fd(READY_FD), _take_fd(LIFELINE_FD)
     watchers: list[Watcher] = []
@@ -80,7 +80,7 @@ def run(
         control.open()
         pid_file.write()
         supervisor.at_exit += [control.close, pid_file.remove]
-        if not nginx or not loaded.process.daemon:
+        if not (nginx and process.daemon):
             _greet(title, instance.addresses, supervisor, again=state is not None)
         logs.leave_terminal()
         if ready_fd is not None:
@@ -146,16 +146,24 @@ def _watched(supervisor: Supervisor, config_file: str) -> list[str]:
     return [*sorted(directories), *([config_file] if config_file else [])]
 
 
-def to_the_background() -> None:
+def to_the_background(*, leave_output: bool = False) -> None:
     """Go on in a child that has no terminal; this process waits until that one serves, and exits as it would.
 
     The child tells with the ready descriptor; its working directory and its standard error stay, for messages.
+
+    Args:
+        leave_output: The child has no standard output, as with nginx.
     """
     ready, ready_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(ready)
         os.setsid()
+        if leave_output:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, 0)
+            os.dup2(nothing, 1)
+            os.close(nothing)
         os.environ[READY_FD] = str(ready_end)
         return
     os.close(ready_end)

@@ -95,8 +95,8 @@ def parse(words: list[str]) -> Command:
                 continue
             if letter not in _FIELDS:
                 raise UsageError(f'invalid option: "{letter}"')
-            value = word[index:] or next(rest, "")
-            if not value:
+            value = word[index:] or next(rest, None)
+            if value is None:
                 raise UsageError(f'option "-{letter}" {_NEEDS[letter]}')
             if letter == "s" and value not in SIGNALS:
                 raise UsageError(f'invalid option: "-s {value}"')

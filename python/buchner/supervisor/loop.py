@@ -21,6 +21,10 @@ from types import FrameType
 logger = logging.getLogger("buchner")
 
 
+_LONGEST_WAIT = 3600.0
+"""Seconds; epoll_wait(2) takes milliseconds that fit an int, which 25 days do not."""
+
+
 class Timer:
     """A callback due at a time; made by `Loop.call_later`."""
 
@@ -90,7 +94,7 @@ class Loop:
         """Wait for something to happen, `longest` seconds at most, and call back."""
         wait = longest
         if self._timers:
-            until_due = max(0.0, self._timers[0][0] - time.monotonic())
+            until_due = min(_LONGEST_WAIT, max(0.0, self._timers[0][0] - time.monotonic()))
             wait = until_due if wait is None else min(wait, until_due)
         for key, events in self._selector.select(wait):
             if key.fd in self._selector.get_map():

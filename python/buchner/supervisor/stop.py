@@ -45,6 +45,7 @@ class Shutdown:
         serving = [gateway for gateway in supervisor.gateways.all.values() if gateway.serving_since is not None]
         if serving:
             logger.info("stopping: requests have %g s to finish", self._seconds)
+        supervisor.close_listeners()  # who comes now is refused at once, not left in a queue that nobody reads
         for gateway in list(supervisor.gateways.all.values()):
             gateway.drain(self._seconds)
             if gateway not in serving:

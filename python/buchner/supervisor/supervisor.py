@@ -198,13 +198,18 @@ class Supervisor:
 
     def close(self) -> None:
         """Let go of listeners and the loop."""
-        for listener in self.listeners.values():
-            listener.close()
+        self.close_listeners()
         for child in self.reaper.children():
             child.kill()
         for callback in self.at_exit:
             callback()
         self.loop.close()
+
+    def close_listeners(self) -> None:
+        """Close the listening sockets; the gateways have copies until they drain."""
+        listeners, self.listeners = self.listeners, {}
+        for listener in listeners.values():
+            listener.close()
 
     # Deployments
 
