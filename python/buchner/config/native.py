@@ -14,9 +14,27 @@ _DELAY = "MIMALLOC_PURGE_DELAY"
 _unset = _DELAY not in os.environ
 os.environ.setdefault(_DELAY, "0")  # read when the extension is loaded
 from buchner import _native  # noqa: E402 - after the setting it depends on
+from buchner.errors import ConfigError  # noqa: E402
 
 if _unset:
     del os.environ[_DELAY]
+
+
+def check_plan(plan: str) -> None:
+    """Have the gateway's own code read a plan.
+
+    Args:
+        plan: its JSON.
+
+    Raises:
+        ConfigError: it would refuse it; the message says where in the plan.
+
+    """
+    try:
+        _native.check_config(plan)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
 
 check_config = _native.check_config
 parse_toml = _native.parse_toml

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
+from buchner.config.native import check_plan
 from buchner.config.places import sorted_problems
 from buchner.errors import BuchnerError, ConfigError, Problem
 from buchner.nginx import command as line
@@ -141,7 +142,7 @@ def test(command: Command, paths: Paths) -> int:
         adapted = read(command, paths)
         loaded = load(adapted)
         _say_problems(loaded.warnings, "warn")
-        check_native(loaded)
+        check_plan(loaded.plan_json().decode())
         if not command.quiet:
             _say(f"the configuration file {paths.config} syntax is ok")
         check_files(loaded)
@@ -157,21 +158,6 @@ def test(command: Command, paths: Paths) -> int:
             sys.stdout.buffer.write(f"# configuration file {name}:\n".encode() + text + b"\n")
         sys.stdout.flush()
     return 0
-
-
-def check_native(loaded: Loaded) -> None:
-    """Have the gateway's own code read the plan.
-
-    Raises:
-        ConfigError: it would refuse it.
-
-    """
-    from buchner import _native  # noqa: PLC0415 - only what is right so far needs it
-
-    try:
-        _native.check_config(loaded.plan_json().decode())
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def check_files(loaded: Loaded) -> None:

@@ -104,6 +104,11 @@ class Scope:
     def refuse(self, token: Token, what: str, reason: str) -> None:
         """Note that a parameter or a form of a directive is refused, and why."""
         self.error(token, f'"{what}" is refused: {reason}')
+        verdicts = self.state.verdicts
+        for index in range(len(verdicts) - 1, -1, -1):
+            if verdicts[index].token.source is token.source and verdicts[index].token.start <= token.start:
+                verdicts[index] = Verdict(verdicts[index].token, Status.REFUSED, f"{what}: {reason}")
+                return
 
     def warn(self, token: Token, message: str) -> None:
         """Note a warning at a token."""
