@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from buchner import cpus
 from buchner.errors import ConfigError, InstanceError, ListenError
-from buchner.supervisor import cpus, identity, listeners, memfd, registry
+from buchner.supervisor import identity, listeners, memfd, registry
 from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import StaticFolder, WorkerReady
 from buchner.supervisor.notify import Notifier

@@ -100,7 +100,7 @@ def run(
         )
     )
     if preload is None:
-        supervisor.on_upgrade = Upgrade(supervisor).start
+        supervisor.deployments.on_upgrade = Upgrade(supervisor).start
     if lifeline is not None:
         supervisor.hold_lifeline(lifeline)
     pid_file.check()
@@ -136,7 +136,9 @@ def _greet(title: str, urls: list[str], supervisor: Supervisor, *, again: bool) 
     from buchner import __version__
 
     word = "upgraded, serving" if again else "serving"
-    click.echo(f"Buchner {__version__} {word} {title} on {' and '.join(urls)} ({supervisor.summary()})", err=True)
+    click.echo(
+        f"Buchner {__version__} {word} {title} on {' and '.join(urls)} ({supervisor.workers.summary()})", err=True
+    )
     sys.stderr.flush()
 
 

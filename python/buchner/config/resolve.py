@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from buchner import cpus
 from buchner.config import _generated as gen
-from buchner.config import cores
 from buchner.config.content import DEFAULT_APP, Contents
 from buchner.config.listeners import Listeners
 from buchner.config.model import Loaded
@@ -61,7 +61,7 @@ class Resolver:
         gateway = gateway_plan(self.document.gateway, self.base, self.report)
         process = process_settings(self.document.gateway, self.base, self.report)
         self.report.finish()
-        gateway.setdefault("io_threads", cores.io_threads())
+        gateway.setdefault("io_threads", max(1, cpus.usable() // 4))
         plan = {
             "gateway": gateway,
             "listen": self.listeners.plan(),

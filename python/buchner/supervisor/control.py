@@ -74,12 +74,12 @@ class ControlServer:
         reply = self._reply(connection)
         supervisor = self._supervisor
         if op == "status":
-            supervisor.ask_gateway(lambda counters: self._answer(connection, self.status(counters)))
+            supervisor.gateways.ask(lambda counters: self._answer(connection, self.status(counters)))
         elif op == "reload":
-            supervisor.reload(reply)
+            supervisor.deployments.reload(reply)
         elif op == "upgrade":
             supervisor.upgrade_asker = connection
-            supervisor.upgrade(reply)
+            supervisor.deployments.upgrade(reply)
         elif op == "reopen":
             supervisor.reopen()
             reply(None)
@@ -113,7 +113,9 @@ class ControlServer:
 
         supervisor = self._supervisor
         now = time.monotonic()
-        activity = "stopping" if supervisor.stopping else "reloading" if supervisor.deployment is not None else ""
+        activity = (
+            "stopping" if supervisor.stopping else "reloading" if supervisor.deployments.current is not None else ""
+        )
         return {
             **msgspec.to_builtins(self._instance),
             "version": __version__,
@@ -129,13 +131,13 @@ class ControlServer:
                 }
                 for gateway in supervisor.gateways.all.values()
             ],
-            "pools": {name: self._pool(name) for name in supervisor.pools},
+            "pools": {name: self._pool(name) for name in supervisor.workers.pools},
         }
 
     def _pool(self, name: str) -> dict[str, Any]:
-        supervisor = self._supervisor
-        pool = supervisor.pools[name]
-        workers = [worker for worker in supervisor.all_workers() if worker.pool == name]
+        everybody = self._supervisor.workers
+        pool = everybody.pools[name]
+        workers = [worker for worker in everybody.all() if worker.pool == name]
         return {
             "target": pool.settings.target,
             "threads": pool.settings.threads,

@@ -68,7 +68,7 @@ class Deployment:
             if not self._keeps_gateway:
                 self.gateway = supervisor.gateways.spawn(io_threads(self.loaded.plan))
             for name, settings in self.loaded.app.items():
-                self.pools[name] = supervisor.make_pool(name, settings)
+                self.pools[name] = supervisor.workers.make_pool(name, settings, self.loaded.process)
         except BuchnerError as error:
             self.fail(error)
             return
@@ -144,17 +144,17 @@ class Deployment:
         if gateway is None or self._force is None:
             return
         before = gateways.promote(gateway, self._force)
-        old_pools, supervisor.pools = supervisor.pools, self.pools
+        old_pools, supervisor.workers.pools = supervisor.workers.pools, self.pools
         old_listeners, supervisor.listeners = supervisor.listeners, self._listeners
         supervisor.loaded = self.loaded
         for pool in self.pools.values():
             pool.activate()
             for worker in pool.ready_workers():
-                supervisor.worker_serves(worker)
+                supervisor.workers.worker_serves(worker)
         if before is not None:
             before.drain(self.loaded.process.shutdown_timeout)
         for pool in old_pools.values():
-            supervisor.dismiss(pool)
+            supervisor.workers.dismiss(pool)
         for address, listener in old_listeners.items():
             if address not in self._listeners:
                 listener.close()
@@ -166,7 +166,7 @@ class Deployment:
             return
         self._ended = True
         for pool in self.pools.values():
-            self._supervisor.abandon(pool)
+            self._supervisor.workers.abandon(pool)
         gateways = self._supervisor.gateways
         if self.gateway is not None:
             self.gateway.drain(0)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor.gateway_process import GatewayProcess, GatewayState
 from buchner.supervisor.launch import environment_of_gateway
-from buchner.supervisor.messages import PROTOCOL, Hello, PlanReady, Refused
+from buchner.supervisor.messages import PROTOCOL, Hello, PlanReady, Refused, StatusAnswer
 from buchner.supervisor.pool import LONGEST_PAUSE, LONGEST_PAUSE_SERVING, Backoff
 from buchner.supervisor.process import MemoryEvents, Reaper, cause, python_command
 
@@ -79,6 +79,7 @@ class Gateways:
         self._host = host
         self._command = list(command) if command else python_command("buchner.gateway")
         self._backoff = Backoff()
+        self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
 
     def spawn(self, io_threads: int) -> GatewayProcess:
         """Start a gateway process; raises OSError where that is not possible."""
@@ -128,6 +129,22 @@ class Gateways:
         for gateway in self.all.values():
             gateway.gone(worker, why)
 
+    def ask(self, answer: Callable[[dict[str, Any]], None], seconds: float = 2.0) -> None:
+        """Ask the serving gateway for its counters; an empty object comes when it does not answer in time."""
+        gateway = self.current
+        if gateway is None:
+            answer({})
+            return
+        number = max(self._questions, default=0) + 1
+        self._questions[number] = answer
+        self._loop.call_later(seconds, lambda: self._answered(number, {}))
+        gateway.ask_status(number)
+
+    def _answered(self, number: int, counters: dict[str, Any]) -> None:
+        answer = self._questions.pop(number, None)
+        if answer is not None:
+            answer(counters)
+
     def gateway_said(self, gateway: GatewayProcess, message: Any) -> None:
         """Sort what gateways say."""
         if isinstance(message, Hello):
@@ -138,6 +155,8 @@ class Gateways:
             self._host.plan_answered(gateway, message.id, None)
         elif isinstance(message, Refused):
             self._host.plan_answered(gateway, message.id, message.error)
+        elif isinstance(message, StatusAnswer):
+            self._answered(message.id, message.status)
         else:
             self._host.gateway_said(gateway, message)
 

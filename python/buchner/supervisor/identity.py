@@ -7,8 +7,12 @@ import os
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buchner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from buchner.config.model import AppSettings, ProcessSettings
 
 UNPRIVILEGED = "nobody"
 """Whom the gateway process runs as when Buchner was started as root and no `user` is set."""
@@ -72,6 +76,27 @@ def look_up(user: str, group: str | None = None) -> Identity:
             raise ConfigError(f'group: no group "{group}" on this machine; create it or name another one') from None
     groups = tuple(os.getgrouplist(entry.pw_name, gid))
     return Identity(entry.pw_name, entry.pw_uid, gid, groups, entry.pw_dir)
+
+
+def of_gateway(process: ProcessSettings) -> Identity | None:
+    """Whom the gateway runs as; None: as whom this process does.
+
+    Raises:
+        ConfigError: See `choose`.
+    """
+    if process.user is not None:
+        return choose(process.user, process.group)
+    return look_up(UNPRIVILEGED) if os.geteuid() == 0 else None
+
+
+def of_workers(settings: AppSettings, process: ProcessSettings) -> Identity | None:
+    """Whom the workers of an app run as: its own user, else that of the process (an empty name: as this process).
+
+    Raises:
+        ConfigError: See `choose`.
+    """
+    user = process.user if settings.user is None else settings.user
+    return choose(user or None, settings.group)
 
 
 def choose(user: str | None, group: str | None) -> Identity | None:

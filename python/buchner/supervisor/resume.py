@@ -33,9 +33,9 @@ def resume(supervisor: Supervisor, state: State) -> None:
     for saved_worker in state.workers:
         workers.setdefault(saved_worker.pool, []).append(_worker(supervisor, saved_worker))
     for name, settings in state.apps.items():
-        pool = supervisor.make_pool(name, settings)
+        pool = supervisor.workers.make_pool(name, settings, state.process)
         pool.adopt(workers[name])
-        supervisor.pools[name] = pool
+        supervisor.workers.pools[name] = pool
     for saved_gateway in state.gateways:
         sock = socket.socket(fileno=_own(saved_gateway.fd))
         gateway = supervisor.gateways.adopt(

@@ -40,8 +40,8 @@ class Shutdown:
         """Begin."""
         supervisor = self._supervisor
         supervisor.notifier.stopping()
-        if supervisor.deployment is not None:
-            supervisor.deployment.fail(BuchnerError("Buchner was stopped"))
+        if supervisor.deployments.current is not None:
+            supervisor.deployments.current.fail(BuchnerError("Buchner was stopped"))
         serving = [gateway for gateway in supervisor.gateways.all.values() if gateway.serving_since is not None]
         if serving:
             logger.info("stopping: requests have %g s to finish", self._seconds)
@@ -68,7 +68,7 @@ class Shutdown:
             self._kill_all()
 
     def _kill_all(self) -> None:
-        for worker in self._supervisor.all_workers():
+        for worker in self._supervisor.workers.all():
             worker.kill_reason = worker.kill_reason or "Buchner was told to stop at once"
         for child in self._supervisor.reaper.children():
             child.kill()
@@ -78,14 +78,14 @@ class Shutdown:
         supervisor = self._supervisor
         if not supervisor.gateways.all and not self._workers_told:
             self._workers_told = True
-            for pool in [*supervisor.pools.values(), *supervisor.leaving]:
+            for pool in [*supervisor.workers.pools.values(), *supervisor.workers.leaving]:
                 pool.close()
             left = max(0.5, self._deadline - time.monotonic())
-            for worker in supervisor.all_workers():
+            for worker in supervisor.workers.all():
                 if worker.state is WorkerState.STARTING:
                     worker.kill("Buchner is stopping")
                 if worker.hung is not None:
                     worker.kill(worker.hung)  # nobody waits for that answer any more
                 worker.stop(left)
-        if self._workers_told and not supervisor.all_workers():
+        if self._workers_told and not supervisor.workers.all():
             supervisor.loop.stop()

@@ -23,7 +23,7 @@ import msgspec
 
 from buchner.config import AppSettings, ProcessSettings
 from buchner.errors import BuchnerError, UpgradeError
-from buchner.supervisor.identity import choose
+from buchner.supervisor.identity import of_workers
 from buchner.supervisor.launch import arguments, environment
 from buchner.supervisor.process import python_command
 from buchner.supervisor.sealed_plan import SealedPlan
@@ -120,7 +120,7 @@ def check_apps(loaded: Loaded) -> None:
         UpgradeError: One cannot be imported.
     """
     for name, settings in loaded.app.items():
-        identity = choose(settings.user or loaded.process.user, settings.group)
+        identity = of_workers(settings, loaded.process)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             words = arguments(settings, identity, "--check", "--control-fd", str(theirs.fileno()))
@@ -163,7 +163,7 @@ class Upgrade:
             os.close(output)
             if status != 0:
                 done(UpgradeError(f"the new version did not pass its check:\n{text}"))
-            elif self._supervisor.stopping or self._supervisor.deployment is not None:
+            elif self._supervisor.stopping or self._supervisor.deployments.current is not None:
                 done(UpgradeError("a reload or a stop has begun meanwhile; try again when it is done"))
             else:
                 self._execute(done)
@@ -180,7 +180,7 @@ class Upgrade:
     def _execute(self, done: Callable[[BuchnerError | None], None]) -> None:
         supervisor = self._supervisor
         channels = [gateway.channel for gateway in supervisor.gateways.all.values()]
-        channels += [worker.channel for worker in supervisor.all_workers()]
+        channels += [worker.channel for worker in supervisor.workers.all()]
         if not all(channel.is_flushed for channel in channels):
             supervisor.loop.call_later(0.05, lambda: self._execute(done))
             return
@@ -240,7 +240,7 @@ class Upgrade:
                     worker.dump,
                     worker.ready is not None,
                 )
-                for worker in supervisor.all_workers()
+                for worker in supervisor.workers.all()
                 if worker.channel.is_open and worker.pid
             ],
             plan=force.plan,

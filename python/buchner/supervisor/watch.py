@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from buchner.supervisor.process import Child, python_command
 
 if TYPE_CHECKING:
-    from buchner.errors import BuchnerError
     from buchner.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("buchner")
@@ -52,11 +51,7 @@ class Watcher:
             self._supervisor.loop.unwatch(sock.fileno())
             return
         logger.info("changed: %s", ", ".join(sorted(set(data.decode(errors="replace").split("\0")) - {""})))
-        self._supervisor.reload(_heard)
-
-
-def _heard(_error: BuchnerError | None) -> None:
-    """Answer nobody: the supervisor has logged what went wrong."""
+        self._supervisor.deployments.reload(lambda _error: None)  # it logs what went wrong
 
 
 def main(arguments: list[str]) -> int:
