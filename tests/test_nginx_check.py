@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from buchner.cli import cli
-from buchner.config import native
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +105,7 @@ def test_the_gateways_own_code_has_its_say(conf: Path, monkeypatch: pytest.Monke
     def refuse(_plan: str) -> None:
         raise ValueError("server[0]: it is Monday")
 
-    monkeypatch.setattr(native._native, "check_config", refuse)
+    monkeypatch.setattr("buchner._native.check_config", refuse)
     shown = check(conf)
     assert shown.exit_code == 2
     assert "server[0]: it is Monday" in shown.output

@@ -15,6 +15,7 @@ _HOMES = {
     "run": "run",
     "nginx": "nginx",
     "check": "check",
+    "convert": "convert",
     "reload": "control",
     "stop": "control",
     "reopen": "control",

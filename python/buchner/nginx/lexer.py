@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from buchner.errors import Problem
 
@@ -22,6 +22,7 @@ _PLAIN = re.compile(r"[^ \t\r\n;{}\"'\\$#][^ \t\r\n;{\\$]*(?=[ \t\r\n;{])")
 _BARE = re.compile(r"(?:\\.?|\$\{*|[^ \t\r\n;{\\$])+", re.DOTALL)
 _QUOTED = {quote: re.compile(rf"{quote}(?:\\.|[^\\{quote}])*", re.DOTALL) for quote in "\"'"}
 _ESCAPE = re.compile(r"\\([\"'\\trn])")
+_COMMENT = re.compile(r"#([^\n]*)")
 _CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
 _ENDS = " \t\r\n;{)"
 _LINE_SHOWN = 300
@@ -163,3 +164,31 @@ def _unescaped(word: str) -> str:
     if "\\" not in word:
         return word
     return _ESCAPE.sub(lambda found: _CONTROL.get(found[1], found[1]), word)
+
+
+class Remark(NamedTuple):
+    """Comment lines that stand together.
+
+    Args:
+        start: offset of the first ``#``.
+        trailing: a word or mark stands before it on its line.
+        lines: the text behind each ``#``.
+    """
+
+    start: int
+    trailing: bool
+    lines: list[str]
+
+
+def remarks(source: Source) -> Iterator[Remark]:
+    """Yield the comments of a file; those between two tokens are one, but for the one that stands behind a token."""
+    end = 0
+    last = Token("", True, source, len(source.text), len(source.text))
+    for token in [*tokens(source, []), last]:
+        found = list(_COMMENT.finditer(source.text, end, token.start))
+        if found and end and "\n" not in source.text[end : found[0].start()]:
+            first = found.pop(0)
+            yield Remark(first.start(), True, [clean(first[1].rstrip())])
+        if found:
+            yield Remark(found[0].start(), False, [clean(comment[1].rstrip()) for comment in found])
+        end = token.end
