@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from buchner.config.load import is_toml, load, read_bytes
+from buchner.config.load import is_toml, load, read_bytes, without_collection
 from buchner.config.native import check_plan
 from buchner.errors import ConfigError, Problem
 
@@ -55,9 +55,10 @@ def _load(path: Path) -> tuple[Loaded | None, list[Verdict] | None, list[Problem
         else:
             from buchner.nginx.adapt import adapt, resolve
 
-            adapted = adapt(path, content.decode(errors="surrogateescape"))
-            verdicts = adapted.state.verdicts
-            loaded = resolve(adapted)
+            with without_collection():
+                adapted = adapt(path, content.decode(errors="surrogateescape"))
+                verdicts = adapted.state.verdicts
+                loaded = resolve(adapted)
         check_plan(loaded.plan_json().decode())
     except ConfigError as error:
         return loaded, verdicts, error.problems

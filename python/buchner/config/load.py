@@ -35,7 +35,7 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Loaded:
         ConfigError: it cannot be used; every problem with its place.
 
     """
-    with _without_collection():
+    with without_collection():
         return _load(Path(path), overrides)
 
 
@@ -75,7 +75,7 @@ def load_dict(document: dict[str, Any], origin: str, base: str | Path = ".") -> 
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Keep the cycle collector off: a big configuration is many objects and no cycles."""
     enabled = gc.isenabled()
     gc.disable()

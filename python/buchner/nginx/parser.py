@@ -75,10 +75,22 @@ class Parser:
         source = Source(name, text)
         self.sources.setdefault(name, source)
         self._open.append(str(Path(name).resolve()))
-        try:
-            return self._parse(tokens(source, self.problems))
-        finally:
-            self._open.pop()
+        if text.startswith("\ufeff"):
+            self.problems.append(
+                Token(text[0], False, source, 0, 1).problem("the file begins with a byte order mark: save it without")
+            )
+        found = tokens(source, self.problems)
+        if not text.isascii() and _SURROGATE.search(text):
+            found = self._checked(found)
+        directives = self._parse(found)
+        self._open.pop()
+        return directives
+
+    def _checked(self, found: Iterator[Token]) -> Iterator[Token]:
+        for token in found:
+            if _SURROGATE.search(token.text):
+                self.problems.append(token.problem(f'"{token.text}" has bytes that are not UTF-8'))
+            yield token
 
     def _parse(self, found: Iterator[Token]) -> list[Directive]:
         top: list[Directive] = []
@@ -95,13 +107,11 @@ class Parser:
                     stack.append((None, []))
             elif token.text == "{":
                 directive = Directive(words[0], words[1:], [])
-                self._check(directive)
                 stack[-1][1].append(directive)
                 stack.append((directive, directive.block if directive.block is not None else []))
                 words = []
             else:
                 directive = Directive(words[0], words[1:])
-                self._check(directive)
                 if directive.name == "include":
                     stack[-1][1].extend(self._included(directive))
                 else:
@@ -113,13 +123,6 @@ class Parser:
             if opened is not None:
                 self.problems.append(opened.token.problem(f'the block of "{opened.name}" is not closed by "}}"'))
         return top
-
-    def _check(self, directive: Directive) -> None:
-        for token in (directive.token, *directive.args):
-            if not token.text.isascii() and _SURROGATE.search(token.text):
-                self.problems.append(token.problem(f'"{token.text}" has bytes that are not UTF-8'))
-        if directive.name.startswith("\ufeff"):
-            self.problems.append(directive.token.problem("the file begins with a byte order mark: save it without"))
 
     def _close(
         self, brace: Token, words: list[Token], stack: list[tuple[Directive | None, list[Directive]]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
+from buchner.config.load import without_collection
 from buchner.config.native import check_plan
 from buchner.config.places import sorted_problems
 from buchner.errors import BuchnerError, ConfigError, Problem
@@ -139,8 +140,9 @@ def load(adapted: Adapted) -> Loaded:
 def test(command: Command, paths: Paths) -> int:
     """Test a configuration (``-t``) and print the files it is made of (``-T``); returns the exit status."""
     try:
-        adapted = read(command, paths)
-        loaded = load(adapted)
+        with without_collection():
+            adapted = read(command, paths)
+            loaded = load(adapted)
         _say_problems(loaded.warnings, "warn")
         check_plan(loaded.plan_json().decode())
         if not command.quiet:
@@ -234,8 +236,12 @@ def start(command: Command, paths: Paths) -> int:
     """Serve until told to stop; returns the exit status."""
     from buchner.cli import start as starter  # noqa: PLC0415 - only a start pays for the supervisor
 
+    def configured() -> Loaded:
+        with without_collection():
+            return load(read(command, paths))
+
     return starter.run(
-        lambda: load(read(command, paths)),
+        configured,
         str(paths.config),
         config_file=str(paths.config),
         nginx=True,

@@ -36,10 +36,9 @@ def read(directives: list[Directive], scope: Scope) -> None:
 def find(directive: Directive, scope: Scope) -> Row | None:
     """Return the row of a directive, or None after noting why there is none."""
     name, token = directive.name, directive.token
-    rows = scope.state.rows.by_name.get(name, [])
-    row = next((row for row in rows if scope.kind in row.contexts), None)
+    row = scope.state.rows.by_context.get((scope.kind, name))
     if row is None:
-        scope.error(token, _misplaced(name, scope, rows))
+        scope.error(token, _misplaced(name, scope, scope.state.rows.by_name.get(name, [])))
         return None
     if row.status is Status.REFUSED:
         scope.judge(directive, row.status, row.note)

@@ -305,6 +305,8 @@ class Rows:
         """By directive; `server` is two."""
         self.exceptions: dict[str, Inherit] = {}
         """Settings that an inner block does not take over as a whole, and how it does."""
+        self.by_context: dict[tuple[str, str], Row] = {}
+        """By block and directive."""
         self.moded: dict[str, str] = {}
         """Settings to which another directive says whether the outer block's are added, and that directive."""
         for row in (row for rows in modules for row in rows):
@@ -312,6 +314,7 @@ class Rows:
             if any(other.contexts & row.contexts for other in known):
                 raise ValueError(f"two rows for {row.name} in one block")
             known.append(row)
+            self.by_context.update({(context, row.name): row for context in row.contexts})
             for setting in row.sets:
                 if row.mode:
                     self.moded[setting] = row.mode
