@@ -12,9 +12,13 @@ import copy
 import difflib
 import json
 import sys
+import types
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(ROOT / "scripts")]
@@ -42,7 +46,7 @@ def without(schema: Any, *names: str) -> Any:
 
 def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
     """Return the text of _generated.py."""
-    from datamodel_code_generator import InputFileType, PythonVersion, generate  # noqa: PLC0415
+    from datamodel_code_generator import InputFileType, LiteralType, PythonVersion, generate  # noqa: PLC0415
     from datamodel_code_generator.enums import DataModelType  # noqa: PLC0415
     from datamodel_code_generator.format import Formatter  # noqa: PLC0415
 
@@ -61,6 +65,7 @@ def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
         use_standard_collections=True,
         use_union_operator=True,
         use_annotated=True,
+        enum_field_as_literal=LiteralType.All,
         collapse_root_models=True,
         keep_model_order=True,
         disable_timestamp=True,
@@ -72,26 +77,41 @@ def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
     return str(text).rstrip() + "\n" + tables
 
 
-def outputs() -> dict[Path, str]:
-    """Return every generated file and its text."""
+@contextlib.contextmanager
+def bare(name: str) -> Iterator[None]:
+    """Let modules of a package be imported without the package itself, which imports what is about to be generated."""
+    package = types.ModuleType(name)
+    package.__path__ = [str(ROOT / "python" / name.replace(".", "/"))]
+    sys.modules[name] = package
+    try:
+        yield
+    finally:
+        for module in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+            del sys.modules[module]
+
+
+def outputs() -> Iterator[tuple[Path, str]]:
+    """Yield every generated file and its text; what later ones are made with comes first."""
     import buchner  # noqa: PLC0415
 
     with contextlib.suppress(PackageNotFoundError):  # the sources' Python with the installed wheel's native module
         buchner.__path__.append(str(distribution("buchner").locate_file("buchner")))
-    import gen_docs  # noqa: PLC0415
     from buchner import _native  # noqa: PLC0415
-    from gen_schema import user_schema  # noqa: PLC0415
 
     plan = json.loads(_native.config_schema())
-    schema = user_schema(plan)
+    with bare("buchner.config"):
+        from gen_schema import user_schema  # noqa: PLC0415
+
+        schema = user_schema(plan)
+        typed = classes(schema, plan)
     text = json.dumps(schema, indent=2) + "\n"
-    return {
-        ROOT / "schema/gateway.schema.json": text,
-        ROOT / "python/buchner/config/gateway.schema.json": text,
-        ROOT / "python/buchner/config/_generated.py": classes(schema, plan),
-        ROOT / "docs/configuration.md": gen_docs.configuration(schema),
-        ROOT / "docs/nginx.md": gen_docs.nginx(),
-    }
+    yield ROOT / "schema/gateway.schema.json", text
+    yield ROOT / "python/buchner/config/gateway.schema.json", text
+    yield ROOT / "python/buchner/config/_generated.py", typed
+    import gen_docs  # noqa: PLC0415
+
+    yield ROOT / "docs/configuration.md", gen_docs.configuration(schema)
+    yield ROOT / "docs/nginx.md", gen_docs.nginx()
 
 
 def main() -> int:
@@ -100,7 +120,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is not current")
     check = parser.parse_args().check
     stale = 0
-    for path, text in outputs().items():
+    for path, text in outputs():
         old = path.read_text() if path.exists() else ""
         if old == text:
             continue

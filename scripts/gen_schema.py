@@ -16,7 +16,20 @@ from buchner.config.model import AppSettings, ProcessSettings
 Schema = dict[str, Any]
 
 TITLE = "Configuration of Buchner (gateway.toml)"
-KEPT = ("AccessLog", "Files", "Proxy", "Redirect", "Respond", "Upstream", "UpstreamServer", "Gateway")
+KEPT = (
+    "AccessLog",
+    "Files",
+    "Proxy",
+    "Redirect",
+    "Respond",
+    "Upstream",
+    "UpstreamServer",
+    "Gateway",
+    "Set",
+    "Rewrite",
+    "Return",
+    "RealIp",
+)
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}
 MAXIMA = {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1}
@@ -39,7 +52,7 @@ def user_schema(plan: Schema) -> Schema:
         plan: the schema of the resolved plan, from `_native.config_schema()`.
 
     """
-    rust = {name: _relaxed(body) for name, body in plan["$defs"].items()}
+    rust = {name: _relaxed(_inlined(body, plan["$defs"])) for name, body in plan["$defs"].items()}
     defs: Schema = copy.deepcopy(UNITS)
     defs.update({name: rust[name] for name in KEPT})
     defs["AppContent"] = rust["App"]
@@ -50,6 +63,15 @@ def user_schema(plan: Schema) -> Schema:
     _shorten(defs)
     defs["Route"] = _route(settings, rust["Route"])
     defs["Server"] = _server(settings, limits, rust["Server"])
+    defs["RewriteStep"] = _choice(rust["RewriteOp"])
+    defs["RewriteStep"]["properties"]["return"] = _described(
+        rust["Return"]["description"] + " A status, the URL of a 302, or a table.",
+        {"type": "integer"},
+        STRING,
+        _ref("Return"),
+    )
+    defs["If"] = _if(settings, rust["If"])
+    defs["Condition"] = _condition(rust["Condition"])
     return {
         "$schema": plan["$schema"],
         "title": TITLE,
@@ -85,6 +107,42 @@ def _relaxed(body: Schema) -> Schema:
     if "$ref" in out and out["$ref"].endswith("/Duration") and isinstance(out.get("default"), int):
         out["default"] /= 1000
     return out
+
+
+def _words(body: Schema) -> list[str] | None:
+    """Return the words of a Rust enum without data, None for anything else."""
+    if "enum" in body:
+        return list(body["enum"])
+    choices = body.get("oneOf", [])
+    return [choice["const"] for choice in choices] if choices and all("const" in choice for choice in choices) else None
+
+
+def _inlined(value: Any, defs: Schema) -> Any:
+    """Put the words of an enum where it is referred to."""
+    if isinstance(value, list):
+        return [_inlined(item, defs) for item in value]
+    if not isinstance(value, dict):
+        return value
+    out = {key: _inlined(item, defs) for key, item in value.items()}
+    words = _words(defs.get(str(out.get("$ref", "")).rpartition("/")[2], {}))
+    if words:
+        del out["$ref"]
+        out.update({"type": "string", "enum": words})
+    return out
+
+
+def _choice(body: Schema) -> Schema:
+    """Turn a Rust enum with data into a table that has one of its variants as a key."""
+    properties = {}
+    for choice in body["oneOf"]:
+        (name,) = choice["properties"]
+        properties[name] = {"description": choice.get("description", ""), **choice["properties"][name]}
+    return {
+        "description": body["description"],
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
 
 
 def _python(model: type[msgspec.Struct]) -> Schema:
@@ -152,9 +210,8 @@ def _shorten(defs: Schema) -> None:
     defs["Files"]["properties"]["root"]["description"] = "Directory, relative to the configuration file."
 
 
-def _route(settings: Schema, rust: Schema) -> Schema:
-    own = {name: rust["properties"][name] for name in ("path", "exact", "internal")}
-    content = {
+def _contents() -> Schema:
+    return {
         "files": _described('Files of a directory: `"static/"` or a table.', STRING, _ref("Files")),
         "proxy": _described(
             'Another HTTP server: `"http://name/"`, `"http://host:port"`, `"http://unix:/path:/uri"` or a table. '
@@ -173,11 +230,62 @@ def _route(settings: Schema, rust: Schema) -> Schema:
             "A fixed answer: a status, a text (status 200) or a table.", {"type": "integer"}, STRING, _ref("Respond")
         ),
     }
+
+
+def _steps(description: str) -> Schema:
+    return {"description": description, "type": "array", "items": _ref("RewriteStep")}
+
+
+def _route(settings: Schema, rust: Schema) -> Schema:
+    own = {name: rust["properties"][name] for name in ("path", "match", "internal")}
+    own["rewrite"] = _steps(rust["properties"]["rewrite"]["description"])
+    own["route"] = {
+        "description": rust["properties"]["route"]["description"],
+        "type": "array",
+        "items": _ref("Route"),
+    }
     return {
         "description": "A path of a server and what answers there: one of files, proxy, app, redirect, respond.",
         "type": "object",
-        "properties": {**own, **content, **copy.deepcopy(settings)},
+        "properties": {**own, **_contents(), **copy.deepcopy(settings)},
         "required": ["path"],
+        "additionalProperties": False,
+    }
+
+
+def _if(settings: Schema, rust: Schema) -> Schema:
+    own = {
+        "when": _described(rust["properties"]["when"]["description"], STRING, _ref("Condition")),
+        "then": _steps(rust["properties"]["then"]["description"] + " Default: nothing."),
+    }
+    return {
+        "description": "What holds where a condition does: further steps and, within a route, content and settings.",
+        "type": "object",
+        "properties": {**own, **_contents(), **copy.deepcopy(settings)},
+        "required": ["when"],
+        "additionalProperties": False,
+    }
+
+
+def _condition(rust: Schema) -> Schema:
+    """Return the table form of a condition; the other is a text as in nginx's `if`."""
+    inner = [STRING, _ref("Condition")]
+    nested = {"type": "array", "items": {"anyOf": inner}}
+    test = next(choice["properties"]["file"] for choice in rust["oneOf"] if "file" in choice["properties"])
+    return {
+        "description": "A condition: `value` alone, with `equal` or with `regex`; `path` with `is`; all, any or not.",
+        "type": "object",
+        "properties": {
+            "value": _described("A text with variables; alone it holds unless it is empty or `0`.", STRING),
+            "equal": _described("The text that `value` must be.", STRING),
+            "regex": _described("The regular expression (PCRE) that `value` must match.", STRING),
+            "ignore_case": {"description": "Without regard to case. Default: false.", "type": "boolean"},
+            "path": _described("A file, with variables.", STRING),
+            "is": {"description": "What `path` must be.", **test["properties"]["is"]},
+            "all": _described("Conditions that all hold.", nested),
+            "any": _described("Conditions of which one holds.", nested),
+            "not": _described("A condition that does not hold.", *inner),
+        },
         "additionalProperties": False,
     }
 
@@ -193,8 +301,9 @@ def _server(settings: Schema, limits: Schema, rust: Schema) -> Schema:
             "type": "boolean",
             "default": False,
         },
+        "rewrite": _steps(rust["properties"]["rewrite"]["description"]),
         "route": {
-            "description": "Routes; the longest matching path wins, exact before prefix.",
+            "description": rust["properties"]["route"]["description"],
             "type": "array",
             "items": _ref("Route"),
         },

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers.gateway import Gateway
+from helpers.nginx import Pair
 from helpers.upstream import Script, Upstream
 
 if TYPE_CHECKING:
@@ -63,3 +64,20 @@ def run_upstream() -> Iterator[Callable[..., Upstream]]:
     yield start
     for upstream in running:
         upstream.close()
+
+
+@pytest.fixture
+def run_pair(tmp_path: Path) -> Iterator[Callable[[str], Pair]]:
+    """Start nginx and Buchner on the same file: `run_pair("server { listen 127.0.0.1:PORT; … }")`.
+
+    `DIR` in the text is the test's `tmp_path`. Skipped without nginx (a failure with CI=true).
+    """
+    running: list[Pair] = []
+
+    def start(http: str) -> Pair:
+        running.append(Pair(tmp_path, need_peer("nginx"), http))
+        return running[-1]
+
+    yield start
+    for pair in running:
+        pair.stop()

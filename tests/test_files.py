@@ -273,7 +273,7 @@ def test_directories_and_their_index(start: Start, root: Path) -> None:
     (root / "docs/index.html").write_text("<p>docs")
     (root / "odd?name/index.html").write_text("odd")
     (root / "typed/index.html").write_text("file")
-    gateway = start(files("/", root), respond("/typed/index.html", "another route", exact=True))
+    gateway = start(files("/", root), respond("/typed/index.html", "another route", match="exact"))
     reply = gateway.ask("/docs?a=1&b=%20")
     assert (reply.status, reply.get("location")) == (301, "/docs/?a=1&b=%20")
     assert gateway.ask("/odd%3fname").get("location") == "/odd%3Fname/"

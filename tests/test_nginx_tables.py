@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from buchner.config import load
 from buchner.nginx.directives import MODULES, ROWS
 from buchner.nginx.rows import FLAG, Inherit, Rows, no_effect, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCUMENTED = Path(__file__).parent / "data" / "nginx_directives.txt"
 PAGE = Path(__file__).parents[1] / "docs" / "nginx.md"
@@ -50,13 +53,19 @@ def test_a_directive_cannot_have_two_rows_for_one_block() -> None:
 
 
 def routes(tmp_path: Path, text: str) -> dict[str, dict[str, Any]]:
-    """The settings of the routes of the first server, by path, with what answers."""
+    """The settings of the routes of the first server, those within others too, by path, with what answers."""
     path = tmp_path / "nginx.conf"
     path.write_text(text)
     plan = load(path).plan
+
+    def all_in(level: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for route in level:
+            yield route
+            yield from all_in(route.get("route", []))
+
     return {
         route["path"]: {**plan["settings"][route["settings"]], "content": route.get("content")}
-        for route in plan["server"][0]["route"]
+        for route in all_in(plan["server"][0]["route"])
     }
 
 

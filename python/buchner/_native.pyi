@@ -20,6 +20,9 @@ def parse_toml(text: str) -> tuple[str, list[tuple[int, int, str]]]:
 def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
     """Return, by JSON pointer, where a value stands: bytes of its key from and to, of its value from and to."""
 
+def regex_groups(text: str) -> list[str]:
+    """Return the names of a regular expression's groups; `ValueError` says what is wrong with it."""
+
 def variable_names() -> list[str]:
     """Return the names of the variables that have a fixed name."""
 

@@ -5,6 +5,10 @@
 //! of settings are interned in [`Config::settings`] and routes hold an index, so ten thousand servers stay small
 //! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
 //! from these types; doc comments are the documentation, so they give unit and default.
+pub use crate::access::Satisfy;
+pub use crate::http::forwarded::Config as RealIp;
+pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
+use crate::variables;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,6 +41,18 @@ pub struct Config {
     pub settings: Vec<Settings>,
     /// Access logs; settings refer to these by index.
     pub access_log: Vec<AccessLog>,
+    /// Variables beside the built-in ones.
+    pub variable: Vec<Variable>,
+}
+
+/// A variable that the configuration defines.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    /// Its name, without `$`.
+    pub name: String,
+    /// Where its value comes from.
+    pub value: variables::Config,
 }
 
 /// Settings of the gateway process.
@@ -112,6 +128,8 @@ pub struct HeadLimits {
     pub keepalive_requests: u32,
     /// Header names with underscores are passed on instead of dropped. Default: false (nginx: `underscores_in_headers`).
     pub underscores_in_headers: bool,
+    /// Several slashes in a row in a path count as one. Default: true (nginx: `merge_slashes`).
+    pub merge_slashes: bool,
 }
 
 impl Default for HeadLimits {
@@ -125,6 +143,7 @@ impl Default for HeadLimits {
             keepalive_timeout: Millis(75_000),
             keepalive_requests: 1000,
             underscores_in_headers: false,
+            merge_slashes: true,
         }
     }
 }
@@ -139,24 +158,51 @@ pub struct Server {
     pub names: Vec<String>,
     /// Index into [`Config::settings`] for what happens before or without a route.
     pub settings: u32,
-    /// Routes, in the order of the file; the longest match wins, exact before prefix.
+    /// What is done with every request before a route is looked for (nginx: the rewrite directives of a server). Default: nothing.
+    #[serde(default)]
+    pub rewrite: Vec<RewriteOp>,
+    /// Routes, in the order of the file. An exact one wins, then the first regular expression that matches (unless the longest prefix is `no_regex`), then the longest prefix.
     pub route: Vec<Route>,
+}
+
+/// How a route's path is compared with a request's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    /// The request's path begins with it; the longest such route wins.
+    #[default]
+    Prefix,
+    /// The request's path is the same (nginx: `=`).
+    Exact,
+    /// Like a prefix, and if it is the longest, regular expressions are not looked at (nginx: `^~`).
+    NoRegex,
+    /// It is a regular expression that matches the request's path (nginx: `~`).
+    Regex,
+    /// The same without regard to case (nginx: `~*`).
+    RegexNocase,
 }
 
 /// A path of a server and what answers there (nginx: location).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// The normalised path: a prefix, or the whole path where `exact`. Starts with `/`, or `@` for a named route that only internal redirects reach.
+    /// The normalised path, or a regular expression, as `match` says. Starts with `/`, or `@` for a named route that only internal redirects reach.
     pub path: String,
-    /// Only this path, nothing below it (nginx: `location =`). Default: false.
-    #[serde(default)]
-    pub exact: bool,
+    /// How `path` is compared: `prefix`, `exact`, `no_regex`, `regex` or `regex_nocase`. Default: `prefix`.
+    #[serde(default, rename = "match")]
+    pub matches: Match,
     /// Only internal redirects come here; 404 for clients (nginx: internal). Default: false.
     #[serde(default)]
     pub internal: bool,
-    /// What answers.
-    pub content: Content,
+    /// What is done with a request before the content answers: variables, rewrites, conditions (nginx: the rewrite module). Default: nothing.
+    #[serde(default)]
+    pub rewrite: Vec<RewriteOp>,
+    /// Routes within this one, looked for among the requests that come here. Default: none.
+    #[serde(default)]
+    pub route: Vec<Route>,
+    /// What answers; without it 404, unless `rewrite` answers.
+    #[serde(default)]
+    pub content: Option<Content>,
     /// Index into [`Config::settings`].
     pub settings: u32,
 }
@@ -307,6 +353,18 @@ pub struct Settings {
     pub intercept_errors: bool,
     /// Indices into [`Config::access_log`]. Default: none.
     pub access_log: Vec<u32>,
+    /// Which clients may come in: `allow 10.0.0.0/8`, `deny all`; the first rule that fits decides, without one all may (nginx: `allow`, `deny`). Default: none.
+    pub access: Vec<String>,
+    /// Whether `all` checks of a client (address, password, …) must let it in, or `any`. Default: all (nginx: `satisfy`).
+    pub satisfy: Satisfy,
+    /// Proxies in front that say who the client is (nginx: the realip module). Default: `gateway.trusted_proxies`.
+    pub real_ip: Option<RealIp>,
+    /// Redirects of the gateway's own name scheme and host (nginx: `absolute_redirect`, on there). Default: false.
+    pub absolute_redirect: bool,
+    /// Such redirects name the server's first name instead of the request's host. Default: false (nginx: `server_name_in_redirect`).
+    pub server_name_in_redirect: bool,
+    /// Such redirects name the port where it is not the scheme's own. Default: true (nginx: `port_in_redirect`).
+    pub port_in_redirect: bool,
     /// Answer `X-Accel-Redirect` and `X-Sendfile` of the backend by sending the file they name. Default: true.
     pub sendfile_headers: bool,
     /// Directories `X-Sendfile` may name files in. Default: none for proxies, the app's folder for apps.
@@ -333,6 +391,12 @@ impl Default for Settings {
             error_page: BTreeMap::new(),
             intercept_errors: false,
             access_log: Vec::new(),
+            access: Vec::new(),
+            satisfy: Satisfy::All,
+            real_ip: None,
+            absolute_redirect: false,
+            server_name_in_redirect: false,
+            port_in_redirect: true,
             sendfile_headers: true,
             sendfile_roots: Vec::new(),
         }

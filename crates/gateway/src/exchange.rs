@@ -2,11 +2,14 @@
 use crate::http::body::{Body, RequestBody};
 use crate::observe::trace::RequestId;
 use crate::plan::{Plan, PlanRef, Route, Server, Settings};
+use crate::regex::Captures;
 use crate::thread::Thread;
+use crate::vars::{self, Values};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -122,6 +125,18 @@ impl UpstreamNote {
     }
 }
 
+/// Where the line of phases is entered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// At the server's own operations: new requests, internal redirects.
+    #[default]
+    Server,
+    /// At the search for a route, after a rewrite.
+    Location,
+    /// At the named route (`@app`).
+    Named(String),
+}
+
 /// One request and everything about it.
 pub struct Exchange {
     /// The I/O thread it runs on.
@@ -140,12 +155,24 @@ pub struct Exchange {
     pub id: RequestId,
     /// Start, on the thread's clock in milliseconds.
     pub started: u64,
-    /// Internal redirects so far.
+    /// Where the phases are entered next.
+    pub entry: Entry,
+    /// Changes of the path so far, by internal redirects and rewrites.
     pub redirects: u8,
     /// It was redirected internally, so `internal` routes are open to it.
     pub internal: bool,
-    /// The named route (`@app`) the next location phase goes to.
-    pub named: Option<String>,
+    /// The path and query are still those of the request-target, so that may be passed on as it came.
+    pub as_sent: bool,
+    /// A rewrite changed the path, so a route is looked for anew.
+    pub path_changed: bool,
+    /// The path is still the one the route was found by, so the part that matched may be replaced (nginx: `proxy_pass` with a URI).
+    pub in_location: bool,
+    /// Groups of the last regular expression that matched.
+    pub captures: RefCell<Captures>,
+    /// Values of variables that the configuration defines.
+    pub values: Values,
+    /// How deep in subrequests it is; 0 for what a client sent.
+    pub depth: u8,
     /// Fields of a response with X-Accel-Redirect that go over the final one.
     pub kept: Option<Headers>,
     /// The status that led to an `error_page`.
@@ -157,6 +184,70 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// A request that has just been read.
+    pub fn new(
+        thread: Rc<Thread>,
+        plan: PlanRef,
+        client: Client,
+        request: Request,
+        server: u32,
+        id: RequestId,
+    ) -> Self {
+        Self {
+            started: thread.clock.now(),
+            values: Values::new(plan.variables.len()),
+            thread,
+            plan,
+            client,
+            request,
+            server,
+            route: None,
+            id,
+            entry: Entry::Server,
+            redirects: 0,
+            internal: false,
+            as_sent: true,
+            path_changed: false,
+            in_location: true,
+            captures: RefCell::default(),
+            depth: 0,
+            kept: None,
+            error_status: None,
+            upstream: UpstreamNote::default(),
+            failure: None,
+        }
+    }
+
+    /// It is what a client sent, not a subrequest of that.
+    pub fn is_main(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// The path was sent with something encoded in it, or with a plus sign.
+    pub fn path_was_encoded(&self) -> bool {
+        let target = &self.request.target;
+        let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+        memchr::memchr2(b'%', b'+', &target[..end]).is_some()
+    }
+
+    /// Scheme, host and port that a redirect of this server's own begins with.
+    pub fn write_origin(&self, out: &mut Vec<u8>) {
+        let settings = self.settings();
+        out.extend_from_slice(self.scheme().as_bytes());
+        out.extend_from_slice(b"://");
+        let name = self.server().name.as_bytes();
+        match () {
+            () if settings.server_name_in_redirect && !name.is_empty() => out.extend_from_slice(name),
+            () if !self.request.host.is_empty() => out.extend_from_slice(&self.request.host),
+            () => vars::write_addr(&self.client.local, out),
+        }
+        let port = self.client.local.port();
+        if settings.port_in_redirect && port != 0 && port != if self.client.secure { 443 } else { 80 } {
+            out.push(b':');
+            vars::write_number(u64::from(port), out);
+        }
+    }
+
     /// Its server.
     pub fn server(&self) -> &Server {
         &self.plan.servers[self.server as usize]
@@ -169,8 +260,12 @@ impl Exchange {
 
     /// The settings in force: the route's, else the server's.
     pub fn settings(&self) -> &Settings {
-        let index = self.route().map_or(self.server().settings, |route| route.settings);
-        &self.plan.settings[index as usize]
+        &self.plan.settings[self.settings_index() as usize]
+    }
+
+    /// The index of the settings in force.
+    pub fn settings_index(&self) -> u32 {
+        self.route().map_or(self.server().settings, |route| route.settings)
     }
 
     /// The plan it began with.
@@ -190,6 +285,7 @@ impl Exchange {
 
     /// Changes the URI for an internal redirect: a path, with a query after `?` where given.
     pub fn set_uri(&mut self, uri: &[u8]) {
+        self.as_sent = false;
         match memchr::memchr(b'?', uri) {
             Some(at) => {
                 self.request.path = Bytes::copy_from_slice(&uri[..at]);

@@ -2,6 +2,7 @@
 //!
 //! [`pipeline`] is the line a request walks; [`exchange`] is what walks it. [`config`] is what the front ends produce, [`plan`] what
 //! it compiles to. One I/O thread ([`thread`]) serves a connection from its first byte to its last.
+pub mod access;
 pub mod backend;
 pub mod buffers;
 pub mod clock;
@@ -15,11 +16,15 @@ pub mod listen;
 pub mod observe;
 pub mod pipeline;
 pub mod plan;
+pub mod regex;
+pub mod rewrite;
 pub mod route;
+pub mod subrequest;
 pub mod sys;
 pub mod thread;
 pub mod timeouts;
 pub mod upstream;
+pub mod variables;
 pub mod vars;
 
 #[global_allocator]

@@ -1,26 +1,29 @@
 //! The line a request walks between its head and its answer:
-//! `[ location → access → content → response filters ] → log`, entered again by every internal redirect.
+//! `[ server rewrite → location → rewrite ⟲ → access → precontent → content → response filters ] → log`, entered again by
+//! every internal redirect.
+use crate::access;
 use crate::backend::Outcome;
 use crate::error::{Error, Kind, Result};
-use crate::exchange::{Exchange, Response};
+use crate::exchange::{Entry, Exchange, Response};
 use crate::filter;
 use crate::http::body::RequestBody;
 use crate::http::page;
+use crate::plan::Route;
+use crate::rewrite::escape::{Escape, escape};
+use crate::rewrite::{self, Ran};
+use crate::route::Located;
 use buchner_wire::method::Method;
 
-/// Internal redirects of one request (nginx has the same number).
+/// Changes of the path of one request, by internal redirects and rewrites (nginx has the same number).
 const MAX_REDIRECTS: u8 = 10;
 
 /// Walks one request through the phases.
 pub async fn run(ex: &mut Exchange) -> Response {
     let mut response = loop {
-        let outcome = match locate(ex) {
-            Ok(()) => content(ex).await,
-            Err(error) => Err(error),
-        };
+        let outcome = phases(ex).await;
         let response = match outcome {
             Ok(Outcome::Respond(response)) => response,
-            Ok(Outcome::Locate) => match again(ex) {
+            Ok(Outcome::Locate) => match again(ex, Entry::Server) {
                 Ok(()) => continue,
                 Err(error) => page::of_error(ex, &error),
             },
@@ -42,41 +45,94 @@ pub async fn run(ex: &mut Exchange) -> Response {
     response
 }
 
-/// Location phase: finds the route.
-fn locate(ex: &mut Exchange) -> Result<()> {
-    let named = ex.named.take();
-    let server = ex.server();
-    let found = match &named {
-        Some(name) => server.table.named(name),
-        None => server.table.find(&ex.request.path),
-    };
-    let open = found.filter(|route| ex.internal || !server.routes[*route as usize].internal);
-    if open.is_none() {
+/// The phases up to the content, from where the exchange enters them.
+async fn phases(ex: &mut Exchange) -> Result<Outcome> {
+    let plan = ex.plan.clone();
+    let server = &plan.servers[ex.server as usize];
+    let mut entry = std::mem::take(&mut ex.entry);
+    if entry == Entry::Server && !server.rewrite.is_empty() {
         ex.route = None;
-        return Err(Error::new(Kind::NotFound, "no route matches this path"));
+        if let Ran::Respond(response) = rewrite::run(&server.rewrite, ex)? {
+            return Ok(Outcome::Respond(response));
+        }
     }
-    ex.route = found;
-    Ok(())
+    let route = loop {
+        ex.path_changed = false;
+        if let Located::Slash(index) = locate(ex, &entry)? {
+            return Ok(Outcome::Respond(add_slash(ex, &server.routes[index as usize].path)));
+        }
+        check_length(ex)?;
+        let Some(route) = ex.route.map(|route| &server.routes[route as usize]) else {
+            return Err(Error::new(Kind::NotFound, "no route matches this path"));
+        };
+        if route.rewrite.is_empty() {
+            break route;
+        }
+        if let Ran::Respond(response) = rewrite::run(&route.rewrite, ex)? {
+            return Ok(Outcome::Respond(response));
+        }
+        if !ex.path_changed {
+            // The block of a condition that held is the route from here on.
+            break ex.route.map_or(route, |route| &server.routes[route as usize]);
+        }
+        entry = Entry::Location;
+        count(ex)?;
+    };
+    if let Some(refusal) = access::check(ex).await? {
+        return Ok(Outcome::Respond(refusal));
+    }
+    content(ex, route).await
 }
 
-/// Content phase: the declared size of the body is checked, then the route's backend answers.
-async fn content(ex: &mut Exchange) -> Result<Outcome> {
+/// Location phase: finds the route.
+fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
+    ex.route = None;
+    let server = ex.server();
+    let found = match entry {
+        Entry::Named(name) => server.named.get(name.as_str()).map(|index| Located::Route(*index)),
+        _ => server.table.find(ex, &ex.request.path, &server.routes)?,
+    };
+    let Some(located @ (Located::Route(index) | Located::Slash(index))) = found else {
+        return Err(Error::new(Kind::NotFound, "no route matches this path"));
+    };
+    if server.routes[index as usize].internal && !ex.internal {
+        return Err(Error::new(Kind::NotFound, "the route is internal"));
+    }
+    ex.route = Some(index);
+    Ok(located)
+}
+
+/// The redirect to a route's path, which is the request's with a slash at its end.
+fn add_slash(ex: &Exchange, path: &str) -> Response {
+    let mut location = Vec::with_capacity(path.len() + 64);
+    escape(path.as_bytes(), Escape::Uri, &mut location);
+    if let Some(query) = ex.request.query.as_ref().filter(|query| !query.is_empty()) {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    page::redirect(ex, 301, &location)
+}
+
+/// The declared size of the body is checked as soon as the route's limit is known.
+fn check_length(ex: &mut Exchange) -> Result<()> {
     let limit = ex.settings().max_body.0;
     if let Some(length) = ex.request.body.length().filter(|length| limit != 0 && *length > limit) {
         let cause =
             format!("the body has {length} bytes; the limit is {limit} (max_body, nginx: client_max_body_size)");
         return Err(Error::new(Kind::BodyTooLarge, cause));
     }
+    Ok(())
+}
+
+/// Content phase: the route's backend answers.
+async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
+    let limit = ex.settings().max_body.0;
     if let RequestBody::Stream(source) = &mut ex.request.body {
         source.set_limit(limit);
     }
-    let plan = ex.plan.clone();
-    match ex.route.and_then(|route| plan.servers[ex.server as usize].routes.get(route as usize)) {
-        Some(route) => match route.backend.handle(ex).await? {
-            Outcome::Respond(response) => filter::sendfile::follow(ex, response),
-            elsewhere => Ok(elsewhere),
-        },
-        None => Err(Error::new(Kind::NotFound, "no route matches this path")),
+    match route.backend.handle(ex).await? {
+        Outcome::Respond(response) => filter::sendfile::follow(ex, response),
+        elsewhere => Ok(elsewhere),
     }
 }
 
@@ -97,23 +153,32 @@ fn error_page(ex: &mut Exchange, response: &Response) -> Option<Vec<u8>> {
     Some(uri)
 }
 
-/// Goes back to the location phase with another URI.
+/// Goes back into the phases with another URI, or to a named route.
 fn redirect(ex: &mut Exchange, uri: &[u8]) -> Result<()> {
-    match uri.strip_prefix(b"@") {
-        Some(_) => ex.named = Some(String::from_utf8_lossy(uri).into_owned()),
-        None => ex.set_uri(uri),
+    if uri.starts_with(b"@") {
+        return again(ex, Entry::Named(String::from_utf8_lossy(uri).into_owned()));
     }
-    again(ex)
+    ex.set_uri(uri);
+    again(ex, Entry::Server)
 }
 
-/// Goes back to the location phase.
-fn again(ex: &mut Exchange) -> Result<()> {
+/// Goes back into the phases.
+fn again(ex: &mut Exchange, entry: Entry) -> Result<()> {
+    count(ex)?;
+    ex.internal = true;
+    ex.in_location = true;
+    ex.as_sent &= entry != Entry::Server;
+    ex.entry = entry;
+    Ok(())
+}
+
+/// Counts a change of the path.
+fn count(ex: &mut Exchange) -> Result<()> {
     ex.redirects += 1;
     if ex.redirects > MAX_REDIRECTS {
-        let to = ex.named.clone().unwrap_or_else(|| String::from_utf8_lossy(&ex.request.path).into_owned());
-        let cause = format!("more than {MAX_REDIRECTS} internal redirects, the last to {to}");
+        let path = String::from_utf8_lossy(&ex.request.path).into_owned();
+        let cause = format!("more than {MAX_REDIRECTS} rewrites or internal redirects, the last to {path}");
         return Err(Error::new(Kind::RedirectCycle, cause));
     }
-    ex.internal = true;
     Ok(())
 }

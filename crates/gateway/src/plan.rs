@@ -1,14 +1,18 @@
 //! The configuration compiled: names and prefixes in tables, templates in parts, addresses parsed. Immutable, shared by all
 //! threads, swapped whole; a request finishes on the plan it began with.
+use crate::access::{self, Check};
 use crate::backend::Backend;
 use crate::backend::files::Files;
 use crate::buffers::Spool;
-use crate::config::{self, Config, HeadLimits};
-use crate::http::forwarded::Networks;
+use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
+use crate::http::forwarded::RealIp;
 use crate::observe::access_log::LogPlan;
+use crate::regex::Regex;
+use crate::rewrite::Script;
 use crate::route::{NameTable, RouteTable};
 use crate::upstream::Group;
-use crate::vars::Template;
+use crate::variables::Definition;
+use crate::vars::{Names, Template};
 use buchner_wire::h1::Limits;
 use buchner_wire::headers::HeaderId;
 use std::collections::{BTreeMap, HashMap};
@@ -39,8 +43,8 @@ impl Deref for PlanRef {
 pub struct Plan {
     /// Settings of the process.
     pub gateway: config::Gateway,
-    /// Networks whose forwarded headers are believed.
-    pub trusted: Networks,
+    /// Proxies that are believed where a server says nothing else.
+    pub trusted: Option<RealIp>,
     /// Listening addresses.
     pub listeners: Vec<Listener>,
     /// Virtual servers.
@@ -49,6 +53,8 @@ pub struct Plan {
     pub settings: Vec<Settings>,
     /// Access logs.
     pub logs: Vec<LogPlan>,
+    /// Variables that the configuration defines.
+    pub variables: Vec<Definition>,
     /// App pools by name.
     pub apps: BTreeMap<String, config::AppPool>,
     /// Groups of upstream servers by name, kept over reloads.
@@ -77,18 +83,28 @@ pub struct Server {
     pub name: String,
     /// Index of its settings.
     pub settings: u32,
-    /// Routes.
+    /// What is done before a route is looked for.
+    pub rewrite: Script,
+    /// Routes of all levels, and the blocks of conditions.
     pub routes: Vec<Route>,
     /// Finds a route.
     pub table: RouteTable,
+    /// Named routes.
+    pub named: HashMap<Box<str>, u32>,
 }
 
-/// A route.
+/// A route, or the block of a condition within one.
 pub struct Route {
-    /// The prefix or path it stands for.
+    /// The prefix or path it stands for, or its regular expression.
     pub path: String,
+    /// Regular expressions are not looked at if it is the longest prefix.
+    pub no_regex: bool,
     /// Only for internal redirects.
     pub internal: bool,
+    /// What is done before the content answers.
+    pub rewrite: Script,
+    /// Routes within this one.
+    pub nested: Option<Box<RouteTable>>,
     /// What answers.
     pub backend: Backend,
     /// Index of its settings.
@@ -102,6 +118,10 @@ pub struct Settings {
     pub set_headers: Vec<SetHeader>,
     /// Response headers.
     pub add_headers: Vec<SetHeader>,
+    /// Who may come in.
+    pub checks: Vec<Check>,
+    /// Proxies that say who the client is.
+    pub real_ip: Option<RealIp>,
     /// Files that X-Sendfile may name, by root.
     pub sendfile: Vec<Files>,
 }
@@ -127,16 +147,19 @@ pub struct SetHeader {
 impl Plan {
     /// Compiles a configuration. `previous` lends what outlives a reload: upstream health and the spool's count. The error says where and what.
     pub fn compile(config: &Config, previous: Option<&Self>) -> Result<Arc<Self>, String> {
+        let names = Names::new(&config.variable)?;
         let upstreams = compile_upstreams(config, previous)?;
         let settings = config
             .settings
             .iter()
             .enumerate()
-            .map(|(i, raw)| Settings::compile(raw, config).map_err(|e| format!("settings[{i}]: {e}")))
+            .map(|(i, raw)| Settings::compile(raw, config, &names).map_err(|e| format!("settings[{i}]: {e}")))
             .collect::<Result<Vec<_>, _>>()?;
         let mut servers = Vec::with_capacity(config.server.len());
         for (i, server) in config.server.iter().enumerate() {
-            servers.push(Server::compile(server, config, &upstreams).map_err(|e| format!("server[{i}]{e}"))?);
+            let compiler =
+                Compiler { config, upstreams: &upstreams, names: &names, routes: Vec::new(), named: HashMap::new() };
+            servers.push(compiler.server(server).map_err(|e| format!("server[{i}]{e}"))?);
         }
         let spool = match previous {
             Some(plan)
@@ -151,12 +174,16 @@ impl Plan {
             .access_log
             .iter()
             .enumerate()
-            .map(|(i, log)| LogPlan::compile(log).map_err(|e| format!("access_log[{i}]: {e}")));
+            .map(|(i, log)| LogPlan::compile(log, &names).map_err(|e| format!("access_log[{i}]: {e}")));
+        let variables = config.variable.iter().enumerate().map(|(i, variable)| {
+            Definition::compile(&variable.value, &names).map_err(|e| format!("variable[{i}] ${}: {e}", variable.name))
+        });
         Ok(Arc::new(Self {
-            trusted: Networks::parse(&config.gateway.trusted_proxies)
+            variables: variables.collect::<Result<_, _>>()?,
+            trusted: RealIp::trusted(&config.gateway.trusted_proxies)
                 .map_err(|e| format!("gateway.trusted_proxies: {e}"))?,
             gateway: config.gateway.clone(),
-            listeners: compile_listeners(config)?,
+            listeners: compile_listeners(config, &names)?,
             servers,
             settings,
             logs: logs.collect::<Result<_, _>>()?,
@@ -180,7 +207,7 @@ fn compile_upstreams(config: &Config, previous: Option<&Plan>) -> Result<HashMap
     Ok(groups)
 }
 
-fn compile_listeners(config: &Config) -> Result<Vec<Listener>, String> {
+fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::with_capacity(config.listen.len());
     for (i, listen) in config.listen.iter().enumerate() {
         if listen.default_server as usize >= config.server.len() {
@@ -205,55 +232,135 @@ fn compile_listeners(config: &Config) -> Result<Vec<Listener>, String> {
             let listener =
                 listeners.get_mut(*at as usize).ok_or_else(|| format!("server[{i}].listen: no listen[{at}]"))?;
             for name in &server.names {
-                listener.names.insert(name, i as u32).map_err(|e| format!("server[{i}].names: {e}"))?;
+                listener.names.insert(name, i as u32, names).map_err(|e| format!("server[{i}].names: {e}"))?;
             }
         }
     }
     Ok(listeners)
 }
 
-impl Server {
-    fn compile(
-        server: &config::Server,
-        config: &Config,
-        upstreams: &HashMap<String, Arc<Group>>,
-    ) -> Result<Self, String> {
+/// Compiles one server: its routes and the blocks of conditions become one list, whose numbers the tables hold.
+struct Compiler<'c> {
+    config: &'c Config,
+    upstreams: &'c HashMap<String, Arc<Group>>,
+    names: &'c Names,
+    routes: Vec<Option<Route>>,
+    named: HashMap<Box<str>, u32>,
+}
+
+impl Compiler<'_> {
+    fn server(mut self, server: &config::Server) -> Result<Server, String> {
+        self.check_settings(server.settings).map_err(|e| format!(".{e}"))?;
+        let mut no_branch = |_: &Branch| Err("a server's conditions choose no content".to_owned());
+        let rewrite = Script::compile(&server.rewrite, self.names, &mut no_branch).map_err(|e| format!(".{e}"))?;
         let mut table = RouteTable::default();
-        let mut routes = Vec::with_capacity(server.route.len());
-        if server.settings as usize >= config.settings.len() {
-            return Err(format!(".settings: no settings[{}]", server.settings));
+        self.level(&server.route, &mut table)?;
+        let name = server.names.first().map(String::as_str).unwrap_or_default();
+        Ok(Server {
+            name: name.strip_prefix('.').unwrap_or(if name == "_" { "" } else { name }).to_owned(),
+            settings: server.settings,
+            rewrite,
+            routes: self.routes.into_iter().flatten().collect(),
+            table,
+            named: self.named,
+        })
+    }
+
+    fn check_settings(&self, index: u32) -> Result<(), String> {
+        match self.config.settings.get(index as usize) {
+            Some(_) => Ok(()),
+            None => Err(format!("settings: no settings[{index}]")),
         }
-        for (i, route) in server.route.iter().enumerate() {
-            if !route.path.starts_with(['/', '@']) {
-                return Err(format!(".route[{i}].path: {:?} must start with / (or @ for a named route)", route.path));
-            }
-            if route.settings as usize >= config.settings.len() {
-                return Err(format!(".route[{i}].settings: no settings[{}]", route.settings));
-            }
-            let backend = Backend::compile(route, config, upstreams).map_err(|e| format!(".route[{i}].{e}"))?;
-            table.insert(&route.path, route.exact, i as u32);
-            routes.push(Route {
-                path: route.path.clone(),
-                internal: route.internal || route.path.starts_with('@'),
-                backend,
-                settings: route.settings,
-            });
+    }
+
+    fn level(&mut self, routes: &[config::Route], table: &mut RouteTable) -> Result<(), String> {
+        for (i, route) in routes.iter().enumerate() {
+            self.route(route, table).map_err(|e| format!(".route[{i}]{e}"))?;
         }
-        let name = server.names.iter().find(|name| *name != "_").cloned().unwrap_or_default();
-        Ok(Self { name, settings: server.settings, routes, table })
+        Ok(())
+    }
+
+    /// The number of the next route. Its place is kept while what lies within it takes the numbers behind.
+    fn reserve(&mut self) -> u32 {
+        self.routes.push(None);
+        self.routes.len() as u32 - 1
+    }
+
+    fn route(&mut self, route: &config::Route, table: &mut RouteTable) -> Result<(), String> {
+        let named = route.path.starts_with('@') && route.matches == Match::Prefix;
+        let regex = matches!(route.matches, Match::Regex | Match::RegexNocase);
+        if !regex && !route.path.starts_with(['/', '@']) {
+            return Err(format!(".path: {:?} must start with / (or @ for a named route)", route.path));
+        }
+        self.check_settings(route.settings).map_err(|e| format!(".{e}"))?;
+        let index = self.reserve();
+        let backend = self.backend(route.content.as_ref(), route).map_err(|e| format!(".{e}"))?;
+        match route.matches {
+            Match::Regex | Match::RegexNocase => {
+                let regex = Regex::compile(&route.path, route.matches == Match::RegexNocase, self.names);
+                table.insert_regex(regex.map_err(|e| format!(".path: {e}"))?, index);
+            }
+            Match::Prefix if named => {
+                self.named.entry(route.path.as_str().into()).or_insert(index);
+            }
+            matches => table.insert(&route.path, matches, index, matches!(backend, Backend::Proxy(_))),
+        }
+        let names = self.names;
+        let mut branch = |branch: &Branch| self.branch(branch, route);
+        let rewrite = Script::compile(&route.rewrite, names, &mut branch).map_err(|e| format!(".{e}"))?;
+        let mut nested = RouteTable::default();
+        self.level(&route.route, &mut nested)?;
+        self.routes[index as usize] = Some(Route {
+            path: route.path.clone(),
+            no_regex: route.matches == Match::NoRegex,
+            internal: route.internal || named,
+            rewrite,
+            nested: (!nested.is_empty()).then(|| Box::new(nested)),
+            backend,
+            settings: route.settings,
+        });
+        Ok(())
+    }
+
+    /// The block of a condition: a route that no path leads to.
+    fn branch(&mut self, branch: &Branch, route: &config::Route) -> Result<u32, String> {
+        self.check_settings(branch.settings)?;
+        let index = self.reserve();
+        let backend = self.backend(branch.content.as_ref().or(route.content.as_ref()), route)?;
+        self.routes[index as usize] = Some(Route {
+            path: route.path.clone(),
+            no_regex: false,
+            internal: route.internal,
+            rewrite: Script::default(),
+            nested: None,
+            backend,
+            settings: branch.settings,
+        });
+        Ok(index)
+    }
+
+    fn backend(&self, content: Option<&Content>, route: &config::Route) -> Result<Backend, String> {
+        let literal = !matches!(route.matches, Match::Regex | Match::RegexNocase) && !route.path.starts_with('@');
+        let path = if literal { route.path.as_str() } else { "" };
+        match content {
+            Some(content) => Backend::compile(content, path, self.config, self.upstreams, self.names),
+            None => Ok(Backend::None),
+        }
     }
 }
 
 impl Settings {
-    fn compile(raw: &config::Settings, config: &Config) -> Result<Self, String> {
+    fn compile(raw: &config::Settings, config: &Config, names: &Names) -> Result<Self, String> {
         for log in &raw.access_log {
             if *log as usize >= config.access_log.len() {
                 return Err(format!("access_log: no access_log[{log}]"));
             }
         }
         Ok(Self {
-            set_headers: compile_headers(&raw.set_headers).map_err(|e| format!("set_headers: {e}"))?,
-            add_headers: compile_headers(&raw.add_headers).map_err(|e| format!("add_headers: {e}"))?,
+            set_headers: compile_headers(&raw.set_headers, names).map_err(|e| format!("set_headers: {e}"))?,
+            checks: access::compile(raw, names)?,
+            real_ip: raw.real_ip.as_ref().map(RealIp::compile).transpose().map_err(|e| format!("real_ip.{e}"))?,
+            add_headers: compile_headers(&raw.add_headers, names).map_err(|e| format!("add_headers: {e}"))?,
             sendfile: raw
                 .sendfile_roots
                 .iter()
@@ -266,7 +373,7 @@ impl Settings {
     }
 }
 
-fn compile_headers(headers: &BTreeMap<String, String>) -> Result<Vec<SetHeader>, String> {
+fn compile_headers(headers: &BTreeMap<String, String>, names: &Names) -> Result<Vec<SetHeader>, String> {
     let compile = |(name, value): (&String, &String)| {
         if !buchner_wire::headers::is_valid_name(name.as_bytes()) {
             return Err(format!("{name:?} is not a header name"));
@@ -275,7 +382,7 @@ fn compile_headers(headers: &BTreeMap<String, String>) -> Result<Vec<SetHeader>,
             return Err(format!("{name}: the value has characters no header may have (CR, LF, NUL)"));
         }
         let id = HeaderId::of(name.as_bytes());
-        Ok(SetHeader { id, name: name.as_bytes().into(), value: Template::compile(value)? })
+        Ok(SetHeader { id, name: name.as_bytes().into(), value: Template::compile(value, names)? })
     };
     headers.iter().map(compile).collect()
 }

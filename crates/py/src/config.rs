@@ -15,6 +15,12 @@ pub fn check_config(json: &str) -> PyResult<()> {
     serde_json::from_str::<Config>(json).map(drop).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
+/// The names of a regular expression's groups; raises `ValueError` with what is wrong with the expression.
+#[pyfunction]
+pub fn regex_groups(text: &str) -> PyResult<Vec<String>> {
+    buchner_gateway::regex::group_names(text).map_err(PyValueError::new_err)
+}
+
 /// The variables with a fixed name, for suggestions.
 #[pyfunction]
 pub fn variable_names() -> Vec<&'static str> {

@@ -27,7 +27,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::config::{check_config, config_schema, variable_names};
+    use crate::config::{check_config, config_schema, regex_groups, variable_names};
     #[pymodule_export]
     use crate::gateway::gateway_main;
     #[pymodule_export]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from buchner.config._generated import AppContent, Files, Proxy, Redirect, Respond, Route
+from buchner.config._generated import AppContent, Files, If, Proxy, Redirect, Respond, Route
 from buchner.config.suggest import hint
 from buchner.config.table import written
 from buchner.config.variables import problems as variable_problems
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from buchner.config.places import Path, Report
     from buchner.config.upstreams import Upstreams
+    from buchner.config.variables import Definitions
 
 KINDS = ("files", "proxy", "app", "redirect", "respond")
 DEFAULT_APP = "app"
@@ -35,22 +36,40 @@ class Contents:
         apps: the pools there are.
         upstreams: the upstreams there are.
         base: directory that relative paths start from.
+        variables: those that the configuration defines.
         report: takes the problems.
     """
 
-    def __init__(self, apps: Mapping[str, object], upstreams: Upstreams, base: FilePath, report: Report) -> None:
+    def __init__(
+        self,
+        apps: Mapping[str, object],
+        upstreams: Upstreams,
+        base: FilePath,
+        variables: Definitions,
+        report: Report,
+    ) -> None:
         self.apps = apps
         self.upstreams = upstreams
         self._directory = str(base)
+        self.variables = variables
         self.report = report
         self._seen_roots: dict[str, str | None] = {}
         self._good_texts: set[str] = set()
 
-    def resolve(self, route: Route, path: Path) -> dict[str, Any] | None:
-        """Return the plan's `Content` of a route, or None after reporting what is wrong."""
+    def resolve(self, route: Route | If, path: Path, *, optional: bool = False) -> dict[str, Any] | None:
+        """Return the plan's `Content` of a route, or None after reporting what is wrong.
+
+        Args:
+            route: the route, or a condition's block within it.
+            path: its path.
+            optional: nothing need be there.
+
+        """
         kinds = written(route, KINDS)
         if len(kinds) != 1:
             choices = ", ".join(KINDS)
+            if not kinds and optional:
+                return None
             if kinds:
                 self.report.error(path, f"a route has one of {choices}; this one has {' and '.join(kinds)}")
             else:
@@ -64,7 +83,7 @@ class Contents:
         """Check the variables of a text."""
         if text in self._good_texts:
             return
-        found = list(variable_problems(text))
+        found = list(variable_problems(text, self.variables))
         for message in found:
             self.report.error(path, message)
         if not found:

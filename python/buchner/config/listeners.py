@@ -49,7 +49,7 @@ class Listeners:
 
         """
         self._limits.append(limits)
-        lowered = [name.lower() for name in names]
+        lowered = [name if name.startswith("~") else name.lower() for name in names]
         for position, name in enumerate(lowered):
             self._check_name(name, server, position)
         indices: list[int] = []
@@ -87,12 +87,10 @@ class Listeners:
                 self.report.warn(("server", server, "names"), message)
 
     def _check_name(self, name: str, server: int, position: int) -> None:
-        if name in _CATCH_ALL or _NAME.fullmatch(name):
+        if name in _CATCH_ALL or _NAME.fullmatch(name) or name.startswith("~"):
             return
         place = ("server", server, "names", position)
-        if name.startswith("~"):
-            self.report.error(place, f'"{name}": names by regular expression are not supported yet')
-        elif ":" in name:
+        if ":" in name:
             self.report.error(place, f'"{name}" is not a server name: the port belongs in `listen`')
         elif "*" in name:
             self.report.error(

@@ -38,6 +38,7 @@ def check_plan(plan: str) -> None:
 
 check_config = _native.check_config
 parse_toml = _native.parse_toml
+regex_groups = _native.regex_groups
 toml_spans = _native.toml_spans
 variable_names = _native.variable_names
 become_subreaper = _native.become_subreaper

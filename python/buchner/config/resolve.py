@@ -12,9 +12,11 @@ from buchner.config.content import DEFAULT_APP, Contents
 from buchner.config.listeners import Listeners
 from buchner.config.model import Loaded
 from buchner.config.processes import app_settings, gateway_plan, process_settings
+from buchner.config.rewrites import REGEX, Block, Rewrites, define
 from buchner.config.settings import SettingsTable
 from buchner.config.upstreams import Upstreams, tables
 from buchner.config.values import convert
+from buchner.config.variables import Definitions
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath
@@ -42,8 +44,10 @@ class Resolver:
         self.pools: dict[str, dict[str, Any]] = {}
         self._read_apps()
         self.upstreams = Upstreams(tables(document.upstream), report)
-        self.contents = Contents(self.apps, self.upstreams, base, report)
+        self.variables = Definitions(report)
+        self.contents = Contents(self.apps, self.upstreams, base, self.variables, report)
         self.settings = SettingsTable(self.contents, report)
+        self.rewrites = Rewrites(self.contents, self.settings, report)
         self.listeners = Listeners(report)
 
     def resolve(self) -> Loaded:
@@ -53,9 +57,11 @@ class Resolver:
             ConfigError: something is wrong; all of it with places.
 
         """
+        servers = self._servers()
+        define(servers, self.variables)
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
-        servers = [self._server(index, server, root, limits) for index, server in enumerate(self._servers())]
+        plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]
         self.listeners.finish()
         self.upstreams.warn_unused()
         gateway = gateway_plan(self.document.gateway, self.base, self.report)
@@ -65,12 +71,14 @@ class Resolver:
         plan = {
             "gateway": gateway,
             "listen": self.listeners.plan(),
-            "server": servers,
+            "server": plans,
             "upstream": self.upstreams.plan,
             "app": self.pools,
             "settings": self.settings.plan,
             "access_log": self.settings.logs,
         }
+        if self.variables.plan:
+            plan["variable"] = self.variables.plan
         return Loaded(
             plan, self.apps, process, self.listeners.addresses(), self.listeners.backlog, warnings=self.report.warnings
         )
@@ -105,48 +113,70 @@ class Resolver:
             index, listen, names, default=server.default_server is True, limits={**limits, **own}
         )
         settings = self.settings.under(root, server, path)
-        return {"listen": indices, "names": names, "settings": settings, "route": self._routes(server, settings, path)}
+        plan: dict[str, Any] = {"listen": indices, "names": names, "settings": settings}
+        if server.rewrite is not UNSET:
+            plan["rewrite"] = self.rewrites.resolve(server.rewrite, (*path, "rewrite"), None)
+        plan["route"] = self._top_routes(server, settings, path)
+        return plan
 
-    def _routes(self, server: gen.Server, settings: int, path: Path) -> list[dict[str, Any]]:
+    def _top_routes(self, server: gen.Server, settings: int, path: Path) -> list[dict[str, Any]]:
         routes = [] if server.route is UNSET else server.route
         if not routes and DEFAULT_APP in self.apps:
             routes = [gen.Route(path="/", app=True)]
-        elif not routes:
+        elif not routes and server.rewrite is UNSET:
             self.report.warn(path, "this server has no route: every request gets 404")
-        seen: dict[tuple[str, bool], int] = {}
-        plan = []
-        for index, route in enumerate(routes):
-            place = (*path, "route", index)
-            problem = path_problem(route.path)
-            if problem:
-                self.report.error((*place, "path"), problem)
-            identity = (route.path, route.exact is True)
-            first = seen.setdefault(identity, index)
-            if first != index:
-                self.report.error(
-                    (*place, "path"), f'route[{first}] of this server has the path "{route.path}" already'
-                )
-            plan.append(self._route(route, settings, place))
-        self._check_all_targets(server, routes, path)
-        return plan
-
-    def _check_all_targets(self, server: gen.Server, routes: list[gen.Route], path: Path) -> None:
+        plan = self._routes(routes, settings, path)
         named = {route.path for route in routes if route.path.startswith("@")}
         if server.error_page is not UNSET:
             self._check_targets(server, path, named)
+        self._check_route_targets(routes, path, named)
+        return plan
+
+    def _routes(
+        self, routes: list[gen.Route], settings: int, path: Path, within: gen.Route | None = None
+    ) -> list[dict[str, Any]]:
+        seen: dict[tuple[str, str], int] = {}
+        plan = []
         for index, route in enumerate(routes):
-            if route.error_page is not UNSET or route.files is not UNSET:
-                self._check_targets(route, (*path, "route", index), named)
+            place = (*path, "route", index)
+            kind = "prefix" if route.match is UNSET else str(route.match)
+            problem = path_problem(route.path, kind, within)
+            if problem:
+                self.report.error((*place, "path"), problem)
+            identity = (route.path, "prefix" if kind == "no_regex" else kind)
+            first = seen.setdefault(identity, index)
+            if first != index:
+                self.report.error(
+                    (*place, "path"),
+                    f'route[{first}] of this {"route" if within else "server"} has the path "{route.path}" already',
+                )
+            plan.append(self._route(route, settings, place))
+        return plan
 
     def _route(self, route: gen.Route, settings: int, path: Path) -> dict[str, Any]:
         plan: dict[str, Any] = {"path": route.path}
-        if route.exact is True:
-            plan["exact"] = True
+        if route.match is not UNSET and route.match != "prefix":
+            plan["match"] = route.match
         if route.internal is True or route.path.startswith("@"):
             plan["internal"] = True
-        plan["content"] = self.contents.resolve(route, path)
-        plan["settings"] = self.settings.under(settings, route, path)
+        optional = route.rewrite is not UNSET or route.route is not UNSET
+        content = self.contents.resolve(route, path, optional=optional)
+        if content is not None:
+            plan["content"] = content
+        plan["settings"] = own = self.settings.under(settings, route, path)
+        if route.rewrite is not UNSET:
+            plan["rewrite"] = self.rewrites.resolve(route.rewrite, (*path, "rewrite"), Block(own, content))
+        if route.route is not UNSET:
+            plan["route"] = self._routes(route.route, own, path, route)
         return plan
+
+    def _check_route_targets(self, routes: list[gen.Route], path: Path, named: set[str]) -> None:
+        for index, route in enumerate(routes):
+            place = (*path, "route", index)
+            if route.error_page is not UNSET or route.files is not UNSET:
+                self._check_targets(route, place, named)
+            if route.route is not UNSET:
+                self._check_route_targets(route.route, place, named)
 
     def _check_targets(self, table: gen.Server | gen.Route, path: Path, named: set[str]) -> None:
         """Check that `@name` of error_page and fallback is a route of the same server."""
@@ -164,8 +194,18 @@ def as_list(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def path_problem(path: str) -> str | None:
-    """Return what is wrong with the path of a route, if anything."""
+def path_problem(path: str, kind: str, within: gen.Route | None) -> str | None:
+    """Return what is wrong with the path of a route, if anything.
+
+    Args:
+        path: the path.
+        kind: how it is compared.
+        within: the route around it.
+
+    """
+    problem = None if within is None else _nesting_problem(path, kind, within)
+    if problem or kind in REGEX:
+        return problem
     if path.startswith("@"):
         return None if len(path) > 1 else '"@" needs a name behind it'
     if not path.startswith("/"):
@@ -174,4 +214,18 @@ def path_problem(path: str) -> str | None:
         return f'the path "{path}" has a query or fragment: routes match the path only'
     if "//" in path or ("/." in path and any(part in (".", "..") for part in path.split("/"))):
         return f'the path "{path}" never matches: requests are matched with "//", "." and ".." taken out'
+    return None
+
+
+def _nesting_problem(path: str, kind: str, within: gen.Route) -> str | None:
+    if within.match == "exact":
+        return f'nothing can lie within the exact route "{within.path}"'
+    if within.path.startswith("@"):
+        return f'nothing can lie within the named route "{within.path}"'
+    if kind in REGEX:
+        return None
+    if path.startswith("@"):
+        return f'the named route "{path}" can only stand in a server'
+    if not path.startswith(within.path):
+        return f'the path "{path}" is not within "{within.path}", the route around it'
     return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from buchner.config.content import Contents
     from buchner.config.places import Path, Report
 
-    Level = gen.Document | gen.Server | gen.Route
+    Level = gen.Document | gen.Server | gen.Route | gen.If
 
 _STATUS = re.compile(r"[3-5]\d\d")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -46,7 +46,7 @@ class SettingsTable:
         """Return the index of the settings of the root."""
         return self._intern(self._own(document, ()))
 
-    def under(self, parent: int, level: gen.Server | gen.Route, path: Path) -> int:
+    def under(self, parent: int, level: gen.Server | gen.Route | gen.If, path: Path) -> int:
         """Return the index of the settings of a level: those of `parent` and what is written in `level`."""
         own = self._own(level, path)
         return self._intern({**self.plan[parent], **own}) if own else parent

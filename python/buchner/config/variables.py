@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buchner.config import native
 from buchner.config.suggest import hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
+
+    from buchner.config.places import Path, Report
 
 VARIABLES = frozenset(native.variable_names())
 """Variables with a fixed name."""
@@ -17,16 +19,61 @@ VARIABLES = frozenset(native.variable_names())
 PREFIXES = ("arg_", "cookie_", "http_", "sent_http_")
 """Beginnings of variables named after a request argument, cookie or header."""
 
-_REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(.?))")
+_REFERENCE = re.compile(r"\$(?:\{([a-zA-Z_]\w*)\}|([a-zA-Z_]\w*)|(\{[1-9]\}|[1-9])|(.?))", re.ASCII)
+_NAME = re.compile(r"[a-zA-Z_]\w*", re.ASCII)
 
 
-def problems(text: str) -> Iterator[str]:
-    """Yield what is wrong with the variables of `text`, a message each."""
+def problems(text: str, defined: Container[str] = ()) -> Iterator[str]:
+    """Yield what is wrong with the variables of `text`, a message each.
+
+    Args:
+        text: the text.
+        defined: names that the configuration defines.
+
+    """
     if "$" not in text:
         return
-    for braced, plain, other in _REFERENCE.findall(text):
+    for braced, plain, group, other in _REFERENCE.findall(text):
         name = braced or plain
-        if not name:
-            yield f'"${other}" begins no variable; there is no escape for "$"' if other else 'a lone "$"'
-        elif name not in VARIABLES and not name.startswith(PREFIXES):
+        if group or name in defined or name in VARIABLES or name.startswith(PREFIXES):
+            continue
+        if name:
             yield f'unknown variable "${name}"{hint(name, VARIABLES)}'
+        else:
+            yield f'"${other}" begins no variable; there is no escape for "$"' if other else 'a lone "$"'
+
+
+class Definitions:
+    """The variables that a configuration defines itself.
+
+    Args:
+        report: takes the problems.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.plan: list[dict[str, Any]] = []
+        self._known: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def slot(self, name: str, path: Path) -> None:
+        """Define a variable that something puts a value into; several places may do so."""
+        if not _NAME.fullmatch(name):
+            self.report.error(path, f'"${name}" is not a name of a variable: letters, digits and "_" are allowed')
+        elif name in VARIABLES:
+            self.report.error(path, f'"${name}" is built in and cannot be set')
+        elif name not in self._known:
+            self._known.add(name)
+            self.plan.append({"name": name, "value": {"slot": True}})
+
+    def regex(self, text: str, path: Path) -> None:
+        """Check a regular expression and define the variables of its named groups."""
+        try:
+            names = native.regex_groups(text)
+        except ValueError as error:
+            self.report.error(path, str(error))
+            return
+        for name in names:
+            self.slot(name, path)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from buchner.config import places
     from buchner.nginx.parser import Directive
 
-_REGEX = ("~", "~*")
+_MATCH = {"=": "exact", "^~": "no_regex", "~": "regex", "~*": "regex_nocase"}
 _MODIFIED = 2
+_FILES = ("root", "alias", "index", "types", "default_type", "expires", "etag")
 
 
 def events(scope: Scope, directive: Directive) -> None:
@@ -67,38 +68,31 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
         table.listen = ["0.0.0.0:80" if os.geteuid() == 0 else "0.0.0.0:8000"]
     if table.names is UNSET:
         table.names = [""]
-    if not any(route.path == "/" and route.exact is UNSET for route in table.route or []):
+    if not any(route.path == "/" and route.match in (UNSET, "no_regex") for route in table.route or []):
         table.route = [*(table.route or []), gen.Route(path="/", files=files_of(scope))]
         scope.state.places[(*scope.path, "route", len(table.route) - 1)] = directive.token
-    _slash_redirects(table)
 
 
 def location(outer: Scope, directive: Directive) -> None:
-    """Read ``location { }``."""
+    """Read ``location { }`` of a server or of another location."""
     found = _modifier(outer, directive)
-    server = outer.around("server")
-    if found is None or server is None:
+    if found is None:
         return
     modifier, name = found
     if outer.kind == "location" and not _nested(outer, modifier, name, directive):
         return
-    if modifier in _REGEX:
-        outer.error(directive.args[0], "locations by regular expression are not supported yet")
-        return
     table = gen.Route(path=name)
-    if modifier == "=":
-        table.exact = True
-    routes = server.table.route
-    path: places.Path = (*server.path, "route", len(routes))
+    if modifier:
+        table.match = _MATCH[modifier]  # type: ignore[assignment]
+    if outer.table.route is UNSET:
+        outer.table.route = []
+    path: places.Path = (*outer.path, "route", len(outer.table.route))
     scope = Scope("location", outer.state, table, path, parent=outer)
-    if name.startswith("@") and any(route.path == name for route in routes):
+    if name.startswith("@") and any(route.path == name for route in outer.table.route):
         scope.warn(directive.token, f'no request gets here: "{name}" stands above already')
-        scope.path = (*server.path, "unreached", directive.token.line)
-    elif "return" in server.seen and not name.startswith("@"):
-        scope.warn(directive.token, 'no request gets here: "return" of the server answers before any location')
-        scope.path = (*server.path, "unreached", directive.token.line)
+        scope.path = (*outer.path, "unreached", directive.token.line)
     else:
-        routes.append(table)
+        outer.table.route.append(table)
     outer.state.places[scope.path] = directive.token
     outer.state.places[(*scope.path, "path")] = directive.args[-1]
     scope.finish.append(lambda: _answer(scope, directive))
@@ -109,7 +103,7 @@ def _modifier(outer: Scope, directive: Directive) -> tuple[str, str] | None:
     """Return the modifier of a location, which may stand before its name without a space, and the name."""
     words = directive.words
     if len(words) == _MODIFIED:
-        if words[0] not in ("=", "^~", *_REGEX):
+        if words[0] not in _MATCH:
             outer.error(directive.args[0], f'"{words[0]}" is no modifier of a location: =, ^~, ~ and ~* are')
             return None
         return words[0], words[1]
@@ -122,13 +116,13 @@ def _modifier(outer: Scope, directive: Directive) -> tuple[str, str] | None:
 def _nested(outer: Scope, modifier: str, name: str, directive: Directive) -> bool:
     """Whether a location may stand in another; if not, that is noted."""
     around = outer.table.path
-    if outer.table.exact is True:
+    if outer.table.match == "exact":
         outer.error(directive.token, f'"{name}" cannot be inside the exact location "{around}"')
     elif around.startswith("@"):
         outer.error(directive.token, f'"{name}" cannot be inside the named location "{around}"')
     elif not modifier and name.startswith("@"):
         outer.error(directive.token, f'the named location "{name}" can stand in a server only')
-    elif modifier not in _REGEX and not name.startswith(around):
+    elif modifier not in ("~", "~*") and not name.startswith(around):
         outer.error(directive.args[-1], f'the location "{name}" is outside of the location "{around}" around it')
     else:
         return True
@@ -136,27 +130,35 @@ def _nested(outer: Scope, modifier: str, name: str, directive: Directive) -> boo
 
 
 def _answer(scope: Scope, directive: Directive) -> None:
-    """Settle what answers a location: `return` before all, then `proxy_pass`, else files."""
+    """Settle what answers a location: `proxy_pass`, else files, unless a `return` comes before both."""
     table = scope.table
-    if table.redirect is not UNSET or table.respond is not UNSET:
-        table.proxy = UNSET
-    elif table.proxy is UNSET:
-        table.files = files_of(scope)
-        holder = scope.holder("root")
-        token = directive.token if holder is None or holder is not scope else holder.tokens["root"]
-        scope.state.places.setdefault((*scope.path, "files"), token)
+    steps = [] if table.rewrite is UNSET else table.rewrite
+    if table.proxy is UNSET and not any(step.return_ is not UNSET for step in steps):
+        _answer_with_files(scope, directive)
 
 
-def _slash_redirects(server: gen.Server) -> None:
-    """Redirect `/x` to `/x/` where a proxied location ends in a slash and none has `/x` itself, as nginx does."""
-    routes = server.route or []
-    paths = {route.path for route in routes}
-    for route in list(routes):
-        bare = route.path[:-1]
-        if not (bare and route.path.endswith("/") and route.proxy is not UNSET and route.exact is UNSET):
-            continue
-        if bare in paths or route.path.startswith("@"):
-            continue
-        to = f"$scheme://$http_host{route.path}$is_args$args"
-        routes.append(gen.Route(path=bare, exact=True, redirect=gen.Redirect(to=to, status=301)))
-        paths.add(bare)
+def _answer_with_files(scope: Scope, directive: Directive) -> None:
+    scope.table.files = files_of(scope)
+    holder = scope.holder("root")
+    token = directive.token if holder is None or holder is not scope else holder.tokens["root"]
+    scope.state.places.setdefault((*scope.path, "files"), token)
+
+
+def if_block(outer: Scope, directive: Directive, table: gen.If, path: places.Path) -> None:
+    """Read the block of an ``if``, whose step stands among those of the block around it already."""
+    kind = "server_if" if outer.kind in ("server", "server_if") else "location_if"
+    scope = Scope(kind, outer.state, table, path, parent=outer)
+    if kind == "location_if":
+        scope.finish.append(lambda: _answer_if(scope, directive))
+    read(directive.block or [], scope)
+
+
+def _answer_if(scope: Scope, directive: Directive) -> None:
+    """Give the block of an ``if`` files of its own where it says something about them; else what is around answers."""
+    around: Scope | None = scope
+    while around is not None and around.kind in ("location_if", "location"):
+        if around.table.proxy is not UNSET:
+            return
+        around = around.parent if around.kind == "location_if" else None
+    if any(name in scope.values for name in _FILES):
+        _answer_with_files(scope, directive)

@@ -1,7 +1,7 @@
 """What an inner block takes over from the outer, by the rows of the directive tables.
 
 gateway.toml itself hands settings down from the root to servers and from servers to routes. What it does not know is
-done here: locations in locations, ``if`` and ``limit_except`` blocks, and directives whose own rule is another one.
+done here: ``limit_except`` blocks, and directives whose own rule is another one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from buchner.nginx.scope import Scope
 
 _BLOCKS = ("location_if", "limit_except")
-_HANDED_DOWN = {("http", "server"), ("server", "location")}
+_HANDED_DOWN = {
+    ("http", "server"),
+    ("server", "location"),
+    ("location", "location"),
+    ("location", "location_if"),
+    ("location_if", "location_if"),
+}
 
 
 def settle(scope: Scope) -> None:

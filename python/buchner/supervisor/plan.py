@@ -32,14 +32,14 @@ def complete(
         routes: list[dict[str, Any]] = []
         taken = {route["path"] for route in server["route"]}
         for route in server["route"]:
-            app = route["content"].get("app")
+            app = route.get("content", {}).get("app")
             ready = apps.get(app["pool"]) if app else None
             if ready is None:
                 routes.append(route)
                 continue
             changed = {**route, "settings": interned.for_app(route.get("settings", 0), ready)}
             routes.append(changed)
-            if not route.get("exact"):
+            if route.get("match", "prefix") in ("prefix", "no_regex"):
                 routes += _static_routes(changed, ready, taken, may_read)
         servers.append({**server, "route": routes})
     return {**plan, "server": servers, "settings": settings}

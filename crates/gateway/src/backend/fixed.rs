@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::http::body::Body;
 use crate::http::page;
-use crate::vars::{Sent, Template};
+use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 
 /// An answer that no other server is asked for.
@@ -18,21 +18,21 @@ pub struct Fixed {
 
 impl Fixed {
     /// A redirect.
-    pub fn redirect(config: &Redirect) -> std::result::Result<Self, String> {
+    pub fn redirect(config: &Redirect, names: &Names) -> std::result::Result<Self, String> {
         if !matches!(config.status, 301 | 302 | 303 | 307 | 308) {
             return Err(format!("redirect.status: {} is not a redirect (301, 302, 303, 307, 308)", config.status));
         }
-        let location = Template::compile(&config.to).map_err(|e| format!("redirect.to: {e}"))?;
+        let location = Template::compile(&config.to, names).map_err(|e| format!("redirect.to: {e}"))?;
         Ok(Self { status: config.status, location: Some(location), body: None, content_type: String::new() })
     }
 
     /// A status, with a body or the built-in page.
-    pub fn respond(config: &Respond) -> std::result::Result<Self, String> {
+    pub fn respond(config: &Respond, names: &Names) -> std::result::Result<Self, String> {
         if !(200..600).contains(&config.status) {
             return Err(format!("respond.status: {} is not a final status (200 to 599)", config.status));
         }
-        let body =
-            config.body.as_deref().map(Template::compile).transpose().map_err(|e| format!("respond.body: {e}"))?;
+        let body = config.body.as_deref().map(|body| Template::compile(body, names)).transpose();
+        let body = body.map_err(|e| format!("respond.body: {e}"))?;
         let content_type = config.content_type.clone().unwrap_or_else(|| "text/plain; charset=utf-8".into());
         Ok(Self { status: config.status, location: None, body, content_type })
     }
@@ -52,10 +52,7 @@ impl Fixed {
                     "the redirect's target has characters no header may have",
                 ));
             }
-            let mut response = page::of_status(ex, self.status);
-            response.own_error = false;
-            response.headers.push(HeaderId::Location, &value);
-            return Ok(Outcome::Respond(response));
+            return Ok(Outcome::Respond(page::redirect(ex, self.status, &value)));
         }
         let Some(body) = &self.body else {
             return Ok(Outcome::Respond(page::of_status(ex, self.status)));

@@ -4,10 +4,11 @@ pub mod files;
 pub mod fixed;
 pub mod proxy;
 
-use crate::config::{Config, Content, Route};
-use crate::error::Result;
+use crate::config::{Config, Content};
+use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::upstream::Group;
+use crate::vars::Names;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,20 +32,24 @@ pub enum Backend {
     Proxy(proxy::Proxy),
     /// A redirect or a fixed answer.
     Fixed(fixed::Fixed),
+    /// Nothing: whoever gets here gets 404.
+    None,
 }
 
 impl Backend {
-    /// Compiles the content of a route.
+    /// Compiles the content of a route. `path` is what the route matches literally; empty for a regular expression or a name.
     pub fn compile(
-        route: &Route,
+        content: &Content,
+        path: &str,
         config: &Config,
         upstreams: &HashMap<String, Arc<Group>>,
+        names: &Names,
     ) -> std::result::Result<Self, String> {
-        Ok(match &route.content {
-            Content::Files(files) => Self::Files(files::Files::compile(files, &route.path)?),
-            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, route, upstreams)?),
-            Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect)?),
-            Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond)?),
+        Ok(match content {
+            Content::Files(files) => Self::Files(files::Files::compile(files, path)?),
+            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, path, upstreams)?),
+            Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect, names)?),
+            Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond, names)?),
             Content::App(app) => Self::App(app::App::compile(app, config)?),
         })
     }
@@ -56,6 +61,7 @@ impl Backend {
             Self::App(app) => app.handle(ex).await,
             Self::Proxy(proxy) => proxy.handle(ex).await,
             Self::Fixed(fixed) => fixed.handle(ex),
+            Self::None => Err(Error::new(Kind::NotFound, "nothing answers this route")),
         }
     }
 }

@@ -6,7 +6,7 @@ use buchner_wire::headers::is_valid_value;
 /// Adds the configured fields.
 pub fn apply(ex: &Exchange, response: &mut Response) {
     let settings = ex.settings();
-    if settings.add_headers.is_empty() || !applies(response.status) {
+    if settings.add_headers.is_empty() || !ex.is_main() || !applies(response.status) {
         return;
     }
     let mut added = Vec::with_capacity(settings.add_headers.len());

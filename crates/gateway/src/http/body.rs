@@ -1,11 +1,16 @@
 //! The one body type: what a backend answers with, and what a client sends, whatever the HTTP version.
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::http::io::Io;
 use buchner_wire::chunked::BodyDecoder;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+/// Bytes of a file read at a time where it cannot be sent as it is.
+const FILE_PIECE: u64 = 64 << 10;
 
 /// Bytes that come over time. Dropping a source before its end abandons what it reads from.
 pub trait Source {
@@ -99,6 +104,56 @@ impl Body {
             Self::Stream(source) => source.length(),
             Self::Upgraded(_) => None,
         }
+    }
+}
+
+impl Body {
+    /// Its bytes as they come, for whoever wants to see them; itself if it has none.
+    pub fn into_source(self) -> std::result::Result<Box<dyn Source>, Self> {
+        match self {
+            Self::Full(bytes) => Ok(Box::new(PartsSource { parts: VecDeque::from([Part::Bytes(bytes)]) })),
+            Self::Parts(parts) => Ok(Box::new(PartsSource { parts: parts.into() })),
+            Self::Stream(source) => Ok(source),
+            other => Err(other),
+        }
+    }
+}
+
+/// Parts, read piece by piece. Files are read on the I/O thread, as nginx does.
+struct PartsSource {
+    parts: VecDeque<Part>,
+}
+
+impl Source for PartsSource {
+    fn poll_chunk(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        while let Some(part) = self.parts.front_mut() {
+            match part {
+                Part::Bytes(bytes) if !bytes.is_empty() => return Poll::Ready(Ok(Some(std::mem::take(bytes)))),
+                Part::File { file, offset, length } if *length > 0 => {
+                    let mut piece = vec![0; (*length).min(FILE_PIECE) as usize];
+                    let read = file.read_at(&mut piece, *offset);
+                    let n = read.map_err(|e| Error::new(Kind::Internal, format!("reading a file: {e}")).closing())?;
+                    if n == 0 {
+                        return Poll::Ready(Err(Error::new(Kind::Internal, "a file became shorter").closing()));
+                    }
+                    piece.truncate(n);
+                    (*offset, *length) = (*offset + n as u64, *length - n as u64);
+                    return Poll::Ready(Ok(Some(piece.into())));
+                }
+                _ => {
+                    self.parts.pop_front();
+                }
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    fn length(&self) -> Option<u64> {
+        Some(self.parts.iter().map(Part::len).sum())
+    }
+
+    fn flush_each(&self) -> bool {
+        false
     }
 }
 

@@ -1,7 +1,28 @@
 //! Who the client is when trusted proxies are in front (nginx: realip; RFC 7239 in its X-Forwarded-* form).
 use crate::exchange::{Client, Peer};
 use buchner_wire::headers::{HeaderId, Headers};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+
+/// Which proxies say who the client is, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "RealIp")]
+pub struct Config {
+    /// Networks of the proxies that are believed: addresses, CIDR, `unix`, or `*` (nginx: `set_real_ip_from`).
+    pub from: Vec<String>,
+    /// The header with the address; the last one in it counts. Default: X-Real-IP (nginx: `real_ip_header`).
+    pub header: String,
+    /// Of several addresses in the header the last that is no trusted proxy's counts. Default: false (nginx: `real_ip_recursive`).
+    pub recursive: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { from: Vec::new(), header: "X-Real-IP".into(), recursive: false }
+    }
+}
 
 /// A set of networks.
 #[derive(Debug, Default)]
@@ -42,7 +63,7 @@ impl Networks {
     }
 }
 
-fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
+pub(crate) fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
     let wrong = || format!("{text:?} is not an address, a network like 10.0.0.0/8, \"unix\" or \"*\"");
     let (addr, bits) = match text.split_once('/') {
         Some((addr, bits)) => (addr, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
@@ -66,28 +87,90 @@ fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
     }
 }
 
-/// Believes the forwarded headers of a trusted peer: the client is the rightmost address in X-Forwarded-For that is not itself trusted.
-pub fn apply(client: &mut Client, trusted: &Networks, headers: &Headers) {
-    if trusted.is_empty() || !trusted.contains(&client.peer) {
-        return;
+/// How the client's address is found.
+#[derive(Debug)]
+pub struct RealIp {
+    from: Networks,
+    header: Box<[u8]>,
+    id: HeaderId,
+    recursive: bool,
+    /// X-Forwarded-Proto, X-Forwarded-Host and X-Request-ID of these proxies are believed, too.
+    believed: bool,
+}
+
+impl RealIp {
+    /// Compiles settings.
+    pub fn compile(config: &Config) -> Result<Self, String> {
+        let header = config.header.as_bytes();
+        if !buchner_wire::headers::is_valid_name(header) {
+            return Err(format!("header: {:?} is not a header name", config.header));
+        }
+        let from = Networks::parse(&config.from).map_err(|e| format!("from: {e}"))?;
+        let (id, recursive) = (HeaderId::of(header), config.recursive);
+        Ok(Self { from, header: header.into(), id, recursive, believed: false })
     }
-    client.trusted = true;
-    if let Some(proto) = headers.get(HeaderId::XForwardedProto) {
-        client.secure = proto.eq_ignore_ascii_case(b"https");
+
+    /// The addresses in X-Forwarded-For, as far as these proxies wrote them.
+    pub fn forwarded_for(from: Networks, recursive: bool) -> Self {
+        let header = b"X-Forwarded-For".as_slice().into();
+        Self { from, header, id: HeaderId::XForwardedFor, recursive, believed: false }
     }
-    let fields: Vec<&[u8]> = headers.get_all(HeaderId::XForwardedFor).collect();
-    let addresses = fields.iter().rev().flat_map(|field| field.rsplit(|b| *b == b','));
-    for text in addresses {
-        let Some(addr) = parse_address(text.trim_ascii()) else { return };
-        client.addr = addr;
-        if !trusted.contains(&addr) {
+
+    /// The same proxies also say which scheme and host the client used (`trusted_proxies`).
+    pub fn trusted(items: &[String]) -> Result<Option<Self>, String> {
+        let from = Networks::parse(items)?;
+        Ok((!from.is_empty()).then(|| Self { believed: true, ..Self::forwarded_for(from, true) }))
+    }
+
+    /// Puts the address that the peer's header gives in place of the peer's own, if the peer is believed.
+    pub fn apply(&self, client: &mut Client, headers: &Headers) {
+        if !self.from.contains(&client.peer) {
             return;
         }
+        if self.believed {
+            client.trusted = true;
+            if let Some(proto) = headers.get(HeaderId::XForwardedProto) {
+                client.secure = proto.eq_ignore_ascii_case(b"https");
+            }
+        }
+        if let Some(addr) = self.find(client.peer, headers) {
+            client.addr = addr;
+        }
+    }
+
+    /// The address behind `peer`: from right to left, as long as who wrote it is believed. `None` if there is none.
+    pub fn find(&self, peer: Peer, headers: &Headers) -> Option<Peer> {
+        let mut found = None;
+        let mut writer = peer;
+        let mut fields: Vec<&[u8]> = match self.id {
+            HeaderId::Other => {
+                let named = |h: &buchner_wire::headers::Header<'_>| h.name.eq_ignore_ascii_case(&self.header);
+                headers.iter().filter(named).map(|h| h.value).collect()
+            }
+            id => headers.get_all(id).collect(),
+        };
+        if self.id != HeaderId::XForwardedFor {
+            fields.truncate(1);
+        }
+        let separator = |byte: &u8| matches!(byte, b',' | b' ');
+        for text in fields.iter().rev().flat_map(|field| field.rsplit(separator)).filter(|text| !text.is_empty()) {
+            if !self.from.contains(&writer) {
+                break;
+            }
+            let Some(addr) = parse_address(text) else { break };
+            found = Some(addr);
+            writer = addr;
+            if !self.recursive {
+                break;
+            }
+        }
+        found
     }
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.
-fn parse_address(text: &[u8]) -> Option<Peer> {
+pub(crate) fn parse_address(text: &[u8]) -> Option<Peer> {
+    let text = text.trim_ascii();
     let text = std::str::from_utf8(text).ok()?;
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Some(Peer::Ip(addr));
@@ -105,10 +188,10 @@ mod tests {
         Client { peer, addr: peer, local: peer, secure: false, trusted: false, requests: 1 }
     }
 
-    fn headers(forwarded: &[&str]) -> Headers {
+    fn headers(name: &[u8], values: &[&str]) -> Headers {
         let mut headers = Headers::default();
-        for value in forwarded {
-            headers.push(HeaderId::XForwardedFor, value.as_bytes());
+        for value in values {
+            headers.push_name(name, value.as_bytes());
         }
         headers.push(HeaderId::XForwardedProto, b"https");
         headers
@@ -118,29 +201,53 @@ mod tests {
         Networks::parse(&items.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 
+    fn trusted(items: &[&str]) -> RealIp {
+        RealIp::trusted(&items.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).unwrap().unwrap()
+    }
+
     #[test]
     fn the_rightmost_untrusted_address_is_the_client() {
-        let trusted = nets(&["10.0.0.0/8", "::1"]);
+        let trusted = trusted(&["10.0.0.0/8", "::1"]);
         for (forwarded, expected) in [
             (&["1.1.1.1, 2.2.2.2"][..], "2.2.2.2:0"),
             (&["1.1.1.1, 2.2.2.2, 10.9.9.9"][..], "2.2.2.2:0"),
             (&["1.1.1.1", "10.1.1.1"][..], "1.1.1.1:0"),
             (&["10.3.3.3, 10.1.1.1"][..], "10.3.3.3:0"),
             (&["1.1.1.1, garbage, 10.1.1.1"][..], "10.1.1.1:0"),
+            (&["1.1.1.1,  10.1.1.1 ,"][..], "1.1.1.1:0"),
             (&["[2001:db8::7]:443"][..], "[2001:db8::7]:443"),
         ] {
             let mut c = client("10.0.0.1:99");
-            apply(&mut c, &trusted, &headers(forwarded));
+            trusted.apply(&mut c, &headers(b"X-Forwarded-For", forwarded));
             assert_eq!(c.addr, Peer::Ip(expected.parse().unwrap()), "{forwarded:?}");
             assert!(c.secure && c.trusted);
         }
     }
 
     #[test]
+    fn without_recursion_the_last_address_is_the_client() {
+        let config = Config { from: vec!["10.0.0.0/8".into()], header: "X-Client".into(), recursive: false };
+        let real_ip = RealIp::compile(&config).unwrap();
+        for (values, expected) in [
+            (&["1.1.1.1, 10.2.2.2"][..], "10.2.2.2:0"),
+            (&["1.1.1.1:77"][..], "1.1.1.1:77"),
+            (&["1.1.1.1", "2.2.2.2"][..], "1.1.1.1:0"),
+            (&["garbage"][..], "10.0.0.1:99"),
+            (&[][..], "10.0.0.1:99"),
+        ] {
+            let mut c = client("10.0.0.1:99");
+            real_ip.apply(&mut c, &headers(b"x-client", values));
+            assert_eq!(c.addr, Peer::Ip(expected.parse().unwrap()), "{values:?}");
+            assert!(!c.secure && !c.trusted);
+        }
+    }
+
+    #[test]
     fn an_untrusted_peer_is_not_believed() {
         let mut c = client("9.9.9.9:1");
-        apply(&mut c, &nets(&["10.0.0.0/8"]), &headers(&["1.1.1.1"]));
+        trusted(&["10.0.0.0/8"]).apply(&mut c, &headers(b"X-Forwarded-For", &["1.1.1.1"]));
         assert!(c.addr == c.peer && !c.secure && !c.trusted);
+        assert!(RealIp::trusted(&[]).unwrap().is_none());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
 //! a request lives in a box that goes back to the allocator when the connection idles.
 use crate::error::{Error, Kind, Result};
-use crate::exchange::{Client, Exchange, Peer, Request, UpstreamNote};
+use crate::exchange::{Client, Exchange, Peer, Request};
 use crate::http::body::{RequestBody, Source, remaining};
 use crate::http::h1_write::{self, Written};
 use crate::http::io::{Io, READ_SIZE, Sock};
-use crate::http::{departure, forwarded, page};
+use crate::http::{departure, page};
 use crate::listen::Port;
 use crate::observe::trace::RequestId;
 use crate::pipeline;
@@ -316,14 +316,14 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Excha
     let thread = conn.io.thread().clone();
     let plan = thread.plan();
     let listener = &plan.listeners[conn.port.index() as usize];
-    let target = parse_target(&head.method, &head.target, true)?;
+    let target = parse_target(&head.method, &head.target, listener.head.merge_slashes)?;
     let mut headers = head.headers;
     if let Some(authority) = &target.authority {
         // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
         headers.set(HeaderId::Host, authority);
     }
     let host = normal_host(&headers.get_bytes(HeaderId::Host).unwrap_or_default());
-    let server = listener.names.find(&host).unwrap_or(listener.default_server);
+    let (server, named_by) = listener.names.find(&host).unwrap_or((listener.default_server, None));
     let settings = plan.settings[plan.servers[server as usize].settings as usize].body_timeout.0;
     let upgrade_to = match headers.get(HeaderId::Upgrade) {
         Some(protocol) if head.upgrade => Bytes::copy_from_slice(protocol),
@@ -340,38 +340,30 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Excha
         headers.retain(|header| !header.name.contains(&b'_'));
     }
     let mut client = client(conn);
-    forwarded::apply(&mut client, &plan.trusted, &headers);
+    let real_ip = plan.settings[plan.servers[server as usize].settings as usize].real_ip.as_ref();
+    if let Some(real_ip) = real_ip.or(plan.trusted.as_ref()) {
+        real_ip.apply(&mut client, &headers);
+    }
     let id = given_id(&client, &headers);
     let body = request_body(conn, head.framing, head.expect_continue, settings);
-    Ok(Exchange {
-        started: thread.clock.now(),
-        thread,
-        client,
-        request: Request {
-            method: head.method,
-            target: origin_form(&head.target, &target),
-            query: target.query.map(|range| head.target.slice(range)),
-            path: target.path,
-            version: head.version,
-            headers,
-            host,
-            body,
-            upgrade: head.upgrade,
-            upgrade_to,
-            head_bytes,
-        },
-        server,
-        route: None,
-        named: None,
-        id,
-        redirects: 0,
-        internal: false,
-        kept: None,
-        error_status: None,
-        upstream: UpstreamNote::default(),
-        failure: None,
-        plan,
-    })
+    let request = Request {
+        method: head.method,
+        target: origin_form(&head.target, &target),
+        query: target.query.map(|range| head.target.slice(range)),
+        path: target.path,
+        version: head.version,
+        headers,
+        host,
+        body,
+        upgrade: head.upgrade,
+        upgrade_to,
+        head_bytes,
+    };
+    let ex = Exchange::new(thread, plan.clone(), client, request, server, id);
+    if let Some(regex) = named_by {
+        regex.exec(&ex, &ex.request.host)?;
+    }
+    Ok(ex)
 }
 
 /// The target without scheme and authority, as it is passed on.

@@ -29,6 +29,21 @@ pub fn of_status(ex: &Exchange, status: u16) -> Response {
     render(status, None, wants_json(ex), Some(&ex.id))
 }
 
+/// A redirect to `location`; one to a path of this server becomes a URL where `absolute_redirect` says so.
+pub fn redirect(ex: &Exchange, status: u16, location: &[u8]) -> Response {
+    let mut response = of_status(ex, status);
+    response.own_error = false;
+    if location.starts_with(b"/") && ex.settings().absolute_redirect {
+        let mut url = Vec::with_capacity(64 + location.len());
+        ex.write_origin(&mut url);
+        url.extend_from_slice(location);
+        response.headers.push(HeaderId::Location, &url);
+    } else if !location.is_empty() {
+        response.headers.push(HeaderId::Location, location);
+    }
+    response
+}
+
 /// The answer to a head that could not be read; the connection closes behind it.
 pub fn of_bad_head(error: &Error) -> Response {
     let mut response = render(error.kind.status(), Some(&error.cause), false, None);

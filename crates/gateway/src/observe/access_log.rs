@@ -2,7 +2,7 @@
 use crate::config;
 use crate::exchange::Exchange;
 use crate::observe::log::ThreadLog;
-use crate::vars::{self, Sent, Template, Var};
+use crate::vars::{self, Names, Sent, Template, Var};
 use buchner_wire::headers::HeaderId;
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ enum Format {
 
 impl LogPlan {
     /// Compiles an access log.
-    pub fn compile(log: &config::AccessLog) -> Result<Self, String> {
+    pub fn compile(log: &config::AccessLog, names: &Names) -> Result<Self, String> {
         let format = match log.format.as_str() {
             "json" => Format::Json,
-            "combined" => Format::Text(Template::compile(COMBINED)?),
-            format => Format::Text(Template::compile(format).map_err(|e| format!("format: {e}"))?),
+            "combined" => Format::Text(Template::compile(COMBINED, names)?),
+            format => Format::Text(Template::compile(format, names).map_err(|e| format!("format: {e}"))?),
         };
         Ok(Self { path: log.path.as_str().into(), format })
     }

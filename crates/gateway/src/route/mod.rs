@@ -1,64 +1,122 @@
-//! From name and path to a server and a route, at a cost that does not grow with their number.
+//! From name and path to a server and a route, at a cost that does not grow with the number of names, prefixes and exact paths.
+//! Regular expressions are tried one after the other, as their order is their meaning.
 pub mod names;
 pub mod prefix;
 
 pub use names::NameTable;
 pub use prefix::PrefixTree;
+
+use crate::config::Match;
+use crate::exchange::Exchange;
+use crate::plan::Route;
+use crate::regex::{GivenUp, Regex};
+use bytes::Bytes;
 use std::collections::HashMap;
 
-/// The routes of one server.
+/// The routes of one level: of a server, or within a route.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     exact: HashMap<Box<[u8]>, u32>,
     prefixes: PrefixTree,
-    named: HashMap<Box<str>, u32>,
+    regexes: Vec<(Regex, u32)>,
+    /// `/x` by the number of a route `/x/` that redirects there.
+    slashed: HashMap<Box<[u8]>, u32>,
+}
+
+/// What a search came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// This route.
+    Route(u32),
+    /// The client is sent to this route's path, which is the request's with a slash at its end.
+    Slash(u32),
+}
+
+/// How far a level's search got.
+enum Step {
+    /// Nothing on this level.
+    None,
+    /// A prefix; regular expressions of the levels around it may still win.
+    Prefix(u32),
+    /// It is settled.
+    Done(Located),
 }
 
 impl RouteTable {
-    /// Adds a route; the first of two equal ones stays.
-    pub fn insert(&mut self, path: &str, exact: bool, index: u32) {
-        if path.starts_with('@') {
-            self.named.entry(path.into()).or_insert(index);
-        } else if exact {
-            self.exact.entry(path.as_bytes().into()).or_insert(index);
-        } else {
-            self.prefixes.insert(path.as_bytes(), index);
+    /// Adds a route that is found by its path; of two equal ones the first stays.
+    pub fn insert(&mut self, path: &str, matches: Match, index: u32, redirects: bool) {
+        let bytes = path.as_bytes();
+        match matches {
+            Match::Exact => {
+                self.exact.entry(bytes.into()).or_insert(index);
+            }
+            _ => self.prefixes.insert(bytes, index),
+        }
+        if let Some(bare) = bytes.strip_suffix(b"/").filter(|bare| redirects && !bare.is_empty()) {
+            self.slashed.entry(bare.into()).or_insert(index);
         }
     }
 
-    /// The route of a normalised path: exact first, then the longest prefix (nginx's `location`).
-    pub fn find(&self, path: &[u8]) -> Option<u32> {
+    /// Adds a route that is found by a regular expression.
+    pub fn insert_regex(&mut self, regex: Regex, index: u32) {
+        self.regexes.push((regex, index));
+    }
+
+    /// No routes at all.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty() && self.regexes.is_empty()
+    }
+
+    /// The route of a request's path (nginx's location): an exact one; else the longest prefix, then what lies within it,
+    /// then the regular expressions of this level unless the prefix forbids it.
+    pub fn find(&self, ex: &Exchange, path: &Bytes, routes: &[Route]) -> Result<Option<Located>, GivenUp> {
+        Ok(match self.step(ex, path, routes)? {
+            Step::None => None,
+            Step::Prefix(index) => Some(Located::Route(index)),
+            Step::Done(located) => Some(located),
+        })
+    }
+
+    fn step(&self, ex: &Exchange, path: &Bytes, routes: &[Route]) -> Result<Step, GivenUp> {
         if !self.exact.is_empty() {
-            if let Some(index) = self.exact.get(path) {
-                return Some(*index);
+            if let Some(index) = self.exact.get(&**path) {
+                return Ok(Step::Done(Located::Route(*index)));
             }
         }
-        self.prefixes.longest(path)
-    }
-
-    /// A named route (`@app`).
-    pub fn named(&self, name: &str) -> Option<u32> {
-        self.named.get(name).copied()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exact_wins_over_the_longest_prefix() {
-        let mut table = RouteTable::default();
-        table.insert("/", false, 0);
-        table.insert("/static/", false, 1);
-        table.insert("/static/a", true, 2);
-        table.insert("@app", false, 3);
-        let found: Vec<_> = ["/", "/x", "/static", "/static/", "/static/a", "/static/ab"]
-            .iter()
-            .map(|path| table.find(path.as_bytes()).unwrap())
-            .collect();
-        assert_eq!(found, [0, 0, 0, 1, 2, 1]);
-        assert_eq!((table.named("@app"), table.named("@b")), (Some(3), None));
-        assert_eq!(RouteTable::default().find(b"/"), None);
+        let longest = self.prefixes.longest(path);
+        if !self.slashed.is_empty() {
+            if let Some(index) = self.slashed.get(&**path) {
+                if longest.is_none_or(|found| routes[found as usize].path.len() < path.len()) {
+                    return Ok(Step::Done(Located::Slash(*index)));
+                }
+            }
+        }
+        let mut found = Step::None;
+        let mut look = true;
+        if let Some(index) = longest {
+            let route = &routes[index as usize];
+            look = !route.no_regex;
+            found = match &route.nested {
+                None => Step::Prefix(index),
+                Some(nested) => match nested.step(ex, path, routes)? {
+                    Step::None => Step::Prefix(index),
+                    done @ Step::Done(_) => return Ok(done),
+                    deeper @ Step::Prefix(_) => deeper,
+                },
+            };
+        }
+        if look {
+            for (regex, index) in &self.regexes {
+                if regex.exec(ex, path)? {
+                    let nested = routes[*index as usize].nested.as_ref();
+                    return Ok(Step::Done(match nested.map(|nested| nested.step(ex, path, routes)).transpose()? {
+                        None | Some(Step::None) => Located::Route(*index),
+                        Some(Step::Prefix(deeper)) => Located::Route(deeper),
+                        Some(Step::Done(located)) => located,
+                    }));
+                }
+            }
+        }
+        Ok(found)
     }
 }

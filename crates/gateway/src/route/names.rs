@@ -1,4 +1,7 @@
-//! Server names (nginx: server_name): exact, then the longest leading wildcard, then the longest trailing one.
+//! Server names (nginx: server_name): exact, then the longest leading wildcard, then the longest trailing one, then the
+//! first regular expression that matches.
+use crate::regex::Regex;
+use crate::vars::Names;
 use std::collections::HashMap;
 
 /// The names of one listening address.
@@ -9,16 +12,18 @@ pub struct NameTable {
     leading: HashMap<Box<[u8]>, u32>,
     // `www.example.*` under `www.example.`.
     trailing: HashMap<Box<[u8]>, u32>,
+    regexes: Vec<(Regex, u32)>,
 }
 
 impl NameTable {
     /// Adds a server's name; the first of two equal ones stays, as in nginx.
-    pub fn insert(&mut self, name: &str, server: u32) -> Result<(), String> {
-        let name = name.to_ascii_lowercase();
-        let bytes = name.as_bytes();
-        if name == "_" || name.is_empty() {
+    pub fn insert(&mut self, name: &str, server: u32, names: &Names) -> Result<(), String> {
+        if let Some(text) = name.strip_prefix('~') {
+            self.regexes.push((Regex::compile(text, true, names)?, server));
             return Ok(());
         }
+        let name = name.to_ascii_lowercase();
+        let bytes = name.as_bytes();
         if let Some(rest) = name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {
             if rest.is_empty() || rest.contains('*') {
                 return Err(format!(
@@ -44,11 +49,20 @@ impl NameTable {
         Ok(())
     }
 
-    /// The server of a host in lower case, without port.
-    pub fn find(&self, host: &[u8]) -> Option<u32> {
+    /// The server of a host in lower case, without port; and the regular expression that found it, for its groups.
+    pub fn find(&self, host: &[u8]) -> Option<(u32, Option<&Regex>)> {
         if let Some(server) = self.exact.get(host) {
-            return Some(*server);
+            return Some((*server, None));
         }
+        if let Some(server) = self.wildcard(host) {
+            return Some((server, None));
+        }
+        // One that gives up does not match; nginx refuses the request, but then any host could stop a server's others.
+        let found = self.regexes.iter().find(|(regex, _)| regex.is_match(host).unwrap_or(false));
+        found.filter(|_| !host.is_empty()).map(|(regex, server)| (*server, Some(regex)))
+    }
+
+    fn wildcard(&self, host: &[u8]) -> Option<u32> {
         if !self.leading.is_empty() {
             let longest =
                 memchr::memchr_iter(b'.', host).filter(|at| *at > 0).find_map(|at| self.leading.get(&host[at..]));
@@ -70,11 +84,12 @@ mod tests {
     #[test]
     fn nginx_order_of_precedence() {
         let mut table = NameTable::default();
-        for (i, name) in ["example.com", "*.example.com", "*.b.example.com", "www.example.*", ".dotted.org", "_", ""]
-            .iter()
-            .enumerate()
+        for (i, name) in
+            ["example.com", "*.example.com", "*.b.example.com", "www.example.*", ".dotted.org", "_", "", r"~^(.)\.re$"]
+                .iter()
+                .enumerate()
         {
-            table.insert(name, i as u32).unwrap();
+            table.insert(name, i as u32, &Names::default()).unwrap();
         }
         let cases = [
             ("example.com", Some(0)),
@@ -87,18 +102,21 @@ mod tests {
             ("dotted.org", Some(4)),
             ("x.y.dotted.org", Some(4)),
             ("other", None),
-            ("", None),
+            ("", Some(6)),
+            ("_", Some(5)),
+            ("x.re", Some(7)),
+            ("xx.re", None),
             (".example.com", None),
         ];
         for (host, server) in cases {
-            assert_eq!(table.find(host.as_bytes()), server, "{host}");
+            assert_eq!(table.find(host.as_bytes()).map(|found| found.0), server, "{host}");
         }
     }
 
     #[test]
     fn misplaced_wildcards_are_refused() {
-        for name in ["a*.example.com", "*", "*.", "a.*.b", "*.a.*"] {
-            assert!(NameTable::default().insert(name, 0).is_err(), "{name}");
+        for name in ["a*.example.com", "*", "*.", "a.*.b", "*.a.*", "~("] {
+            assert!(NameTable::default().insert(name, 0, &Names::default()).is_err(), "{name}");
         }
     }
 }

@@ -20,6 +20,11 @@ impl PrefixTree {
         self.root.insert(prefix, value);
     }
 
+    /// No prefix is stored.
+    pub fn is_empty(&self) -> bool {
+        self.root.value.is_none() && self.root.children.is_empty()
+    }
+
     /// The number of the longest stored prefix of `path`.
     pub fn longest(&self, path: &[u8]) -> Option<u32> {
         let mut node = &self.root;

@@ -58,6 +58,8 @@ def _directory(scope: Scope, directive: Directive) -> None:
     other = {"root": "alias", "alias": "root"}[directive.name]
     if other in scope.seen:
         scope.error(directive.token, '"alias" and "root" in one location: keep one of them')
+    if directive.name == "alias" and scope.table.match in ("regex", "regex_nocase"):
+        scope.error(directive.args[0], '"alias" in a location by regular expression is not supported yet')
     if "$" in directive.words[0]:
         scope.error(directive.args[0], "variables in the name of a directory are not supported yet")
     scope.values[directive.name] = directive.words[0]
@@ -181,16 +183,19 @@ DIRECTIVES = [
     *no_effect("keepalive_min_timeout", _ALL, TIME, "connections are closed gracefully anyway"),
     *no_effect("server_tokens", _ALL, WORD, "the Server header never has a version"),
     *no_effect("chunked_transfer_encoding", _ALL, FLAG, "HTTP/1.1 clients understand it"),
-    *no_effect("server_name_in_redirect absolute_redirect", _ALL, FLAG, "redirects are relative"),
+    supported("absolute_redirect", _ALL, FLAG, put("absolute_redirect"), "absolute_redirect; on by default"),
+    supported("server_name_in_redirect", _ALL, FLAG, put("server_name_in_redirect"), "server_name_in_redirect"),
+    supported("port_in_redirect", _ALL, FLAG, put("port_in_redirect"), "port_in_redirect"),
+    supported("merge_slashes", HTTP_SERVER, FLAG, put("merge_slashes"), "merge_slashes"),
     *no_effect("recursive_error_pages", _ALL, FLAG, "an error page's own error has the built-in page"),
     *refused(
-        "satisfy resolver resolver_timeout port_in_redirect if_modified_since max_ranges client_body_in_file_only "
+        "satisfy resolver resolver_timeout if_modified_since max_ranges client_body_in_file_only "
         "disable_symlinks auth_delay early_hints keepalive_time error_log_tag",
         _ALL,
         _LATER,
     ),
     *refused("limit_rate limit_rate_after", WITH_IF, _LATER),
-    *refused("ignore_invalid_headers max_headers merge_slashes", HTTP_SERVER, _LATER),
+    *refused("ignore_invalid_headers max_headers", HTTP_SERVER, _LATER),
     *refused("limit_except", "location", _LATER, block=True),
     *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

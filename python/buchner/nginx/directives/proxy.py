@@ -42,12 +42,20 @@ def _proxy_pass(scope: Scope, directive: Directive) -> None:
     except ValueError as error:
         scope.error(directive.args[0], str(error))
         return
-    if target.uri is not None and scope.table.path.startswith("@"):
+    if target.uri is not None and _pathless(scope):
         scope.error(
-            directive.args[0], '"proxy_pass" cannot have a URI in a named location: there is no path to replace'
+            directive.args[0],
+            '"proxy_pass" cannot have a URI in a named location, one by regular expression, an "if" or '
+            'a "limit_except": there is no path to replace',
         )
     scope.state.proxied.add(target.authority)
     scope.put("proxy", url, directive.args[0])
+
+
+def _pathless(scope: Scope) -> bool:
+    if scope.kind != "location":
+        return True
+    return scope.table.path.startswith("@") or scope.table.match in ("regex", "regex_nocase")
 
 
 def _proxy_set_header(scope: Scope, directive: Directive) -> None:

@@ -1,67 +1,131 @@
-"""ngx_http_rewrite_module: only ``return`` so far."""
+"""ngx_http_rewrite_module: variables, rewrites, conditions and answers."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from buchner.config import _generated as gen
-from buchner.nginx.rows import FLAG, REWRITE, Inherit, no_effect, refused, supported, words
+from buchner.config.rewrites import compared, file_is
+from buchner.nginx import blocks
+from buchner.nginx.rows import FLAG, NOTHING, REWRITE, WORDS, Inherit, no_effect, supported, words
 
 if TYPE_CHECKING:
+    from buchner.config.places import Path
+    from buchner.nginx.lexer import Token
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
 
 MODULE = "ngx_http_rewrite_module"
+
 _REDIRECTS = (301, 302, 303, 307, 308)
+_FLAGS = ("last", "break", "redirect", "permanent")
+_OPERATORS = ("=", "!=", "~", "~*", "!~", "!~*")
+_FILE_TESTS = ("-f", "-d", "-e", "-x", "!-f", "!-d", "!-e", "!-x")
+_URL = ("http://", "https://", "$scheme")
 _MAX = 999
+_COMPARISON = 3
+_FILE_TEST = 2
+
+
+def _step(scope: Scope, step: gen.RewriteStep, kind: str, token: Token) -> Path:
+    """Add a step to those of a block; return the path of it."""
+    name = "then" if isinstance(scope.table, gen.If) else "rewrite"
+    steps = getattr(scope.table, name)
+    if steps is UNSET:
+        steps = []
+        setattr(scope.table, name, steps)
+    path = (*scope.path, name, len(steps), kind)
+    steps.append(step)
+    scope.state.places[path[:-1]] = token
+    return path
+
+
+def _set(scope: Scope, directive: Directive) -> None:
+    name, value = directive.words
+    if not name.startswith("$"):
+        scope.error(directive.args[0], f'"{name}" is not a variable: it begins with "$"')
+        return
+    path = _step(scope, gen.RewriteStep(set=gen.Set(name=name[1:], value=value)), "set", directive.token)
+    scope.state.places[(*path, "name")] = directive.args[0]
+    scope.state.places[(*path, "value")] = directive.args[1]
+
+
+def _rewrite(scope: Scope, directive: Directive) -> None:
+    regex, to, *rest = directive.words
+    step = gen.Rewrite(regex=regex, to=to)
+    if rest:
+        if rest[0] not in _FLAGS:
+            scope.error(directive.args[2], f'"{rest[0]}" is none of {", ".join(_FLAGS)}')
+            return
+        step.flag = rest[0]  # type: ignore[assignment]
+    path = _step(scope, gen.RewriteStep(rewrite=step), "rewrite", directive.token)
+    scope.state.places[(*path, "regex")] = directive.args[0]
+    scope.state.places[(*path, "to")] = directive.args[1]
 
 
 def _return(scope: Scope, directive: Directive) -> None:
-    table, path = scope.table, scope.path
-    if isinstance(table, gen.Server):
-        # Before any location: the server has one route, which answers everything.
-        table.route = [gen.Route(path="/")]
-        table, path = table.route[0], (*path, "route", 0)
     first = directive.words[0]
     if not first.isdecimal():
-        if len(directive.args) > 1 or not first.startswith(("http://", "https://", "$scheme", "/")):
+        if len(directive.args) > 1 or not first.startswith(_URL):
             scope.error(directive.args[0], f'"{first}" is neither a status nor a URL')
             return
-        table.redirect = gen.Redirect(to=first, status=302)
-        scope.state.places[(*path, "redirect")] = directive.args[0]
-        return
-    status, text = int(first), directive.words[1] if len(directive.args) > 1 else None
-    if status > _MAX:
-        scope.error(directive.args[0], f'"{first}" is not a status')
-    elif status in _REDIRECTS and text is not None:
-        table.redirect = gen.Redirect(to=text, status=status)
-        scope.state.places[(*path, "redirect")] = directive.args[1]
+        answer = gen.Return(status=302, text=first)
     else:
-        table.respond = gen.Respond(status=status)
-        if text is not None:
-            table.respond.body = text
-            scope.finish.append(lambda: _content_type(table, scope))
-        scope.state.places[(*path, "respond")] = directive.args[-1]
+        answer = gen.Return(status=int(first))
+        if int(first) > _MAX:
+            scope.error(directive.args[0], f'"{first}" is not a status')
+            return
+        if len(directive.args) > 1:
+            answer.text = directive.words[1]
+        if answer.status not in _REDIRECTS:
+            scope.finish.append(lambda: _content_type(scope, answer))
+    path = _step(scope, gen.RewriteStep(return_=answer), "return", directive.token)
+    scope.state.places[(*path, "text")] = directive.args[-1]
 
 
-def _content_type(table: gen.Route, scope: Scope) -> None:
-    if isinstance(table.respond, gen.Respond):
-        table.respond.content_type = scope.value("default_type", "text/plain")
+def _content_type(scope: Scope, answer: gen.Return) -> None:
+    answer.content_type = scope.value("default_type", "text/plain")
 
 
-_LATER = "rewriting is not supported yet"
+def _break(scope: Scope, directive: Directive) -> None:
+    _step(scope, gen.RewriteStep(break_=True), "break", directive.token)
+
+
+def _if(scope: Scope, directive: Directive) -> None:
+    table = gen.If(when=_condition(scope, directive) or "$host")
+    path = _step(scope, gen.RewriteStep(if_=table), "if", directive.token)
+    if directive.args:
+        scope.state.places[(*path, "when")] = directive.args[0]
+    blocks.if_block(scope, directive, table, path)
+
+
+def _condition(scope: Scope, directive: Directive) -> gen.Condition | None:
+    text = [arg.text for arg in directive.args]
+    if not text or not text[0].startswith("(") or not text[-1].endswith(")"):
+        scope.error(directive.token, '"if" takes a condition in parentheses: if ($variable = text) { … }')
+        return None
+    text[0] = text[0][1:]
+    text[-1] = text[-1][:-1]
+    words = text[1 if not text[0] else 0 : len(text) if text[-1] or len(text) == 1 else -1]
+    if len(words) == 1 and re.fullmatch(r"\$\w+|\$\{\w+\}", words[0]):
+        return gen.Condition(value=words[0])
+    if len(words) == _FILE_TEST and words[0] in _FILE_TESTS:
+        return file_is(words[1], words[0])
+    if len(words) == _COMPARISON and words[0].startswith("$") and words[1] in _OPERATORS:
+        return compared(words[0], words[1], words[2])
+    shown = " ".join(words)
+    scope.error(directive.token, f'"{shown}" is not a condition: "$variable", "$variable = text" and "-f file" are')
+    return None
+
 
 DIRECTIVES = [
-    supported(
-        "return",
-        REWRITE,
-        words(1, 2),
-        _return,
-        "route.redirect or route.respond",
-        inherit=Inherit.NONE,
-        sets=("redirect", "respond"),
-    ),
-    *refused("break rewrite set", REWRITE, _LATER),
-    *refused("if", "server location", _LATER, block=True),
+    supported("set", REWRITE, words(2), _set, "rewrite: set", repeat=True, inherit=Inherit.NONE),
+    supported("rewrite", REWRITE, words(2, 3), _rewrite, "rewrite: rewrite", repeat=True, inherit=Inherit.NONE),
+    supported("return", REWRITE, words(1, 2), _return, "rewrite: return", repeat=True, inherit=Inherit.NONE),
+    supported("break", REWRITE, NOTHING, _break, "rewrite: break", repeat=True, inherit=Inherit.NONE),
+    supported("if", REWRITE, WORDS, _if, "rewrite: if", repeat=True, inherit=Inherit.NONE, block=True),
     *no_effect("rewrite_log uninitialized_variable_warn", f"http {REWRITE}", FLAG, "they only add lines to a log"),
 ]

@@ -83,7 +83,7 @@ impl Files {
         if files.fallback.as_ref().is_some_and(|to| !to.starts_with(['/', '@'])) {
             return Err(format!("files.fallback: {:?} must start with / (or @ for a named route)", files.fallback));
         }
-        let alias = files.alias && !route_path.starts_with('@');
+        let alias = files.alias && !route_path.is_empty();
         Ok(Self {
             id: next_id(),
             root: root_of(&files.root).into(),
@@ -102,7 +102,7 @@ impl Files {
     /// Files that responses name by path (X-Sendfile), below an absolute `root`.
     pub fn named_by_path(root: &str) -> std::result::Result<Self, String> {
         let files = config::Files { root: root.into(), precompressed: Vec::new(), ..config::Files::default() };
-        Self::compile(&files, "@")
+        Self::compile(&files, "")
     }
 
     /// The directory.
@@ -338,10 +338,7 @@ impl Files {
             location.push(b'?');
             location.extend_from_slice(query);
         }
-        let mut response = page::of_status(ex, 301);
-        response.own_error = false;
-        response.headers.push(HeaderId::Location, &location);
-        Ok(Outcome::Respond(response))
+        Ok(Outcome::Respond(page::redirect(ex, 301, &location)))
     }
 
     fn absent(&self, ex: &Exchange) -> Result<Outcome> {

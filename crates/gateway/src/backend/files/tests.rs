@@ -44,7 +44,7 @@ fn alias_replaces_the_prefix_and_root_does_not() {
         (true, "/static", "/static../x", None),
         (true, "/static/", "/static//etc/passwd", Some("etc/passwd")),
         (true, "/", "/a", Some("a")),
-        (true, "@files", "/a/b", Some("a/b")),
+        (true, "", "/a/b", Some("a/b")),
         (false, "/static/", "/static/a", Some("static/a")),
         (false, "/", "/", Some("")),
     ];

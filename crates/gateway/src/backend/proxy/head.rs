@@ -3,9 +3,9 @@ use super::Proxy;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
 use crate::http::body::RequestBody;
+use crate::rewrite::escape::{Escape, escape};
 use crate::vars::{self, Sent};
 use buchner_wire::headers::{HeaderId, is_valid_value};
-use buchner_wire::path::encode_path;
 
 impl Proxy {
     /// The request line and fields as the upstream gets them.
@@ -64,11 +64,13 @@ impl Proxy {
     fn write_uri(&self, ex: &Exchange, out: &mut Vec<u8>) {
         let request = &ex.request;
         match &self.uri {
-            None if !ex.internal => return out.extend_from_slice(&request.target),
-            None => encode_path(&request.path, out),
+            None if ex.as_sent => return out.extend_from_slice(&request.target),
+            None => escape(&request.path, Escape::Uri, out),
+            // A rewrite that stays in the route has made the whole path.
+            Some(_) if !ex.in_location => escape(&request.path, Escape::Uri, out),
             Some(uri) => {
                 out.extend_from_slice(uri);
-                encode_path(request.path.get(self.matched..).unwrap_or_default(), out);
+                escape(request.path.get(self.matched..).unwrap_or_default(), Escape::Uri, out);
             }
         }
         if let Some(query) = &request.query {

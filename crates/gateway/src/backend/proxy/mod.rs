@@ -32,10 +32,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Compiles a proxied route.
+    /// Compiles a proxied route. `path` is what the route matches literally.
     pub fn compile(
         proxy: &config::Proxy,
-        route: &config::Route,
+        path: &str,
         upstreams: &HashMap<String, Arc<Group>>,
     ) -> std::result::Result<Self, String> {
         let group =
@@ -46,7 +46,7 @@ impl Proxy {
         Ok(Self {
             group: group.clone(),
             uri: proxy.uri.clone().map(String::into_bytes),
-            matched: if route.path.starts_with('@') { 0 } else { route.path.len() },
+            matched: path.len(),
             host: group.config.host.clone().unwrap_or_else(|| proxy.upstream.clone()).into_bytes(),
         })
     }

@@ -1,0 +1,49 @@
+//! Subrequests (nginx: auth_request, mirror, addition): a request the gateway makes of itself on behalf of another.
+//!
+//! A child walks the same phases with its own path and answer. It has the parent's headers, client and server, and shares the
+//! values of variables with it. Its body goes wherever the caller puts it; the access phase and the log are the main request's.
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Exchange, Request, Response};
+use crate::http::body::RequestBody;
+use crate::pipeline;
+use buchner_wire::method::Method;
+use std::future::Future;
+use std::pin::Pin;
+
+/// How deep subrequests may lie in one another (nginx has the same number).
+const MAX_DEPTH: u8 = 50;
+
+/// Makes a subrequest of `parent` for `uri`, a decoded path with a query behind `?` where there is one. Without a body its method is GET.
+pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) -> Result<Exchange> {
+    if parent.depth == MAX_DEPTH {
+        let cause =
+            format!("subrequests lie {MAX_DEPTH} deep in one another, the last for {}", String::from_utf8_lossy(uri));
+        return Err(Error::new(Kind::RedirectCycle, cause));
+    }
+    let request = &parent.request;
+    let request = Request {
+        method,
+        target: request.target.clone(),
+        path: request.path.clone(),
+        query: None,
+        version: request.version,
+        headers: request.headers.clone(),
+        host: request.host.clone(),
+        body,
+        upgrade: false,
+        upgrade_to: bytes::Bytes::new(),
+        head_bytes: 0,
+    };
+    let (thread, plan) = (parent.thread.clone(), parent.plan.clone());
+    let mut child = Exchange::new(thread, plan, parent.client.clone(), request, parent.server, parent.id.clone());
+    child.set_uri(uri);
+    child.values = parent.values.clone();
+    child.internal = true;
+    child.depth = parent.depth + 1;
+    Ok(child)
+}
+
+/// Walks a subrequest through the phases. Boxed, as it runs within the phases of its parent.
+pub fn run(child: &mut Exchange) -> Pin<Box<dyn Future<Output = Response> + '_>> {
+    Box::pin(pipeline::run(child))
+}

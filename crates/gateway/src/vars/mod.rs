@@ -1,0 +1,213 @@
+//! Variables (`$host`, `$remote_addr`, …) under nginx's names, and templates that use them. Names are resolved
+//! when the configuration is compiled; a request only ever sees numbers and enum values.
+//!
+//! Built-in variables are written ([`write`]) from what the exchange holds, each time. Those that the configuration
+//! defines ([`crate::variables`]) have a number, and their values are kept in the exchange ([`values`]).
+pub mod template;
+pub mod values;
+pub mod write;
+
+pub use template::{Template, escape_log};
+pub use values::Values;
+pub use write::{protocol, write_addr, write_forwarded_for};
+pub(crate) use write::{write_number, write_var};
+
+use crate::config;
+use crate::exchange::Exchange;
+use std::collections::HashMap;
+
+/// A variable, resolved from its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the documentation: docs/variables.md lists them
+pub enum Var {
+    Args,
+    Arg(String),
+    BodyBytesSent,
+    BytesSent,
+    ConnectionRequests,
+    ContentLength,
+    ContentType,
+    /// A group of the last regular expression that matched.
+    Capture(u8),
+    Cookie(String),
+    Host,
+    Http(String),
+    HttpHost,
+    IsArgs,
+    Msec,
+    Pid,
+    ProxyAddXForwardedFor,
+    ProxyHost,
+    RealipRemoteAddr,
+    RemoteAddr,
+    RemotePort,
+    RemoteUser,
+    Request,
+    RequestBodyLength,
+    RequestId,
+    RequestLength,
+    RequestMethod,
+    RequestTime,
+    RequestUri,
+    Scheme,
+    SentHttp(String),
+    ServerAddr,
+    ServerName,
+    ServerPort,
+    ServerProtocol,
+    Status,
+    TimeIso8601,
+    TimeLocal,
+    Traceparent,
+    UpstreamAddr,
+    UpstreamResponseTime,
+    UpstreamStatus,
+    Uri,
+    Https,
+    /// One of a module, by its place in [`MODULE_VARIABLES`].
+    Module(u16),
+    /// One that the configuration defines, by its number.
+    User(u32),
+}
+
+/// Every fixed name, for messages and documentation.
+pub const NAMES: &[(&str, Var)] = &[
+    ("args", Var::Args),
+    ("body_bytes_sent", Var::BodyBytesSent),
+    ("bytes_sent", Var::BytesSent),
+    ("connection_requests", Var::ConnectionRequests),
+    ("content_length", Var::ContentLength),
+    ("content_type", Var::ContentType),
+    ("document_uri", Var::Uri),
+    ("host", Var::Host),
+    ("http_host", Var::HttpHost),
+    ("https", Var::Https),
+    ("is_args", Var::IsArgs),
+    ("msec", Var::Msec),
+    ("pid", Var::Pid),
+    ("proxy_add_x_forwarded_for", Var::ProxyAddXForwardedFor),
+    ("proxy_host", Var::ProxyHost),
+    ("query_string", Var::Args),
+    ("realip_remote_addr", Var::RealipRemoteAddr),
+    ("remote_addr", Var::RemoteAddr),
+    ("remote_port", Var::RemotePort),
+    ("remote_user", Var::RemoteUser),
+    ("request", Var::Request),
+    ("request_id", Var::RequestId),
+    ("request_length", Var::RequestLength),
+    ("request_method", Var::RequestMethod),
+    ("request_time", Var::RequestTime),
+    ("request_uri", Var::RequestUri),
+    ("scheme", Var::Scheme),
+    ("server_addr", Var::ServerAddr),
+    ("server_name", Var::ServerName),
+    ("server_port", Var::ServerPort),
+    ("server_protocol", Var::ServerProtocol),
+    ("status", Var::Status),
+    ("time_iso8601", Var::TimeIso8601),
+    ("time_local", Var::TimeLocal),
+    ("traceparent", Var::Traceparent),
+    ("upstream_addr", Var::UpstreamAddr),
+    ("upstream_response_time", Var::UpstreamResponseTime),
+    ("upstream_status", Var::UpstreamStatus),
+    ("uri", Var::Uri),
+];
+
+/// Writes the value of a module's variable.
+pub type Write = fn(&Exchange, Sent<'_>, &mut Vec<u8>);
+
+/// Variables of single modules, which are written where the module's code is.
+pub const MODULE_VARIABLES: &[(&str, Write)] = &[];
+
+/// The variables there are while a configuration is compiled: the built-in ones and those it defines.
+#[derive(Debug, Default)]
+pub struct Names {
+    defined: HashMap<Box<str>, u32>,
+}
+
+impl Names {
+    /// Takes the variables a configuration defines. The error names one that cannot be.
+    pub fn new(variables: &[config::Variable]) -> Result<Self, String> {
+        let mut defined = HashMap::with_capacity(variables.len());
+        for (i, variable) in variables.iter().enumerate() {
+            let name = variable.name.as_str();
+            let fixed = NAMES.iter().any(|(known, _)| *known == name);
+            if fixed || MODULE_VARIABLES.iter().any(|(known, _)| *known == name) {
+                return Err(format!("variable[{i}].name: ${name} is built in"));
+            }
+            if defined.insert(name.into(), i as u32).is_some() {
+                return Err(format!("variable[{i}].name: ${name} is defined twice"));
+            }
+        }
+        Ok(Self { defined })
+    }
+
+    /// The variable of a name without `$`.
+    pub fn find(&self, name: &str) -> Option<Var> {
+        if let Some(index) = self.defined.get(name) {
+            return Some(Var::User(*index));
+        }
+        match name.as_bytes() {
+            [digit @ b'1'..=b'9'] => Some(Var::Capture(digit - b'0')),
+            _ => Var::parse(name),
+        }
+    }
+}
+
+impl Var {
+    /// The built-in variable of a name without `$`.
+    pub fn parse(name: &str) -> Option<Self> {
+        if let Some(at) = MODULE_VARIABLES.iter().position(|(known, _)| *known == name) {
+            return Some(Self::Module(at as u16));
+        }
+        if let Some((_, var)) = NAMES.iter().find(|(known, _)| *known == name) {
+            return Some(var.clone());
+        }
+        let header = |rest: &str| rest.replace('_', "-");
+        let prefixed = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+        if let Some(rest) = prefixed("http_") {
+            return Some(Self::Http(header(rest)));
+        }
+        if let Some(rest) = prefixed("sent_http_") {
+            return Some(Self::SentHttp(header(rest)));
+        }
+        if let Some(rest) = prefixed("cookie_") {
+            return Some(Self::Cookie(rest.into()));
+        }
+        prefixed("arg_").map(|rest| Self::Arg(rest.into()))
+    }
+}
+
+impl Var {
+    /// Its values never need escaping.
+    fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Self::RemoteAddr
+                | Self::Status
+                | Self::BodyBytesSent
+                | Self::BytesSent
+                | Self::TimeLocal
+                | Self::TimeIso8601
+                | Self::RequestTime
+                | Self::RequestMethod
+                | Self::Msec
+                | Self::Pid
+                | Self::Scheme
+                | Self::ServerProtocol
+        )
+    }
+}
+
+/// What is known about the answer when a log line or a response header is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent<'a> {
+    /// Status sent.
+    pub status: u16,
+    /// Bytes of the body sent.
+    pub body_bytes: u64,
+    /// Bytes sent in all.
+    pub bytes: u64,
+    /// Fields of the response.
+    pub headers: Option<&'a buchner_wire::headers::Headers>,
+}

@@ -1,0 +1,194 @@
+//! Text with variables, compiled.
+use crate::exchange::Exchange;
+use crate::vars::{Names, Sent, Var, write_var};
+use std::io::Write;
+
+/// Text with variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+/// A part of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Text as it is.
+    Text(Box<[u8]>),
+    /// The value of a variable.
+    Var(Var),
+}
+
+impl Template {
+    /// Compiles `$name`, `${name}` and `$1` to `$9`; `$$` is not special, as in nginx. An unknown name is an error that says so.
+    pub fn compile(text: &str, names: &Names) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            if at > 0 {
+                parts.push(Part::Text(rest.as_bytes()[..at].into()));
+            }
+            let (name, after) = variable_name(&rest[at + 1..]).ok_or_else(|| {
+                format!("invalid variable name in {text:?}: a name follows \"$\" (letters, digits, _)")
+            })?;
+            let var = names.find(name).ok_or_else(|| format!("unknown variable \"${name}\" in {text:?}"))?;
+            parts.push(Part::Var(var));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.as_bytes().into()));
+        }
+        Ok(Self { parts })
+    }
+
+    /// A text without variables.
+    pub fn text(text: &str) -> Self {
+        let part = (!text.is_empty()).then(|| Part::Text(text.as_bytes().into()));
+        Self { parts: part.into_iter().collect() }
+    }
+
+    /// Its text, if it has no variables.
+    pub fn as_text(&self) -> Option<&[u8]> {
+        match self.parts.as_slice() {
+            [] => Some(b""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Its value as bytes of their own.
+    pub fn value(&self, ex: &Exchange, sent: Sent<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(ex, sent, &mut out);
+        out
+    }
+
+    /// Its parts: texts, and variables that `value` writes.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Appends its value.
+    pub fn write(&self, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Var(var) => write_var(var, ex, sent, out),
+            }
+        }
+    }
+
+    /// Like [`Template::write`], for logs: an empty value is `-`, and `"`, `\` and control characters are escaped (nginx's `escape=default`).
+    pub fn write_log(&self, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+        let mut value = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Var(var) => {
+                    if var.is_plain() {
+                        let before = out.len();
+                        write_var(var, ex, sent, out);
+                        if out.len() == before {
+                            out.push(b'-');
+                        }
+                    } else {
+                        value.clear();
+                        write_var(var, ex, sent, &mut value);
+                        escape_log(&value, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True without text and variables.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+fn variable_name(rest: &str) -> Option<(&str, &str)> {
+    let (braced, body) = match rest.strip_prefix('{') {
+        Some(body) => (true, body),
+        None => (false, rest),
+    };
+    // A group has one digit: `$10` is group 1 and a zero.
+    if let [b'1'..=b'9', ..] = body.as_bytes() {
+        let (name, after) = body.split_at(1);
+        return if braced { Some((name, after.strip_prefix('}')?)) } else { Some((name, after)) };
+    }
+    let end = body.bytes().position(|b| !b.is_ascii_alphanumeric() && b != b'_').unwrap_or(body.len());
+    if end == 0 {
+        return None;
+    }
+    let (name, after) = body.split_at(end);
+    if braced { Some((name, after.strip_prefix('}')?)) } else { Some((name, after)) }
+}
+
+/// Appends a value to a log line, escaped; `-` when empty.
+pub fn escape_log(value: &[u8], out: &mut Vec<u8>) {
+    if value.is_empty() {
+        out.push(b'-');
+        return;
+    }
+    let plain = |b: &u8| (0x20..0x7f).contains(b) && *b != b'"' && *b != b'\\';
+    if value.iter().all(plain) {
+        out.extend_from_slice(value);
+        return;
+    }
+    for byte in value {
+        if plain(byte) {
+            out.push(*byte);
+        } else {
+            let _ = write!(out, "\\x{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vars::NAMES;
+
+    fn compile(text: &str) -> Result<Template, String> {
+        Template::compile(text, &Names::default())
+    }
+
+    #[test]
+    fn templates_take_both_forms_of_names() {
+        let template = compile("a $host-${uri}b $arg_x$10").unwrap();
+        let text = |t: &str| Part::Text(t.as_bytes().into());
+        assert_eq!(
+            template.parts,
+            [
+                text("a "),
+                Part::Var(Var::Host),
+                text("-"),
+                Part::Var(Var::Uri),
+                text("b "),
+                Part::Var(Var::Arg("x".into())),
+                Part::Var(Var::Capture(1)),
+                text("0")
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_and_malformed_names_are_errors() {
+        assert_eq!(compile("x $hots").unwrap_err(), "unknown variable \"$hots\" in \"x $hots\"");
+        assert!(compile("100$").is_err() && compile("${host").is_err());
+    }
+
+    #[test]
+    fn names_are_unique_and_parse_to_themselves() {
+        for (name, var) in NAMES {
+            assert_eq!(Var::parse(name).as_ref(), Some(var));
+        }
+    }
+
+    #[test]
+    fn log_values_are_escaped() {
+        let mut out = Vec::new();
+        escape_log(b"a\"b\\c\n\xff", &mut out);
+        assert_eq!(out, b"a\\x22b\\x5Cc\\x0A\\xFF");
+    }
+}

@@ -1,0 +1,200 @@
+//! The values of built-in variables.
+use crate::exchange::{Exchange, Peer};
+use crate::vars::{MODULE_VARIABLES, Sent, Var};
+use buchner_wire::h1::Version;
+use buchner_wire::headers::HeaderId;
+use std::io::Write;
+use std::net::IpAddr;
+
+/// Appends an address without its port; `unix:` for Unix sockets.
+pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
+    match peer.ip() {
+        // Written so often that the detour through fmt shows.
+        Some(IpAddr::V4(ip)) => {
+            for (i, octet) in ip.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                write_number(u64::from(octet), out);
+            }
+        }
+        Some(ip) => {
+            let _ = write!(out, "{ip}");
+        }
+        None => out.extend_from_slice(b"unix:"),
+    }
+}
+
+pub(crate) fn write_number(value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut rest = value;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn seconds(ms: u64, out: &mut Vec<u8>) {
+    let _ = write!(out, "{}.{:03}", ms / 1000, ms % 1000);
+}
+
+pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+    match var {
+        Var::Host => write_host(ex, out),
+        Var::RemoteAddr => write_addr(&ex.client.addr, out),
+        Var::ProxyAddXForwardedFor => write_forwarded_for(ex, out),
+        Var::Status => write_number(u64::from(sent.status), out),
+        Var::BodyBytesSent => write_number(sent.body_bytes, out),
+        Var::BytesSent => write_number(sent.bytes, out),
+        Var::RequestTime => seconds(ex.elapsed_ms(), out),
+        Var::SentHttp(name) => {
+            if let Some(value) = sent.headers.and_then(|headers| headers.get_name(name.as_bytes())) {
+                out.extend_from_slice(value);
+            }
+        }
+        Var::UpstreamAddr => out.extend_from_slice(ex.upstream.address().as_bytes()),
+        Var::UpstreamStatus if ex.upstream.status != 0 => write_number(u64::from(ex.upstream.status), out),
+        Var::UpstreamStatus => {}
+        Var::UpstreamResponseTime if ex.upstream.tries != 0 => seconds(ex.upstream.header_ms, out),
+        Var::UpstreamResponseTime => {}
+        Var::ProxyHost => {
+            if let Some(crate::backend::Backend::Proxy(proxy)) = ex.route().map(|route| &route.backend) {
+                out.extend_from_slice(&proxy.host);
+            }
+        }
+        Var::User(index) => ex.values.write(*index, ex, sent, out),
+        Var::Capture(n) => out.extend_from_slice(ex.captures.borrow().get(*n)),
+        Var::Module(at) => MODULE_VARIABLES[usize::from(*at)].1(ex, sent, out),
+        _ => write_request_var(var, ex, out),
+    }
+}
+
+fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
+    let request = &ex.request;
+    match var {
+        Var::Uri => out.extend_from_slice(&request.path),
+        Var::RequestUri => out.extend_from_slice(&request.target),
+        Var::Args => out.extend_from_slice(request.query.as_deref().unwrap_or_default()),
+        Var::IsArgs if request.query.as_ref().is_some_and(|query| !query.is_empty()) => out.push(b'?'),
+        Var::Arg(name) => write_arg(request.query.as_deref().unwrap_or_default(), name, out),
+        Var::Cookie(name) => write_cookie(ex, name, out),
+        Var::Http(name) => out.extend_from_slice(request.headers.get_name(name.as_bytes()).unwrap_or_default()),
+        Var::HttpHost => header(ex, HeaderId::Host, out),
+        Var::ContentLength => header(ex, HeaderId::ContentLength, out),
+        Var::ContentType => header(ex, HeaderId::ContentType, out),
+        Var::RequestMethod => out.extend_from_slice(request.method.as_bytes()),
+        Var::Request => {
+            out.extend_from_slice(request.method.as_bytes());
+            out.push(b' ');
+            out.extend_from_slice(&request.target);
+            out.push(b' ');
+            out.extend_from_slice(protocol(request.version));
+        }
+        Var::ServerProtocol => out.extend_from_slice(protocol(request.version)),
+        Var::RequestLength => write_number(request.head_bytes + request.body.length().unwrap_or(0), out),
+        Var::RequestBodyLength => write_number(request.body.length().unwrap_or(0), out),
+        _ => write_context_var(var, ex, out),
+    }
+}
+
+fn write_context_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
+    match var {
+        Var::RequestId => ex.id.write(out),
+        Var::Traceparent => match ex.request.headers.get(HeaderId::Traceparent) {
+            Some(given) => out.extend_from_slice(given),
+            None => ex.id.write_traceparent(out),
+        },
+        Var::Scheme => out.extend_from_slice(ex.scheme().as_bytes()),
+        Var::Https if ex.client.secure => out.extend_from_slice(b"on"),
+        Var::RealipRemoteAddr => write_addr(&ex.client.peer, out),
+        Var::RemotePort => write_number(u64::from(ex.client.addr.port()), out),
+        Var::ServerAddr => write_addr(&ex.client.local, out),
+        Var::ServerPort => write_number(u64::from(ex.client.local.port()), out),
+        Var::ServerName => out.extend_from_slice(ex.server().name.as_bytes()),
+        Var::ConnectionRequests => write_number(u64::from(ex.client.requests), out),
+        Var::Pid => write_number(u64::from(std::process::id()), out),
+        Var::Msec => seconds(ex.thread.clock.unix_ms(), out),
+        Var::TimeLocal => ex.thread.clock.log_time(out),
+        Var::TimeIso8601 => {
+            let t = crate::clock::Civil::of(ex.thread.clock.unix_ms() / 1000);
+            let _ = write!(
+                out,
+                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}+00:00",
+                t.year, t.month, t.day, t.hour, t.minute, t.second
+            );
+        }
+        _ => {}
+    }
+}
+
+/// `HTTP/1.0`, `HTTP/1.1`.
+pub fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::H10 => b"HTTP/1.0",
+        Version::H11 => b"HTTP/1.1",
+    }
+}
+
+fn header(ex: &Exchange, id: HeaderId, out: &mut Vec<u8>) {
+    out.extend_from_slice(ex.request.headers.get(id).unwrap_or_default());
+}
+
+/// nginx's `$host`: the request's host in lower case without port, else the server's name.
+fn write_host(ex: &Exchange, out: &mut Vec<u8>) {
+    if ex.request.host.is_empty() {
+        out.extend_from_slice(ex.server().name.as_bytes());
+    } else {
+        out.extend_from_slice(&ex.request.host);
+    }
+}
+
+/// nginx's `$proxy_add_x_forwarded_for`: what the client sent, with its address appended.
+pub fn write_forwarded_for(ex: &Exchange, out: &mut Vec<u8>) {
+    for value in ex.request.headers.get_all(HeaderId::XForwardedFor) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    write_addr(&ex.client.peer, out);
+}
+
+fn write_arg(query: &[u8], name: &str, out: &mut Vec<u8>) {
+    for pair in query.split(|b| *b == b'&') {
+        let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+        if pair[..at].eq_ignore_ascii_case(name.as_bytes()) {
+            out.extend_from_slice(pair.get(at + 1..).unwrap_or_default());
+            return;
+        }
+    }
+}
+
+fn write_cookie(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
+    for field in ex.request.headers.get_all(HeaderId::Cookie) {
+        for pair in field.split(|b| *b == b';') {
+            let pair = pair.trim_ascii();
+            let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+            if pair[..at].eq_ignore_ascii_case(name.as_bytes()) {
+                out.extend_from_slice(pair.get(at + 1..).unwrap_or_default());
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let mut out = Vec::new();
+        write_number(0, &mut out);
+        write_number(u64::MAX, &mut out);
+        assert_eq!(out, b"018446744073709551615");
+    }
+}
