@@ -1,6 +1,7 @@
 //! Bodies of answers that come over time: from the slot's socket, or from an answer's own once it has left its slot.
 use super::call::{Event, Waiter};
 use super::link::Reader;
+use super::uplink::Uplink;
 use crate::error::{Error, Kind, Result};
 use crate::http::body::Source;
 use buchner_wire::slot;
@@ -23,6 +24,8 @@ fn broken(words: &str) -> Error {
 pub struct SlotBody {
     /// Where it comes from; gone at the end.
     pub waiter: Option<Waiter>,
+    /// The rest of the request, on its way to the app.
+    pub uplink: Option<Uplink>,
     /// What came with the head.
     pub first: Bytes,
     /// Bytes to come, where the app said.
@@ -59,6 +62,10 @@ impl SlotBody {
 
 impl Source for SlotBody {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if self.uplink.as_mut().is_some_and(|uplink| uplink.poll_failed(cx).is_ready()) {
+            // The head is out: what is wrong with the request is the app's to see.
+            self.uplink = None;
+        }
         loop {
             if !self.first.is_empty() {
                 let first = std::mem::take(&mut self.first);

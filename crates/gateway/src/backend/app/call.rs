@@ -98,6 +98,8 @@ pub struct Call {
     pub late: Cell<bool>,
     /// Its body goes to the slot as it comes from the client, so no other slot can have it.
     pub streamed: bool,
+    /// More of that body may still be sent.
+    pub sending: Cell<bool>,
     /// Time for the head; zero: none.
     pub limit: Duration,
     /// Bytes that wait here before the slot is read no further.
@@ -126,6 +128,7 @@ impl Call {
             answered: Cell::default(),
             late: Cell::default(),
             streamed: matches!(ex.request.body, RequestBody::Stream(_)),
+            sending: Cell::new(matches!(ex.request.body, RequestBody::Stream(_))),
             limit: Duration::from_millis(settings.app_timeout.0),
             memory: settings.buffer_memory.0 as usize,
             spool: settings.buffering.then(|| (ex.plan.spool.clone(), settings.buffer_spool.0)),
@@ -255,11 +258,6 @@ impl Waiter {
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Event> {
         self.call.poll(cx)
     }
-
-    /// What happens next.
-    pub async fn next(&self) -> Event {
-        std::future::poll_fn(|cx| self.call.poll(cx)).await
-    }
 }
 
 impl Drop for Waiter {
@@ -296,6 +294,7 @@ mod tests {
             answered: Cell::default(),
             late: Cell::default(),
             streamed: false,
+            sending: Cell::default(),
             limit: Duration::ZERO,
             memory,
             spool: Some((Spool::new(std::env::temp_dir(), 1 << 20), 1 << 20)),

@@ -145,6 +145,28 @@ impl Link {
         tokio::task::spawn_local(self.clone().flush());
     }
 
+    /// Sends a piece of a request's body and waits until the slot has room for more.
+    pub async fn send_body(self: &Rc<Self>, bytes: &[u8]) {
+        let mut frame = Vec::with_capacity(bytes.len() + HEADER);
+        for piece in bytes.chunks(slot::MAX_CHUNK) {
+            slot::write_frame(&mut frame, Kind::RequestBody, 0, piece);
+        }
+        self.send(&frame, None);
+        while self.is_full() && !self.dead.get() {
+            self.room().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends a request's body, once: END when it was all, ABORT when the rest is not needed or can't be had.
+    pub fn end_body(self: &Rc<Self>, call: &Call, kind: Kind) {
+        if call.sending.replace(false) {
+            let mut frame = Vec::new();
+            slot::write_frame(&mut frame, kind, 0, &[]);
+            self.send(&frame, None);
+        }
+    }
+
     /// True while frames wait for the slot to read.
     pub fn is_full(&self) -> bool {
         !self.outbox.borrow().is_empty()
@@ -202,7 +224,7 @@ impl Link {
     }
 
     async fn route(
-        &self,
+        self: &Rc<Self>,
         thread: &Rc<Thread>,
         header: Header,
         payload: Bytes,
@@ -251,9 +273,11 @@ impl Link {
     }
 
     /// The first pending request is over; the slot is free for another.
-    fn finish(&self, thread: &Rc<Thread>) {
+    fn finish(self: &Rc<Self>, thread: &Rc<Thread>) {
         let mut pending = self.pending.borrow_mut();
         let Some(call) = pending.pop_front() else { return };
+        // Before anybody else may send: the next frame behind a body that was not needed is a request.
+        self.end_body(&call, Kind::RequestAbort);
         call.keep(self.file.take());
         let now = Instant::now();
         if let Some(next) = pending.front() {

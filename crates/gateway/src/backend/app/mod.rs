@@ -6,6 +6,7 @@
 //! | [`pool`] | which slots are free, who waits: shared by all threads |
 //! | [`link`] | one thread's socket to one slot |
 //! | [`call`] | one request at a slot |
+//! | [`uplink`] | a request body that the client still sends |
 //! | [`body`] | answers that come over time |
 //! | [`control`] | what the supervisor says of workers |
 mod body;
@@ -16,6 +17,7 @@ mod link;
 mod pool;
 mod threads;
 mod upgrade;
+mod uplink;
 
 pub(crate) use control::retired;
 pub use control::{Pools, control};
@@ -26,7 +28,7 @@ use crate::buffers::{self, Buffered};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
-use crate::http::body::{Body, Part, RequestBody, next_chunk};
+use crate::http::body::{Body, Part, RequestBody};
 use body::{DetachedBody, SlotBody};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
@@ -36,8 +38,10 @@ use pool::{Asked, Grant, Pool};
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
+use uplink::Uplink;
 
 /// How long a request whose worker died waits for the supervisor to say why.
 const CAUSE_WAIT: Duration = Duration::from_millis(500);
@@ -83,10 +87,17 @@ impl App {
             };
             ex.upstream.tries += 1;
             ex.upstream.address = Some(waiter.link.described.clone());
-            let event = if streamed { pump(ex, &waiter).await? } else { waiter.next().await };
+            let mut uplink = uplink(ex, &waiter);
+            let event = std::future::poll_fn(|cx| {
+                if let Poll::Ready(event) = waiter.poll(cx) {
+                    return Poll::Ready(Ok(event));
+                }
+                uplink.as_mut().map_or(Poll::Pending, |uplink| uplink.poll_failed(cx).map(Err))
+            })
+            .await?;
             ex.upstream.header_ms = ex.thread.clock.now().saturating_sub(began);
             match event {
-                Event::Head(head) => return self.respond(ex, waiter, head).map(Outcome::Respond),
+                Event::Head(head) => return self.respond(ex, waiter, uplink, head).map(Outcome::Respond),
                 Event::Upgraded(socket) => return upgrade::respond(ex, waiter, socket).await.map(Outcome::Respond),
                 Event::Revoked => bound |= front && ex.upstream.tries > 3,
                 Event::Died if !died && !streamed && ex.request.method.is_idempotent() => died = true,
@@ -137,7 +148,7 @@ impl App {
         }
     }
 
-    fn respond(&self, ex: &mut Exchange, waiter: Waiter, head: Head) -> Result<Response> {
+    fn respond(&self, ex: &mut Exchange, waiter: Waiter, uplink: Option<Uplink>, head: Head) -> Result<Response> {
         let Head { flags, status, mut headers, body: first, descriptor } = head;
         ex.upstream.status = status;
         if flags & slot::FAILED != 0 {
@@ -160,6 +171,7 @@ impl App {
         } else {
             Body::Stream(Box::new(SlotBody {
                 waiter: Some(waiter),
+                uplink,
                 first,
                 left: length,
                 flush: unbuffered,
@@ -193,6 +205,17 @@ impl App {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// A streamed body's way to the slot that has the request.
+fn uplink(ex: &mut Exchange, waiter: &Waiter) -> Option<Uplink> {
+    if !waiter.call.streamed {
+        return None;
+    }
+    match std::mem::replace(&mut ex.request.body, RequestBody::Empty) {
+        RequestBody::Stream(source) => Some(Uplink::start(source, waiter, ex.settings().body_timeout.0)),
+        _ => None,
     }
 }
 
@@ -239,42 +262,4 @@ fn file_part(place: &[u8], descriptor: Option<std::os::fd::OwnedFd>) -> Result<B
     let (offset, length) = (u64::from_le_bytes(*offset), u64::from_le_bytes(*length));
     let file = Rc::new(File::from(descriptor));
     Ok(if length == 0 { Body::EMPTY } else { Body::Parts(vec![Part::File { file, offset, length }]) })
-}
-
-/// Sends a streamed body until it ends or the app answers, whatever comes first.
-async fn pump(ex: &mut Exchange, waiter: &Waiter) -> Result<Event> {
-    let RequestBody::Stream(mut source) = std::mem::replace(&mut ex.request.body, RequestBody::Empty) else {
-        return Ok(waiter.next().await);
-    };
-    let mut frame = Vec::new();
-    let outcome = loop {
-        let piece = tokio::select! {
-            biased;
-            event = waiter.next() => break Ok(event),
-            piece = next_chunk(source.as_mut()) => piece,
-        };
-        frame.clear();
-        match piece {
-            Ok(Some(bytes)) => {
-                for piece in bytes.chunks(slot::MAX_CHUNK) {
-                    slot::write_frame(&mut frame, slot::Kind::RequestBody, 0, piece);
-                }
-                waiter.link.send(&frame, None);
-                while waiter.link.is_full() && !waiter.link.dead.get() {
-                    waiter.link.room().await;
-                    tokio::task::yield_now().await;
-                }
-            }
-            Ok(None) => {
-                slot::write_frame(&mut frame, slot::Kind::RequestEnd, 0, &[]);
-                waiter.link.send(&frame, None);
-                return Ok(waiter.next().await);
-            }
-            Err(error) => break Err(error),
-        }
-    };
-    frame.clear();
-    slot::write_frame(&mut frame, slot::Kind::RequestAbort, 0, &[]);
-    waiter.link.send(&frame, None);
-    outcome
 }
