@@ -5,7 +5,9 @@ Each runs short in CI and, marked `chaos`, at full length.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -148,3 +150,56 @@ def test_upgrades_lose_nothing(serve: Serve, times: int) -> None:
             load.progress(5)
     none_failed(load, instance)
     assert instance.process.poll() is None, "the pid stays"
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(6, id="short"),
+        pytest.param(180, id="full", marks=[pytest.mark.chaos, pytest.mark.timeout(900)]),
+    ],
+)
+def test_everything_at_once_loses_only_what_a_killed_gateway_had(serve: Serve, seconds: int) -> None:
+    """Faults that meet: a gateway that dies in a reload, workers that die in an upgrade, and so on."""
+    instance = serve()
+    chance = random.Random(seconds)
+    kills: list[tuple[float, float]] = []
+
+    def kill_gateway() -> None:
+        killed = time.monotonic()
+        kill(chance.choice(instance.gateways()))
+        kills.append((killed, time.monotonic()))
+
+    def kill_worker() -> None:
+        kill(chance.choice(instance.workers()))
+
+    def kill_all_workers() -> None:
+        for pid in instance.workers():
+            kill(pid)
+
+    def recycle() -> None:
+        for pid in instance.workers():
+            os.kill(pid, signal.SIGTERM)
+
+    faults: list[Callable[[], None]] = [
+        kill_gateway,
+        kill_worker,
+        kill_all_workers,
+        recycle,
+        lambda: instance.signal(signal.SIGHUP),
+        lambda: instance.signal(signal.SIGUSR2),  # upgrade
+    ]
+    with Load(instance.port) as load:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError, IndexError):  # it has ended by itself, there is none
+                chance.choice(faults)()
+            time.sleep(chance.uniform(0, 0.6))
+        wait_for(lambda: instance.status()["activity"] == "", "nothing is under way any more", 60)
+        load.progress()
+    lost = [failure for failure in load.failures if not in_flight(failure, kills)]
+    assert lost == [], f"{len(lost)} of {load.answered}, kills at {kills}\n{instance.log[-9000:]}"
+    assert len(two_ready(instance)) == 2
+    wait_for(lambda: len(instance.gateways()) == 1 and len(instance.workers()) == 2, "the others ended", 60)
+    assert "internal error" not in instance.log
+    assert "Traceback" not in instance.log

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from helpers.instance import Instance
+
 HERE = Path(__file__).parent
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'one']\n"
 
@@ -234,3 +236,45 @@ def test_the_end_of_the_supervisor_ends_everything(start: Callable[..., Running]
     server.process.kill()
     server.process.wait()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all processes ended")
+
+
+RESUMED = """
+import os, socket, sys, time
+import msgspec
+from buchner.serving import Serving
+from buchner.supervisor.sealed_plan import SealedPlan
+from buchner.supervisor.upgrade import SavedListener, State
+
+loaded = Serving("shop:app", ["127.0.0.1:0"], workers=1).load()
+listener = socket.create_server(("127.0.0.1", 0))
+plan = SealedPlan.seal(loaded.plan)
+listeners = [SavedListener("127.0.0.1:0", listener.fileno(), None)]
+state = State(1, listeners, [], [], plan, loaded.app, loaded.process, 7, 3, time.time(), -1)
+memory = os.memfd_create("state", 0)
+os.write(memory, msgspec.json.encode(state))
+for fd in (memory, listener.fileno(), plan.fd):
+    os.set_inheritable(fd, True)
+os.environ["BUCHNER_UPGRADE_STATE"] = f"{os.getpid()}:{memory}"
+os.execv(sys.executable, [sys.executable, "-m", "buchner", *sys.argv[1:]])
+"""
+
+FAILS_ONCE = """
+import os, pathlib
+names = [os.readlink(fd) for fd in pathlib.Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+if any("buchner-worker-8-" in name for name in names):
+    raise ValueError("the first worker of the upgrade fails")
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"resumed"]
+"""
+
+
+def test_what_died_just_before_an_upgrade_is_started_though_the_upgrade_fails(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(FAILS_ONCE)
+    words = ["serve", "shop:app", "--workers", "1", "--bind", "127.0.0.1:0"]
+    instance = Instance(tmp_path, *words, command=("-c", RESUMED))
+    try:
+        assert instance.get().body == b"resumed"
+        assert "upgrade refused, nothing was changed" in instance.log
+    finally:
+        instance.end()

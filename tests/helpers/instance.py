@@ -27,6 +27,7 @@ class Instance:
         words: The command line after `buchner`.
         command: What starts Buchner.
         environ: Added to the environment.
+        said_in: The file its messages are in, where the command line names one.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Instance:
         *words: str,
         command: Sequence[str] = ("-m", "buchner"),
         environ: dict[str, str] | None = None,
+        said_in: str = "output.txt",
     ) -> None:
         self.directory = directory
-        self.output = directory / "output.txt"
+        self.output = directory / said_in
         self.environ = {**os.environ, "BUCHNER_STATE_DIR": str(directory / "state"), **(environ or {})}
-        with self.output.open("ab") as output:
+        self.output.touch()
+        with (directory / "output.txt").open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *command, *words], cwd=directory, env=self.environ, stdout=output, stderr=output
             )

@@ -139,7 +139,12 @@ impl Control {
                     };
                 self.shared.supervisor.tell(&answer);
             }
-            "reopen" => self.shared.log.reopen(),
+            "reopen" => {
+                if let Some(error_log) = fds.pop() {
+                    let _ = rustix::stdio::dup2_stderr(error_log);
+                }
+                self.shared.log.reopen();
+            }
             "status" => {
                 let status = self.status();
                 self.shared.supervisor.tell(&json!({"op": "status", "id": message["id"], "status": status}));

@@ -81,8 +81,7 @@ class ControlServer:
             supervisor.upgrade_asker = connection
             supervisor.deployments.upgrade(reply)
         elif op == "reopen":
-            supervisor.reopen()
-            reply(None)
+            supervisor.reopen(reply)
         elif op == "stop":
             self._stopping.append(connection)
             supervisor.stop()

@@ -81,8 +81,7 @@ class GatewayProcess:
     def adopt(self, reaper: Reaper, loop: Loop, sock: Any, pid: int, dump: int) -> None:
         """Take over a gateway that the supervisor before an upgrade had started."""
         self.child = reaper.adopt(Child(pid, f"gateway {self.number}", self._ended, dump))
-        self.state = GatewayState.SERVING
-        self.serving_since = time.monotonic()
+        self.state = GatewayState.DRAINING  # unless it is promoted
         self._open(loop, sock)
 
     def _open(self, loop: Loop, sock: Any) -> None:
@@ -149,9 +148,9 @@ class GatewayProcess:
             self.state = GatewayState.DRAINING
             self.send(Drain(deadline_ms=int(seconds * 1000)))
 
-    def reopen(self) -> None:
-        """Reopen the log files."""
-        self.send(Reopen())
+    def reopen(self, descriptors: Sequence[int]) -> None:
+        """Reopen the log files; the descriptor is the new error log, where that is a file."""
+        self.send(Reopen(), descriptors, close=False)
 
     def ask_status(self, number: int) -> None:
         """Ask for counters."""

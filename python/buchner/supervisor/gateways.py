@@ -72,7 +72,7 @@ class Gateways:
         self.open_files = 0
         """See `ProcessSettings.open_files`; holds for gateways started from then on."""
         self.last_number = 0
-        self._last_plan = 0
+        self.last_plan = 0
         self._loop = loop
         self._reaper = reaper
         self._memory = memory
@@ -101,9 +101,9 @@ class Gateways:
         """Send listeners and plan; `GatewaysHost.plan_answered` follows with the number returned."""
         for listener in force.listeners.values():
             gateway.listen(listener)
-        self._last_plan += 1
-        gateway.plan(self._last_plan, force.plan)
-        return self._last_plan
+        self.last_plan += 1
+        gateway.plan(self.last_plan, force.plan)
+        return self.last_plan
 
     def promote(self, gateway: GatewayProcess, force: Force) -> GatewayProcess | None:
         """Make a gateway the one that serves under this plan; returns the one before, if it is another."""
@@ -198,7 +198,7 @@ class Gateways:
         for worker in self._host.serving_workers():
             worker.attach(gateway)
 
-    def reopen(self) -> None:
+    def reopen(self, descriptors: Sequence[int]) -> None:
         """Have all gateways reopen their log files."""
         for gateway in self.all.values():
-            gateway.reopen()
+            gateway.reopen(descriptors)

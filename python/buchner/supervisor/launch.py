@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from buchner.supervisor import channel
 from buchner.supervisor.channel import Channel
 from buchner.supervisor.identity import Identity
-from buchner.supervisor.messages import Failed, Fork, FromWorker, WorkerReady
+from buchner.supervisor.messages import Failed, Fork, FromWorker, Reopen, WorkerReady
 from buchner.supervisor.process import Child, Reaper, dump_file, python_command
 from buchner.supervisor.worker_process import WorkerProcess
 
@@ -50,6 +50,9 @@ class WorkerSource(Protocol):
 
     def make(self) -> WorkerProcess:
         """Start a worker; its events come once the caller has set `events`."""
+
+    def reopen(self, descriptors: Sequence[int]) -> None:
+        """The workers to come write to this error log."""
 
     def close(self) -> None:
         """No more workers are wanted of this source."""
@@ -124,6 +127,9 @@ class ExecSource:
             )
         worker.open(ours)
         return worker
+
+    def reopen(self, descriptors: Sequence[int]) -> None:
+        """They inherit it from the supervisor."""
 
     def close(self) -> None:
         """Nothing is kept between workers."""
@@ -204,6 +210,10 @@ class PreloadSource:
             if worker.events:
                 worker.events.worker_failed(worker, failed)
             self._sockets.pop(worker.number).close()
+
+    def reopen(self, descriptors: Sequence[int]) -> None:
+        """They inherit it from the preload process."""
+        self._channel.send(Reopen(), descriptors, close=False)
 
     def close(self) -> None:
         """Let the preload process end, if it is ours; its workers go on."""

@@ -55,10 +55,14 @@ def leave_terminal() -> None:
         _terminal = None
 
 
-def reopen() -> None:
-    """Open the error log again by its name; processes that run keep the file they have until they are replaced."""
+def reopen() -> bool:
+    """Open the error log again by its name; False where it is no file.
+
+    Raises:
+        BuchnerError: It cannot be opened; the one that is open stays.
+    """
     if _error_log is None:
-        return
+        return False
     try:
         fd = os.open(_error_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -66,6 +70,7 @@ def reopen() -> None:
     sys.stderr.flush()
     os.dup2(fd, sys.stderr.fileno())
     os.close(fd)
+    return True
 
 
 def prepare(paths: Iterable[str], identity: Identity | None) -> None:

@@ -56,7 +56,7 @@ class Gone(Message, tag="gone"):
 
 
 class Reopen(Message, tag="reopen"):
-    """Reopen log files."""
+    """Reopen log files; to workers too. Where the error log is a file, the new one travels with it."""
 
 
 class Drain(Message, tag="drain"):
@@ -205,4 +205,4 @@ class Ping(Message, tag="ping"):
     """Does the main thread run? Answered by `pong`, unless C code holds the interpreter."""
 
 
-ToWorker = Attach | Stop | Fork | Ping
+ToWorker = Attach | Stop | Fork | Ping | Reopen

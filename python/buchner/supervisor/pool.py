@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from buchner.supervisor.process import MemoryEvents, cause
@@ -106,6 +106,7 @@ class Pool:
         for worker in workers:
             worker.events = self
             self.workers[worker.number] = worker
+        self._loop.call_later(0, self._balance)  # one may have died just before
 
     def start(self) -> None:
         """Start the workers; `pool_ready` or `pool_failed` follows."""
@@ -231,6 +232,13 @@ class Pool:
         if pause:
             self._pause(pause)
         self._balance()
+
+    def reopen(self, descriptors: Sequence[int]) -> None:
+        """Have the workers that are there, and those to come, write to a new error log."""
+        for worker in self.workers.values():
+            worker.reopen(descriptors)
+        if self._source is not None:
+            self._source.reopen(descriptors)
 
     def close(self) -> None:
         """Start no more workers; those there are are the caller's to retire."""

@@ -6,7 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from buchner.config import Loaded
+from buchner.config import AppSettings, Loaded
 from buchner.supervisor.gateways import Force
 from buchner.supervisor.listeners import Listener
 from buchner.supervisor.messages import WorkerReady
@@ -23,18 +23,21 @@ def resume(supervisor: Supervisor, state: State) -> None:
     supervisor.started_at = state.started_at
     supervisor.launcher.last_worker = state.last_worker
     supervisor.gateways.last_number = state.last_gateway
+    supervisor.gateways.last_plan = state.last_plan
     for saved in state.listeners:
         sock = socket.socket(fileno=_own(saved.fd))
         supervisor.listeners[saved.address] = Listener(saved.address, sock, saved.inode)
     plan = state.plan
     _own(plan.fd)
     supervisor.loaded = Loaded({}, state.apps, state.process, list(supervisor.listeners))
-    workers: dict[str, list[WorkerProcess]] = {name: [] for name in state.apps}
+    staying: dict[str, list[WorkerProcess]] = {}
+    leaving: dict[str, list[WorkerProcess]] = {}
     for saved_worker in state.workers:
-        workers.setdefault(saved_worker.pool, []).append(_worker(supervisor, saved_worker))
+        group = leaving if saved_worker.leaving or saved_worker.pool not in state.apps else staying
+        group.setdefault(saved_worker.pool, []).append(_worker(supervisor, saved_worker))
     for name, settings in state.apps.items():
         pool = supervisor.workers.make_pool(name, settings, state.process)
-        pool.adopt(workers[name])
+        pool.adopt(staying.get(name, []))
         supervisor.workers.pools[name] = pool
     for saved_gateway in state.gateways:
         sock = socket.socket(fileno=_own(saved_gateway.fd))
@@ -48,6 +51,11 @@ def resume(supervisor: Supervisor, state: State) -> None:
             supervisor.gateways.promote(gateway, Force(plan, dict(supervisor.listeners)))
     if supervisor.gateways.force is None:
         supervisor.gateways.force = Force(plan, dict(supervisor.listeners))
+        supervisor.loop.call_later(0, supervisor.gateways.restart)  # it died just before
+    for name, workers in leaving.items():
+        pool = supervisor.workers.make_pool(name, state.apps.get(name, AppSettings()), state.process)
+        pool.adopt(workers)
+        supervisor.workers.dismiss(pool)
     if state.asker >= 0:
         supervisor.upgraded_for = socket.socket(fileno=_own(state.asker))
 
@@ -65,5 +73,7 @@ def _worker(supervisor: Supervisor, saved: SavedWorker) -> WorkerProcess:
     if saved.ready:
         worker.state = WorkerState.READY
         worker.ready = WorkerReady(pid=saved.pid, app=saved.pool)
+    worker.recycling = saved.recycling
+    worker.hung = saved.hung
     worker.open(socket.socket(fileno=_own(saved.fd)))
     return worker

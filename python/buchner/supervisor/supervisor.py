@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from buchner.supervisor.workers import Workers
 
 if TYPE_CHECKING:
     from buchner.config.model import Loaded
+    from buchner.supervisor.deployments import Reply
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.sealed_plan import SealedPlan
     from buchner.supervisor.upgrade import State
@@ -109,7 +111,7 @@ class Supervisor:
         if self.options.nginx:
             loop.on_signal(signal.SIGWINCH, self.rest)
         loop.on_signal(signal.SIGHUP, lambda: self.deployments.reload(heard))
-        loop.on_signal(signal.SIGUSR1, self.reopen)
+        loop.on_signal(signal.SIGUSR1, lambda: self.reopen(heard))
         loop.on_signal(signal.SIGUSR2, lambda: self.deployments.upgrade(heard))
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -230,14 +232,25 @@ class Supervisor:
         self.workers.gateway_gone()
         self.process_ended()
 
-    # Stopping
+    # Logs
 
-    def reopen(self) -> None:
-        """Reopen log files."""
-        logs.reopen()
+    def reopen(self, done: Reply) -> None:
+        """Reopen the log files of all processes."""
+        failure, renewed = None, False
+        try:
+            renewed = logs.reopen()
+        except BuchnerError as error:
+            logger.error("%s; the one that is open stays", error)  # noqa: TRY400 - words, no frames
+            failure = error
         if self.gateways.force is not None:
             self.prepare_logs(self.gateways.force.plan)
-        self.gateways.reopen()
+        error_log = [sys.stderr.fileno()] if renewed else []
+        self.gateways.reopen(error_log)
+        if renewed:
+            self.workers.reopen(error_log)
+        done(failure)
+
+    # Stopping
 
     def stop(self, seconds: float | None = None) -> None:
         """Drain and stop; asked a second time, stop at once.

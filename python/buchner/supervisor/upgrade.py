@@ -27,6 +27,7 @@ from buchner.supervisor.identity import of_workers
 from buchner.supervisor.launch import arguments, environment
 from buchner.supervisor.process import python_command
 from buchner.supervisor.sealed_plan import SealedPlan
+from buchner.supervisor.worker_process import WorkerState
 
 if TYPE_CHECKING:
     from buchner.config import Loaded
@@ -79,6 +80,11 @@ class SavedWorker(msgspec.Struct):
     pid: int
     dump: int
     ready: bool
+    leaving: bool = False
+    """It is to finish what it runs, and to end."""
+    recycling: bool = False
+    """Its replacement is on the way."""
+    hung: str | None = None
 
 
 class State(msgspec.Struct):
@@ -95,6 +101,7 @@ class State(msgspec.Struct):
     last_gateway: int
     started_at: float
     asker: int
+    last_plan: int = 0
 
 
 def inherited_state() -> State | None:
@@ -211,6 +218,7 @@ class Upgrade:
         if loaded is None or force is None:
             raise RuntimeError("nothing is in force")
         asker = supervisor.upgrade_asker
+        leaving = {number for pool in supervisor.workers.leaving for number in pool.workers}
         return State(
             version=_VERSION,
             listeners=[
@@ -239,6 +247,9 @@ class Upgrade:
                     worker.pid,
                     worker.dump,
                     worker.ready is not None,
+                    worker.state in (WorkerState.RETIRING, WorkerState.STOPPING) or worker.number in leaving,
+                    worker.recycling,
+                    worker.hung,
                 )
                 for worker in supervisor.workers.all()
                 if worker.channel.is_open and worker.pid
@@ -250,6 +261,7 @@ class Upgrade:
             last_gateway=supervisor.gateways.last_number,
             started_at=supervisor.started_at,
             asker=asker.fileno() if asker is not None else -1,
+            last_plan=supervisor.gateways.last_plan,
         )
 
 

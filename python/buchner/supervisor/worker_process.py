@@ -19,6 +19,7 @@ from buchner.supervisor.messages import (
     Ping,
     Pong,
     Recycle,
+    Reopen,
     Stop,
     Worker,
     WorkerReady,
@@ -26,7 +27,7 @@ from buchner.supervisor.messages import (
 from buchner.supervisor.process import Child, Reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.loop import Loop
@@ -195,6 +196,11 @@ class WorkerProcess:
             self._pinged = False
 
         self._loop.call_later(seconds, look)
+
+    def reopen(self, descriptors: Sequence[int]) -> None:
+        """Have it write to a new error log."""
+        if self._channel is not None:
+            self._channel.send(Reopen(), descriptors, close=False)
 
     def stop(self, seconds: float, reason: str = "it did not finish its requests in time") -> None:
         """Let it finish running requests within `seconds`, then exit; kill it when it does not."""

@@ -15,6 +15,8 @@ from buchner.supervisor.stacks import StackDump
 from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from buchner.config.model import AppSettings, ProcessSettings
     from buchner.supervisor.messages import Retired, Stuck
     from buchner.supervisor.supervisor import Supervisor
@@ -162,14 +164,22 @@ class Workers:
         logger.error("%s (pid %d): C code holds its interpreter; it gets no more requests", worker, worker.pid)
         self.retire(worker, _HELD_GRACE)
 
+    def reopen(self, error_log: Sequence[int]) -> None:
+        """Have all workers write to a new error log."""
+        for pool in {id(pool): pool for pool in self._all_pools()}.values():
+            pool.reopen(error_log)
+
     # Looking things up
 
-    def all(self) -> list[WorkerProcess]:
-        """The workers of all generations."""
+    def _all_pools(self) -> list[Pool]:
         pools = [*self.pools.values(), *self.leaving]
         if (deployment := self._supervisor.deployments.current) is not None:
             pools += deployment.pools.values()
-        return list({worker.number: worker for pool in pools for worker in pool.workers.values()}.values())
+        return pools
+
+    def all(self) -> list[WorkerProcess]:
+        """The workers of all generations."""
+        return list({w.number: w for pool in self._all_pools() for w in pool.workers.values()}.values())
 
     def find(self, number: int) -> WorkerProcess | None:
         """A worker by its id."""

@@ -27,7 +27,19 @@ import msgspec
 from buchner.errors import AppImportError
 from buchner.supervisor import channel
 from buchner.supervisor.child import STACKS_SIGNAL, drop
-from buchner.supervisor.messages import Attach, Failed, Fork, Forked, Ping, Pong, Recycle, Stop, ToWorker, WorkerReady
+from buchner.supervisor.messages import (
+    Attach,
+    Failed,
+    Fork,
+    Forked,
+    Ping,
+    Pong,
+    Recycle,
+    Reopen,
+    Stop,
+    ToWorker,
+    WorkerReady,
+)
 from buchner.worker.folders import own_folders
 from buchner.worker.load import WsgiApp, load_app
 from buchner.worker.static import max_content_length, static_folders
@@ -218,6 +230,8 @@ class WorkerProcess:
             if not self._started:
                 self._started = True
                 self._slots.start()
+        elif isinstance(message, Reopen):
+            write_to(descriptors)
         elif isinstance(message, Stop):
             return message.deadline_ms
         return None
@@ -237,6 +251,14 @@ class WorkerProcess:
             self.recycle(f"its resident memory passed max_rss ({limit >> 20} MiB)")
         if self._max_age_at is not None and time.monotonic() > self._max_age_at:
             self.recycle(f"it reached max_age ({self._options.max_age:g} s)")
+
+
+def write_to(descriptors: list[int]) -> None:
+    """Make the error log that came with a message standard error."""
+    for fd in descriptors:
+        sys.stderr.flush()
+        os.dup2(fd, 2)
+        os.close(fd)
 
 
 def _run_exit_handlers() -> None:
@@ -268,7 +290,7 @@ def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) 
         signal.signal(number, lambda _number, _frame: None)
     gc.collect()
     gc.freeze()
-    decoder = msgspec.json.Decoder(Fork)
+    decoder = msgspec.json.Decoder(Fork | Reopen)
     channel.send_now(control, _ready(app, options))
     while True:
         try:
@@ -277,7 +299,9 @@ def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) 
             return None
         if not payload:
             return None
-        decoder.decode(payload)
+        if isinstance(decoder.decode(payload), Reopen):
+            write_to(descriptors)
+            continue
         middle = os.fork()
         if middle == 0:
             control.close()
