@@ -39,7 +39,6 @@ workers = 1
 
 [[server]]
 listen = ["127.0.0.1:0"]
-access_log = false
 {server}
 
 [[server.route]]
@@ -67,7 +66,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     running: list[Instance] = []
     (tmp_path / "shop.py").write_text(BIG)
 
-    def start(gateway: str = "", server: str = "") -> Instance:
+    def start(gateway: str = "", server: str = "access_log = false") -> Instance:
         # Files of the test are root's where root runs it.
         user = 'user = "root"' if os.geteuid() == 0 else ""
         (tmp_path / "gateway.toml").write_text(TOML.format(user=user, gateway=gateway, server=server))
@@ -85,7 +84,7 @@ def works(instance: Instance, requests: int = 20) -> None:
 
 
 def test_slow_heads_end_and_hold_up_nobody(run: Run) -> None:
-    instance = run(server='header_timeout = "1500ms"')
+    instance = run(server='access_log = false\nheader_timeout = "1500ms"')
     slow = [Raw(instance.port) for _ in range(300)]
     over = threading.Event()
 
@@ -128,7 +127,7 @@ def latency(port: int, requests: int) -> float:
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_five_thousand_slow_heads_leave_the_others_their_p99(run: Run) -> None:
-    instance = run(server="keepalive_requests = 0")
+    instance = run(server="access_log = false\nkeepalive_requests = 0")
     latency(instance.port, 1000)
     without, beside = [], []
     for _ in range(5):
@@ -220,3 +219,20 @@ def test_an_answer_that_the_disk_has_no_room_for_waits_for_its_client(
         works(instance)
         assert raw.reply().body == b"0123456789abcdef" * (8 << 16)
     works(instance)
+
+
+def test_an_access_log_without_room_costs_its_lines_and_no_request(run: Run) -> None:
+    instance = run(server='access_log = "access.log"')
+    access = instance.directory / "access.log"
+    (gateway,) = instance.gateways()
+    works(instance)
+    wait_for(lambda: "/n/19 " in access.read_text(), "the lines of requests before")
+    most = resource.prlimit(gateway, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(gateway, resource.RLIMIT_FSIZE, (access.stat().st_size, most))
+    works(instance)
+    instance.says("cannot write to access log")
+    resource.prlimit(gateway, resource.RLIMIT_FSIZE, (most, most))
+    assert instance.get("/n/77").status == 200
+    wait_for(lambda: "/n/77 " in access.read_text(), "the line of a request behind")
+    instance.says("is written again")
+    assert instance.log.count("cannot write to access log") == 1

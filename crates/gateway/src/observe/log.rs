@@ -34,19 +34,7 @@ impl LogWriter {
 
     /// Writes a line to the error log, with time and process id.
     pub fn line(&self, text: &str) {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let t = Civil::of(seconds);
-        let line = format!(
-            "{:04}/{:02}/{:02} {:02}:{:02}:{:02} [{}] {text}\n",
-            t.year,
-            t.month,
-            t.day,
-            t.hour,
-            t.minute,
-            t.second,
-            std::process::id()
-        );
-        let _ = self.messages.send(Message::Error(line));
+        let _ = self.messages.send(Message::Error(stamped(text)));
     }
 
     /// Closes the files and opens them by name again (after a rotation).
@@ -63,22 +51,36 @@ impl LogWriter {
     }
 }
 
+/// A line of the error log.
+fn stamped(text: &str) -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let t = Civil::of(seconds);
+    format!(
+        "{:04}/{:02}/{:02} {:02}:{:02}:{:02} [{}] {text}\n",
+        t.year,
+        t.month,
+        t.day,
+        t.hour,
+        t.minute,
+        t.second,
+        std::process::id()
+    )
+}
+
+/// Writes a line to the error log, on the log's thread.
+fn error_line(text: &str) {
+    let _ = io::stderr().lock().write_all(stamped(text).as_bytes());
+}
+
 fn write_all(inbox: &Receiver<Message>) {
-    let mut files: HashMap<Arc<str>, Option<File>> = HashMap::new();
+    let mut files: HashMap<Arc<str>, LogFile> = HashMap::new();
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Access(path, bytes) if &*path == "-" => {
                 let _ = io::stdout().lock().write_all(&bytes);
                 let _ = io::stdout().lock().flush();
             }
-            Message::Access(path, bytes) => {
-                let file = files.entry(path.clone()).or_insert_with(|| open(&path));
-                let written = file.as_mut().map(|file| file.write_all(&bytes));
-                if let Some(Err(e)) = written {
-                    let _ = writeln!(io::stderr(), "[error] cannot write to access log {path}: {e}");
-                    *file = None;
-                }
-            }
+            Message::Access(path, bytes) => files.entry(path.clone()).or_default().append(&path, &bytes),
             Message::Error(line) => {
                 let _ = io::stderr().lock().write_all(line.as_bytes());
             }
@@ -90,13 +92,33 @@ fn write_all(inbox: &Receiver<Message>) {
     }
 }
 
-fn open(path: &str) -> Option<File> {
-    match OpenOptions::new().append(true).create(true).open(path) {
-        Ok(file) => Some(file),
-        Err(e) => {
-            let _ = writeln!(io::stderr(), "[error] cannot open access log {path}: {e}");
-            None
+/// An access log's file. One that cannot be written is tried again each time; what was to go there meanwhile is lost.
+#[derive(Default)]
+struct LogFile {
+    file: Option<File>,
+    failing: bool,
+}
+
+impl LogFile {
+    fn append(&mut self, path: &str, bytes: &[u8]) {
+        match (self.write(path, bytes), self.failing) {
+            (Ok(()), false) | (Err(_), true) => return,
+            (Ok(()), true) => error_line(&format!("[notice] access log {path} is written again")),
+            (Err(error), false) => {
+                error_line(&format!("[error] cannot write to access log {path}: {error}; its lines are lost"));
+            }
         }
+        self.failing = !self.failing;
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().append(true).create(true).open(path)?,
+        };
+        file.write_all(bytes)?;
+        self.file = Some(file);
+        Ok(())
     }
 }
 
