@@ -119,6 +119,13 @@ def test_an_app_that_fails_to_import_is_told_with_its_traceback(start: Callable[
     assert '"shop" needs the module "nowhere_to_be_found", which is not installed' in server.text()
 
 
+def test_a_stop_during_the_start_is_no_failure(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1", app="import time\nopen('importing', 'w').close()\ntime.sleep(60)\n")
+    wait_for((server.directory / "importing").exists, "the import began")
+    server.process.terminate()
+    assert server.process.wait(20) == 0, server.text()
+
+
 def test_reload_replaces_workers_start_first(start: Callable[..., Running]) -> None:
     server = start("shop:app", "2")
     server.says("serving")

@@ -41,6 +41,15 @@ impl Peer {
     }
 }
 
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(addr) => SocketAddr::new(addr.ip().to_canonical(), addr.port()).fmt(f),
+            Self::Unix => f.write_str("unix:"),
+        }
+    }
+}
+
 /// What the connection says about the client.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -151,6 +160,8 @@ pub struct Exchange {
     pub server: u32,
     /// Index of the route in its server, once located.
     pub route: Option<u32>,
+    /// The first line as it came, of a head that was refused.
+    pub line: Option<Bytes>,
     /// Its id, made once.
     pub id: RequestId,
     /// Start, on the thread's clock in milliseconds.
@@ -202,6 +213,7 @@ impl Exchange {
             request,
             server,
             route: None,
+            line: None,
             id,
             entry: Entry::Server,
             redirects: 0,

@@ -140,7 +140,7 @@ class Supervisor:
                 log_refusal("upgrade", error)
                 self.upgrade_error = error
                 self._announce()
-            else:
+            elif not self.stopping:  # a start that was told to stop has not failed
                 failure.append(error)
                 self.stop()
 

@@ -1,7 +1,6 @@
 //! The one body type: what a backend answers with, and what a client sends, whatever the HTTP version.
 use crate::error::{Error, Kind, Result};
 use crate::http::io::Io;
-use buchner_wire::chunked::BodyDecoder;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -184,14 +183,5 @@ impl RequestBody {
             Self::Stream(source) => source.length(),
             Self::Buffered(buffered) => Some(buffered.length()),
         }
-    }
-}
-
-/// Bytes a decoder has still to give, where known.
-pub fn remaining(decoder: &BodyDecoder) -> Option<u64> {
-    match decoder {
-        BodyDecoder::Length(left) => Some(*left),
-        BodyDecoder::Done => Some(0),
-        BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => None,
     }
 }

@@ -2,10 +2,11 @@
 //! a request lives in a box that goes back to the allocator when the connection idles.
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Client, Exchange, Peer, Request};
-use crate::http::body::{RequestBody, Source, remaining};
+use crate::http::body::{RequestBody, Source};
+use crate::http::departure;
 use crate::http::h1_write::{self, Written};
 use crate::http::io::{Io, READ_SIZE, Sock};
-use crate::http::{departure, page};
+use crate::http::refuse::{Refusal, refuse};
 use crate::listen::Port;
 use crate::observe::trace::RequestId;
 use crate::pipeline;
@@ -66,12 +67,16 @@ pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, l
     while conn.io.sock.readable().await.is_ok() {
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
+        let before = conn.requests.get();
         let more = Box::pin(busy(&conn)).await;
         bufs.give_read(conn.buf.take());
         if !more {
             return;
         }
-        conn.io.idle(conn.with_listener(|listener| listener.head.keepalive_timeout.0));
+        // A wake-up for nothing, which every new socket has, leaves the deadline as it is.
+        if conn.requests.get() != before {
+            conn.io.idle(conn.with_listener(|listener| listener.head.keepalive_timeout.0));
+        }
     }
 }
 
@@ -90,7 +95,11 @@ async fn busy(conn: &Rc<Conn>) -> bool {
             Ok(Some(read)) => read,
             Ok(None) => return false,
             Err(error) => {
-                refuse(conn, &error).await;
+                let refusal = Refusal::unread(error, &conn.buf.borrow());
+                refuse(conn, &refusal).await;
+                if refusal.lingers() {
+                    linger(conn).await;
+                }
                 return false;
             }
         };
@@ -122,6 +131,23 @@ impl Conn {
         f(&plan.listeners[self.port.index() as usize])
     }
 
+    /// What it says about its client.
+    pub fn client(&self) -> Client {
+        Client {
+            peer: self.peer,
+            addr: self.peer,
+            local: self.local,
+            secure: false,
+            trusted: false,
+            requests: self.requests.get(),
+        }
+    }
+
+    /// The server of its address for names that nobody has.
+    pub fn default_server(&self) -> u32 {
+        self.with_listener(|listener| listener.default_server)
+    }
+
     /// Reads what is there; 0 is the end (or a reset, or a deadline).
     fn poll_fill(&self, cx: &mut Context<'_>, size: usize) -> Poll<usize> {
         let mut buf = self.buf.borrow_mut();
@@ -131,7 +157,7 @@ impl Conn {
         self.io.sock.poll_read(cx, &mut buf).map(|read| read.unwrap_or(0))
     }
 
-    /// Reads until a head is complete. `None`: the client closed between requests.
+    /// Reads until a head is complete. `None`: the client closed, or let its time pass, between requests.
     async fn read_head(&self) -> Result<Option<(RequestHead, u64)>> {
         let plan = self.io.thread().plan();
         let listener = &plan.listeners[self.port.index() as usize];
@@ -149,14 +175,16 @@ impl Conn {
                 waiting = true;
             }
             if std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await == 0 {
-                if self.io.expired() && !self.buf.borrow().is_empty() {
-                    let cause = format!(
-                        "no complete request head within {} ms (header_timeout)",
-                        listener.head.header_timeout.0
-                    );
-                    return Err(Error::new(Kind::ClientTimeout, cause).closing());
+                if self.buf.borrow().iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                    return Ok(None);
                 }
-                return Ok(None);
+                let (kind, cause) = if self.io.expired() {
+                    let limit = listener.head.header_timeout.0;
+                    (Kind::ClientTimeout, format!("no complete request head within {limit} ms (header_timeout)"))
+                } else {
+                    (Kind::BadRequest(400), "the connection ended inside a request head".to_owned())
+                };
+                return Err(Error::new(kind, cause).closing());
             }
         }
     }
@@ -253,7 +281,7 @@ impl Source for ConnBody {
     fn length(&self) -> Option<u64> {
         match &*self.conn.body.borrow() {
             BodyState::Done => Some(0),
-            BodyState::Unread { decoder, .. } => remaining(decoder),
+            BodyState::Unread { decoder, .. } => decoder.remaining(),
         }
     }
 }
@@ -264,8 +292,8 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     let keep_alive = head.keep_alive;
     let mut ex = match exchange(conn, head, head_bytes) {
         Ok(ex) => ex,
-        Err(error) => {
-            refuse(conn, &error).await;
+        Err(refusal) => {
+            refuse(conn, &refusal).await;
             return Next::Linger;
         }
     };
@@ -311,12 +339,30 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     }
 }
 
+/// What a head asks for that is not done here.
+fn undone(head: &RequestHead) -> Option<Error> {
+    if head.method == Method::Connect {
+        let cause = "CONNECT asks for a forward proxy, which this is not";
+        return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
+    }
+    if head.headers.get(HeaderId::Expect).is_some() && !head.expect_continue {
+        return Some(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
+    }
+    None
+}
+
 /// The head becomes an exchange: host, server, path, client.
-fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Exchange> {
+fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result::Result<Exchange, Refusal> {
     let thread = conn.io.thread().clone();
     let plan = thread.plan();
     let listener = &plan.listeners[conn.port.index() as usize];
-    let target = parse_target(&head.method, &head.target, listener.head.merge_slashes)?;
+    let target = match parse_target(&head.method, &head.target, listener.head.merge_slashes) {
+        Ok(target) => target,
+        Err(error) => return Err(Refusal::read(error.into(), &head.method, &head.target, head.version)),
+    };
+    if let Some(error) = undone(&head) {
+        return Err(Refusal::read(error, &head.method, &head.target, head.version));
+    }
     let mut headers = head.headers;
     if let Some(authority) = &target.authority {
         // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
@@ -329,17 +375,11 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Excha
         Some(protocol) if head.upgrade => Bytes::copy_from_slice(protocol),
         _ => Bytes::new(),
     };
-    if head.method == Method::Connect {
-        return Err(Error::new(Kind::MethodNotAllowed, "CONNECT asks for a forward proxy, which this is not").closing());
-    }
-    if headers.get(HeaderId::Expect).is_some() && !head.expect_continue {
-        return Err(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
-    }
     headers.strip_hop_by_hop();
     if !listener.head.underscores_in_headers {
         headers.retain(|header| !header.name.contains(&b'_'));
     }
-    let mut client = client(conn);
+    let mut client = conn.client();
     let real_ip = plan.settings[plan.servers[server as usize].settings as usize].real_ip.as_ref();
     if let Some(real_ip) = real_ip.or(plan.trusted.as_ref()) {
         real_ip.apply(&mut client, &headers);
@@ -361,7 +401,8 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Result<Excha
     };
     let ex = Exchange::new(thread, plan.clone(), client, request, server, id);
     if let Some(regex) = named_by {
-        regex.exec(&ex, &ex.request.host)?;
+        let Request { method, target, version, host, .. } = &ex.request;
+        regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;
     }
     Ok(ex)
 }
@@ -372,17 +413,6 @@ fn origin_form(raw: &Bytes, target: &Target) -> Bytes {
         (false, _) => raw.slice(target.raw_path.start..),
         (true, None) => Bytes::from_static(b"/"),
         (true, Some(query)) => [b"/?", &raw[query.clone()]].concat().into(),
-    }
-}
-
-fn client(conn: &Conn) -> Client {
-    Client {
-        peer: conn.peer,
-        addr: conn.peer,
-        local: conn.local,
-        secure: false,
-        trusted: false,
-        requests: conn.requests.get(),
     }
 }
 
@@ -454,28 +484,22 @@ async fn linger(conn: &Conn) {
     }
 }
 
-/// Answers a head that cannot be served.
-async fn refuse(conn: &Rc<Conn>, error: &Error) {
-    let thread = conn.io.thread();
-    thread.metrics.bad_heads.add(1);
-    thread.log.notice(&format!("client {:?}: {}", conn.peer, error.cause));
-    h1_write::bare(conn, page::of_bad_head(error)).await;
-    if error.kind != Kind::ClientTimeout {
-        linger(conn).await;
-    }
-}
-
 /// The access log's line, and the error log's where something failed.
 fn log(ex: &Exchange, status: u16, headers: &Headers, written: Written) {
     let sent = Sent { status, body_bytes: written.body, bytes: written.total, headers: Some(headers) };
     let thread = &ex.thread;
     thread.metrics.request(status);
-    for index in &ex.settings().access_log {
-        ex.plan.logs[*index as usize].write(ex, sent, &thread.log);
-    }
+    access_log(ex, sent);
     if let Some(cause) = ex.failure.as_ref().filter(|_| status >= 500 || status == 408 || status == 413) {
         let method = String::from_utf8_lossy(ex.request.method.as_bytes()).into_owned();
         let target = String::from_utf8_lossy(&ex.request.target).into_owned();
         thread.log.error(&format!("{status} {method} {target} request={}: {cause}", ex.id));
+    }
+}
+
+/// The access logs' lines.
+pub fn access_log(ex: &Exchange, sent: Sent<'_>) {
+    for index in &ex.settings().access_log {
+        ex.plan.logs[*index as usize].write(ex, sent, &ex.thread.log);
     }
 }

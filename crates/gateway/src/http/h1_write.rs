@@ -62,17 +62,19 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
 }
 
 /// Writes a response without an exchange; its body is in memory and the connection closes behind it.
-pub async fn bare(conn: &Conn, response: Response) {
+pub async fn bare(conn: &Conn, response: Response) -> Written {
     let mut out = Vec::with_capacity(1024);
     head(conn.io.thread(), &mut out, response.status, &response.headers);
     out.extend_from_slice(b"Content-Length: ");
     vars::write_number(response.body.length().unwrap_or(0), &mut out);
     out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
+    let head_bytes = out.len() as u64;
     if let Body::Full(bytes) = response.body {
         out.extend_from_slice(&bytes);
     }
     let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: 5_000 };
     let _ = writer.flush(false).await;
+    Written { body: writer.written.total.saturating_sub(head_bytes), ..writer.written }
 }
 
 fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {

@@ -7,4 +7,5 @@ pub mod h1;
 pub mod h1_write;
 pub mod io;
 pub mod page;
+pub mod refuse;
 pub mod tunnel;

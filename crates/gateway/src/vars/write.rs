@@ -89,6 +89,7 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         Var::ContentLength => header(ex, HeaderId::ContentLength, out),
         Var::ContentType => header(ex, HeaderId::ContentType, out),
         Var::RequestMethod => out.extend_from_slice(request.method.as_bytes()),
+        Var::Request if ex.line.is_some() => out.extend_from_slice(ex.line.as_deref().unwrap_or_default()),
         Var::Request => {
             out.extend_from_slice(request.method.as_bytes());
             out.push(b' ');

@@ -2,7 +2,7 @@
 use super::LIMITS;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
-use crate::http::body::{Source, remaining};
+use crate::http::body::Source;
 use crate::http::io::{Io, READ_SIZE};
 use crate::upstream::{Group, pool};
 use buchner_wire::chunked::{self, BodyDecoder, Decoded};
@@ -179,7 +179,7 @@ impl Source for UpstreamBody {
     }
 
     fn length(&self) -> Option<u64> {
-        remaining(&self.decoder)
+        self.decoder.remaining()
     }
 
     fn flush_each(&self) -> bool {

@@ -1,0 +1,99 @@
+//! A head that cannot be served: its answer, and its lines in the logs.
+use crate::error::{Error, Kind};
+use crate::exchange::{Exchange, Request};
+use crate::http::body::RequestBody;
+use crate::http::h1::{self, Conn};
+use crate::http::{h1_write, page};
+use crate::observe::trace::RequestId;
+use crate::vars::{Sent, protocol};
+use buchner_wire::h1::Version;
+use buchner_wire::headers::Headers;
+use buchner_wire::method::Method;
+use bytes::Bytes;
+use std::rc::Rc;
+
+/// Bytes of a request line that are logged; a longer one was refused for its length.
+const MAX_LINE: usize = 8 << 10;
+
+/// Why a head is not served, and its first line, as far as it came.
+pub struct Refusal {
+    error: Error,
+    line: Bytes,
+}
+
+impl Refusal {
+    /// Of a head that could not be read from `received`.
+    pub fn unread(error: Error, received: &[u8]) -> Self {
+        let start = received.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(received.len());
+        let rest = &received[start..];
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len()).min(MAX_LINE);
+        let line = &rest[..end];
+        Self { error, line: Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line)) }
+    }
+
+    /// Of a head that was read, yet asks for what is not done here.
+    pub fn read(error: Error, method: &Method, target: &[u8], version: Version) -> Self {
+        Self { error, line: [method.as_bytes(), b" ", target, b" ", protocol(version)].concat().into() }
+    }
+
+    /// The client still sends, so closing at once could take the answer from it.
+    pub fn lingers(&self) -> bool {
+        self.error.kind != Kind::ClientTimeout
+    }
+}
+
+/// Answers, with a line in the access log of the address's default server, as nginx has it; the connection closes behind it.
+pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
+    let response = page::of_bad_head(&refusal.error);
+    let (status, headers) = (response.status, response.headers.clone());
+    let written = h1_write::bare(conn, response).await;
+    let ex = exchange(conn, refusal);
+    ex.thread.metrics.bad_heads.add(1);
+    ex.thread.log.notice(&format!("{status} client {}: {}", ex.client.peer, refusal.error.cause));
+    h1::access_log(&ex, Sent { status, body_bytes: written.body, bytes: written.total, headers: Some(&headers) });
+}
+
+/// What logs can know of such a request.
+fn exchange(conn: &Conn, refusal: &Refusal) -> Exchange {
+    let thread = conn.io.thread().clone();
+    let plan = thread.plan();
+    let words: Vec<&[u8]> = refusal.line.split(|byte| *byte == b' ').collect();
+    let (method, target, version) = match words[..] {
+        [method, target, b"HTTP/1.0"] => (method, target, Version::H10),
+        [method, target, _] => (method, target, Version::H11),
+        _ => (&b""[..], &b""[..], Version::H11),
+    };
+    let request = Request {
+        method: Method::Other(Bytes::copy_from_slice(method)),
+        target: Bytes::copy_from_slice(target),
+        path: Bytes::new(),
+        query: None,
+        version,
+        headers: Headers::default(),
+        host: Bytes::new(),
+        body: RequestBody::Empty,
+        upgrade: false,
+        upgrade_to: Bytes::new(),
+        head_bytes: refusal.line.len() as u64,
+    };
+    let mut ex = Exchange::new(thread, plan, conn.client(), request, conn.default_server(), RequestId::default());
+    ex.line = Some(refusal.line.clone());
+    ex.failure = Some(refusal.error.cause.to_string());
+    ex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_what_came_of_it() {
+        let line = |received: &[u8]| Refusal::unread(Error::client_gone(), received).line;
+        assert_eq!(line(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"), "GET / HTTP/1.1");
+        assert_eq!(line(b"\r\nGET /\n\n"), "GET /");
+        assert_eq!(line(b"GET /half"), "GET /half");
+        assert_eq!(line(b"\x16\x03\x01"), &b"\x16\x03\x01"[..]);
+        assert_eq!(line(b"\r\n"), "");
+        assert_eq!(line(&vec![b'x'; 20_000]).len(), MAX_LINE);
+    }
+}
