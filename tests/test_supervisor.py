@@ -126,6 +126,16 @@ def test_a_stop_during_the_start_is_no_failure(start: Callable[..., Running]) ->
     assert server.process.wait(20) == 0, server.text()
 
 
+def test_a_sigterm_to_all_processes_is_a_stop_and_nothing_else(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "2")
+    server.says("serving shop:app")
+    for worker in server.workers():
+        os.kill(worker, signal.SIGTERM)
+    assert server.end() == 0
+    assert "is replaced" not in server.text()
+    assert "killed" not in server.text()
+
+
 def test_reload_replaces_workers_start_first(start: Callable[..., Running]) -> None:
     server = start("shop:app", "2")
     server.says("serving")

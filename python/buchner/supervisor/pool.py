@@ -27,12 +27,18 @@ _HEALTHY = 30.0
 """Seconds after which a worker's death says nothing about the next one."""
 _FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
+_RECYCLE_AFTER = 0.2
+"""Seconds until a worker that asks for it is replaced: a SIGTERM to all processes reaches the supervisor, too."""
 LONGEST_PAUSE_SERVING = 1.0
 """Longest pause after a process that had begun to serve: a request that kills it must not close the app for long."""
 
 
 class PoolHost(Protocol):
     """The supervisor, as a pool needs it."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether Buchner stops: no worker is replaced then that could go on."""
 
     def pool_ready(self, pool: Pool) -> None:
         """Every worker of a pool that starts is ready."""
@@ -202,8 +208,13 @@ class Pool:
             logger.error("%s could not import %s: %s\n%s", worker, self.settings.target, failed.error, failed.traceback)
 
     def worker_recycles(self, worker: WorkerProcess, why: str) -> None:
-        """A worker reached one of its limits."""
-        self.replace(worker, why)
+        """A worker reached one of its limits, or was sent a SIGTERM."""
+
+        def replace() -> None:
+            if not self._host.stopping:
+                self.replace(worker, why)
+
+        self._loop.call_later(_RECYCLE_AFTER, replace)
 
     def worker_ended(self, worker: WorkerProcess, status: int) -> None:
         """A worker's process has ended, as it should or not."""
@@ -217,7 +228,7 @@ class Pool:
                 self._host.pool_failed(self, f"{worker} {why} while it imported the app", stacks, imported=True)
             return
         wanted = worker.was_leaving or self.closed
-        given_up = self.closed and not self.active
+        given_up = self.closed and (not self.active or worker.ready is None)
         if worker.failed is None and not given_up and not (wanted and status == 0):
             logger.error("%s (pid %d) %s%s", worker, worker.pid, why, f"\n{stacks}" if stacks else "")
         if wanted:

@@ -79,7 +79,12 @@ class Workers:
         for worker in list(pool.workers.values()):
             self.retire(worker, pool.settings.stop_timeout)
 
-    # What pools say
+    # What pools say, and ask
+
+    @property
+    def stopping(self) -> bool:
+        """See `PoolHost`."""
+        return self._supervisor.stopping
 
     def pool_ready(self, pool: Pool) -> None:
         """See `PoolHost`."""
