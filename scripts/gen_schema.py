@@ -71,6 +71,7 @@ def user_schema(plan: Schema) -> Schema:
         _ref("Return"),
     )
     defs["If"] = _if(settings, rust["If"])
+    defs["LimitExcept"] = _limit_except(settings, rust["LimitExcept"])
     defs["Condition"] = _condition(rust["Condition"])
     return {
         "$schema": plan["$schema"],
@@ -229,6 +230,9 @@ def _contents() -> Schema:
         "respond": _described(
             "A fixed answer: a status, a text (status 200) or a table.", {"type": "integer"}, STRING, _ref("Respond")
         ),
+        "stub_status": _described(
+            "Numbers of connections and requests (nginx: `stub_status`). Always true.", {"type": "boolean"}
+        ),
     }
 
 
@@ -244,8 +248,11 @@ def _route(settings: Schema, rust: Schema) -> Schema:
         "type": "array",
         "items": _ref("Route"),
     }
+    own["limit_except"] = _described(rust["properties"]["limit_except"]["description"], _ref("LimitExcept"))
     return {
-        "description": "A path of a server and what answers there: one of files, proxy, app, redirect, respond.",
+        "description": (
+            "A path of a server and what answers there: one of files, proxy, app, redirect, respond, stub_status."
+        ),
         "type": "object",
         "properties": {**own, **_contents(), **copy.deepcopy(settings)},
         "required": ["path"],
@@ -263,6 +270,16 @@ def _if(settings: Schema, rust: Schema) -> Schema:
         "type": "object",
         "properties": {**own, **_contents(), **copy.deepcopy(settings)},
         "required": ["when"],
+        "additionalProperties": False,
+    }
+
+
+def _limit_except(settings: Schema, rust: Schema) -> Schema:
+    return {
+        "description": rust["description"],
+        "type": "object",
+        "properties": {"methods": rust["properties"]["methods"], **_contents(), **copy.deepcopy(settings)},
+        "required": ["methods"],
         "additionalProperties": False,
     }
 

@@ -106,6 +106,15 @@ impl SpoolFile {
     }
 }
 
+impl SpoolFile {
+    /// The same bytes for another request; they count once more.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        self.spool.used.fetch_add(self.length, Ordering::Relaxed);
+        Self { file: self.file.clone(), spool: self.spool.clone(), length: self.length }
+    }
+}
+
 impl Drop for SpoolFile {
     fn drop(&mut self) {
         self.spool.used.fetch_sub(self.length, Ordering::Relaxed);

@@ -205,6 +205,19 @@ pub struct Route {
     pub content: Option<Content>,
     /// Index into [`Config::settings`].
     pub settings: u32,
+    /// What holds for requests with other methods (nginx: `limit_except`). Default: nothing else.
+    #[serde(default)]
+    pub limit_except: Option<LimitExcept>,
+}
+
+/// Settings and content for requests whose method is none of some.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitExcept {
+    /// The methods it is not for; GET is HEAD too.
+    pub methods: Vec<String>,
+    /// What holds for all others. The route's own rewrites do not.
+    pub location: Branch,
 }
 
 /// What answers a route: one backend.
@@ -221,6 +234,8 @@ pub enum Content {
     Redirect(Redirect),
     /// A fixed answer.
     Respond(Respond),
+    /// Numbers of connections and requests (nginx: `stub_status`). Always true.
+    StubStatus(bool),
 }
 
 /// Static files.
@@ -355,6 +370,38 @@ pub struct Settings {
     pub access_log: Vec<u32>,
     /// Which clients may come in: `allow 10.0.0.0/8`, `deny all`; the first rule that fits decides, without one all may (nginx: `allow`, `deny`). Default: none.
     pub access: Vec<String>,
+    /// The client has to give a name and a password: the name of the realm it is told, with variables; `off`: it need not (nginx: `auth_basic`). Default: off.
+    pub auth_basic: Option<String>,
+    /// The file with the users and the hashes of their passwords, with variables: `name:hash` a line, as htpasswd writes them (nginx: `auth_basic_user_file`). Default: none, and no check without it.
+    pub auth_basic_user_file: Option<String>,
+    /// Time a client that is answered 401 waits for it, against guessing (nginx: `auth_delay`). Default: 0.
+    pub auth_delay: Millis,
+    /// The client may come in if a subrequest for this URI is answered 2xx; 401 and 403 are passed on, anything else is 500; `off`: no check (nginx: `auth_request`). Default: off.
+    pub auth_request: Option<String>,
+    /// Variables that are set when the subrequest is answered, by name; the values may use variables of the answer (nginx: `auth_request_set`). Default: none.
+    pub auth_request_set: BTreeMap<String, String>,
+    /// URIs that each request is copied to, in subrequests whose answers are ignored (nginx: `mirror`). Default: none.
+    pub mirror: Vec<String>,
+    /// The copies have the request's body, which is read whole first (nginx: `mirror_request_body`). Default: true.
+    pub mirror_request_body: bool,
+    /// Subrequests have lines in the access log (nginx: `log_subrequest`). Default: false.
+    pub log_subrequest: bool,
+    /// The sum that a link carries, and behind a comma the time it ends in seconds since 1970, with variables; `$secure_link` is the verdict (nginx: `secure_link`). Default: none.
+    pub secure_link: Option<String>,
+    /// The text whose MD5 that sum must be, with variables (nginx: `secure_link_md5`). Default: none.
+    pub secure_link_md5: Option<String>,
+    /// The secret of links of the form `/prefix/sum/link`; `$secure_link` is the link (nginx: `secure_link_secret`). Default: none.
+    pub secure_link_secret: Option<String>,
+    /// Referers for which `$invalid_referer` is empty: `none`, `blocked`, `server_names`, names with or without a wildcard and a path, `~regex` (nginx: `valid_referers`). Default: none, and all are valid.
+    pub valid_referers: Vec<String>,
+    /// What tells browsers for which `$ancient_browser` has a value: texts in `User-Agent`, `netscape4` (nginx: `ancient_browser`). Default: none.
+    pub ancient_browser: Vec<String>,
+    /// Browsers from a version on for which `$modern_browser` has a value: `msie 5.5`, `gecko 1.8`, `opera 9`, `safari 413`, `konqueror 3`, `unlisted` (nginx: `modern_browser`). Default: none.
+    pub modern_browser: Vec<String>,
+    /// That value (nginx: `ancient_browser_value`). Default: 1.
+    pub ancient_browser_value: String,
+    /// That value (nginx: `modern_browser_value`). Default: 1.
+    pub modern_browser_value: String,
     /// Whether `all` checks of a client (address, password, …) must let it in, or `any`. Default: all (nginx: `satisfy`).
     pub satisfy: Satisfy,
     /// Proxies in front that say who the client is (nginx: the realip module). Default: `gateway.trusted_proxies`.
@@ -392,6 +439,22 @@ impl Default for Settings {
             intercept_errors: false,
             access_log: Vec::new(),
             access: Vec::new(),
+            auth_basic: None,
+            auth_basic_user_file: None,
+            auth_delay: Millis(0),
+            auth_request: None,
+            auth_request_set: BTreeMap::new(),
+            mirror: Vec::new(),
+            mirror_request_body: true,
+            log_subrequest: false,
+            secure_link: None,
+            secure_link_md5: None,
+            secure_link_secret: None,
+            valid_referers: Vec::new(),
+            ancient_browser: Vec::new(),
+            modern_browser: Vec::new(),
+            ancient_browser_value: "1".into(),
+            modern_browser_value: "1".into(),
             satisfy: Satisfy::All,
             real_ip: None,
             absolute_redirect: false,
@@ -472,11 +535,40 @@ impl Default for AppPool {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessLog {
-    /// File, or `-` for standard output.
+    /// File, with variables; `-` for standard output; `syslog:server=address[:port]` or `syslog:server=unix:/path`, with `,facility=local7,severity=info,tag=buchner,nohostname` as wanted.
     pub path: String,
     /// `combined`, `json`, or a format with variables (`$remote_addr "$request" $status`).
     #[serde(default = "combined")]
     pub format: String,
+    /// How values are escaped: `default` for lines of text, `json` within JSON strings, or `none`. Default: default.
+    #[serde(default)]
+    pub escape: Escape,
+    /// Only requests for which this text with variables is neither empty nor `0` are logged. Default: all.
+    #[serde(default, rename = "if")]
+    pub condition: Option<String>,
+    /// Bytes that are collected before they are written. Default: 64 KiB, and lines are written within a second in any case.
+    #[serde(default)]
+    pub buffer: Option<Size>,
+    /// Time after which they are written anyway. Default: a second, or none with `buffer` or `gzip`.
+    #[serde(default)]
+    pub flush: Option<Millis>,
+    /// Level the log is compressed with, 1 to 9; 0: it is not. Default: 0.
+    #[serde(default)]
+    pub gzip: u32,
+}
+
+/// How values in a log line are escaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "LogEscape")]
+pub enum Escape {
+    /// `"`, `\` and what is not printable become `\xXX`; a value that is not there becomes `-`.
+    #[default]
+    Default,
+    /// As in a JSON string.
+    Json,
+    /// Not at all.
+    None,
 }
 
 fn combined() -> String {

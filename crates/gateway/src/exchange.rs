@@ -65,6 +65,12 @@ pub struct Client {
     pub trusted: bool,
     /// Number of the request on its connection, from 1.
     pub requests: u32,
+    /// Number of the connection.
+    pub connection: u64,
+    /// When it was accepted, on the thread's clock in milliseconds.
+    pub since: u64,
+    /// The request came before the answer to the one before it.
+    pub pipelined: bool,
 }
 
 /// The request, independent of the HTTP version.
@@ -186,6 +192,8 @@ pub struct Exchange {
     pub depth: u8,
     /// Fields of a response with X-Accel-Redirect that go over the final one.
     pub kept: Option<Headers>,
+    /// `WWW-Authenticate` of a check that refused the request; the page of an `error_page` has it too.
+    pub challenges: Vec<Vec<u8>>,
     /// The status that led to an `error_page`.
     pub error_status: Option<u16>,
     /// What upstreams did.
@@ -224,6 +232,7 @@ impl Exchange {
             captures: RefCell::default(),
             depth: 0,
             kept: None,
+            challenges: Vec::new(),
             error_status: None,
             upstream: UpstreamNote::default(),
             failure: None,

@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod filter;
 pub mod http;
 pub mod listen;
+pub mod mirror;
 pub mod observe;
 pub mod pipeline;
 pub mod plan;

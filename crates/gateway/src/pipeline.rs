@@ -8,10 +8,12 @@ use crate::exchange::{Entry, Exchange, Response};
 use crate::filter;
 use crate::http::body::RequestBody;
 use crate::http::page;
+use crate::mirror;
 use crate::plan::Route;
 use crate::rewrite::escape::{Escape, escape};
 use crate::rewrite::{self, Ran};
 use crate::route::Located;
+use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 
 /// Changes of the path of one request, by internal redirects and rewrites (nginx has the same number).
@@ -40,6 +42,9 @@ pub async fn run(ex: &mut Exchange) -> Response {
     };
     if let Some(status) = ex.error_status.filter(|_| response.status == 200) {
         response.status = status;
+    }
+    for challenge in std::mem::take(&mut ex.challenges) {
+        response.headers.push(HeaderId::WwwAuthenticate, &challenge);
     }
     filter::apply(ex, &mut response);
     response
@@ -98,7 +103,8 @@ fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
     if server.routes[index as usize].internal && !ex.internal {
         return Err(Error::new(Kind::NotFound, "the route is internal"));
     }
-    ex.route = Some(index);
+    ex.route =
+        Some(server.routes[index as usize].limit_except.as_ref().map_or(index, |except| except.route(ex, index)));
     Ok(located)
 }
 
@@ -129,6 +135,9 @@ async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
     let limit = ex.settings().max_body.0;
     if let RequestBody::Stream(source) = &mut ex.request.body {
         source.set_limit(limit);
+    }
+    if !ex.settings().mirror.is_empty() {
+        mirror::send(ex).await?;
     }
     match route.backend.handle(ex).await? {
         Outcome::Respond(response) => filter::sendfile::follow(ex, response),

@@ -5,6 +5,7 @@ use crate::backend::Backend;
 use crate::backend::files::Files;
 use crate::buffers::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
+use crate::exchange::Exchange;
 use crate::http::forwarded::RealIp;
 use crate::observe::access_log::LogPlan;
 use crate::regex::Regex;
@@ -12,9 +13,13 @@ use crate::rewrite::Script;
 use crate::route::{NameTable, RouteTable};
 use crate::upstream::Group;
 use crate::variables::Definition;
+use crate::variables::browser::Browsers;
+use crate::variables::referer::Referers;
+use crate::variables::secure_link::SecureLink;
 use crate::vars::{Names, Template};
 use buchner_wire::h1::Limits;
 use buchner_wire::headers::HeaderId;
+use buchner_wire::method::Method;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -103,12 +108,30 @@ pub struct Route {
     pub internal: bool,
     /// What is done before the content answers.
     pub rewrite: Script,
+    /// What holds for other methods than some.
+    pub limit_except: Option<LimitExcept>,
     /// Routes within this one.
     pub nested: Option<Box<RouteTable>>,
     /// What answers.
     pub backend: Backend,
     /// Index of its settings.
     pub settings: u32,
+}
+
+/// Where requests go whose method is none of some.
+pub struct LimitExcept {
+    methods: Vec<Box<[u8]>>,
+    others: u32,
+}
+
+impl LimitExcept {
+    /// The route of a request that came to `index`.
+    pub fn route(&self, ex: &Exchange, index: u32) -> u32 {
+        let method = &ex.request.method;
+        let listed = |name: &[u8]| self.methods.iter().any(|one| **one == *name);
+        let mine = listed(method.as_bytes()) || (*method == Method::Head && listed(b"GET"));
+        if mine { index } else { self.others }
+    }
 }
 
 /// Settings with their templates compiled.
@@ -122,6 +145,12 @@ pub struct Settings {
     pub checks: Vec<Check>,
     /// Proxies that say who the client is.
     pub real_ip: Option<RealIp>,
+    /// What makes a link valid.
+    pub secure_link: Option<SecureLink>,
+    /// Which referers are valid.
+    pub referers: Option<Referers>,
+    /// Which browsers are ancient or modern.
+    pub browsers: Option<Browsers>,
     /// Files that X-Sendfile may name, by root.
     pub sendfile: Vec<Files>,
 }
@@ -308,6 +337,13 @@ impl Compiler<'_> {
         let names = self.names;
         let mut branch = |branch: &Branch| self.branch(branch, route);
         let rewrite = Script::compile(&route.rewrite, names, &mut branch).map_err(|e| format!(".{e}"))?;
+        let limit_except = match &route.limit_except {
+            None => None,
+            Some(except) => Some(LimitExcept {
+                methods: except.methods.iter().map(|method| method.as_bytes().into()).collect(),
+                others: self.branch(&except.location, route).map_err(|e| format!(".limit_except: {e}"))?,
+            }),
+        };
         let mut nested = RouteTable::default();
         self.level(&route.route, &mut nested)?;
         self.routes[index as usize] = Some(Route {
@@ -315,6 +351,7 @@ impl Compiler<'_> {
             no_regex: route.matches == Match::NoRegex,
             internal: route.internal || named,
             rewrite,
+            limit_except,
             nested: (!nested.is_empty()).then(|| Box::new(nested)),
             backend,
             settings: route.settings,
@@ -332,6 +369,7 @@ impl Compiler<'_> {
             no_regex: false,
             internal: route.internal,
             rewrite: Script::default(),
+            limit_except: None,
             nested: None,
             backend,
             settings: branch.settings,
@@ -359,6 +397,9 @@ impl Settings {
         Ok(Self {
             set_headers: compile_headers(&raw.set_headers, names).map_err(|e| format!("set_headers: {e}"))?,
             checks: access::compile(raw, names)?,
+            secure_link: SecureLink::compile(raw, names)?,
+            referers: Referers::compile(&raw.valid_referers, names)?,
+            browsers: Browsers::compile(raw)?,
             real_ip: raw.real_ip.as_ref().map(RealIp::compile).transpose().map_err(|e| format!("real_ip.{e}"))?,
             add_headers: compile_headers(&raw.add_headers, names).map_err(|e| format!("add_headers: {e}"))?,
             sendfile: raw

@@ -40,6 +40,11 @@ pub struct Captures {
 }
 
 impl Captures {
+    /// The last expression has a group `n`.
+    pub fn has(&self, n: u8) -> bool {
+        usize::from(n) < self.groups.len()
+    }
+
     /// Group `n`; empty if it took no part in the match or there was none.
     pub fn get(&self, n: u8) -> &[u8] {
         let (start, end) = self.groups.get(usize::from(n)).copied().unwrap_or((0, 0));

@@ -4,14 +4,18 @@
 //! values of variables with it. Its body goes wherever the caller puts it; the access phase and the log are the main request's.
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Request, Response};
-use crate::http::body::RequestBody;
+use crate::http::body::{Body, RequestBody, next_chunk};
+use crate::observe::access_log;
 use crate::pipeline;
+use crate::vars::Sent;
 use buchner_wire::method::Method;
 use std::future::Future;
 use std::pin::Pin;
 
 /// How deep subrequests may lie in one another (nginx has the same number).
 const MAX_DEPTH: u8 = 50;
+/// Bytes of an unwanted answer that are read to keep its connection.
+const MAX_DISCARDED: u64 = 64 << 10;
 
 /// Makes a subrequest of `parent` for `uri`, a decoded path with a query behind `?` where there is one. Without a body its method is GET.
 pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) -> Result<Exchange> {
@@ -45,5 +49,22 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
 
 /// Walks a subrequest through the phases. Boxed, as it runs within the phases of its parent.
 pub fn run(child: &mut Exchange) -> Pin<Box<dyn Future<Output = Response> + '_>> {
-    Box::pin(pipeline::run(child))
+    Box::pin(async {
+        let response = pipeline::run(child).await;
+        if child.settings().log_subrequest {
+            let body_bytes = response.body.length().unwrap_or(0);
+            let sent =
+                Sent { status: response.status, body_bytes, headers: Some(&response.headers), ..Sent::default() };
+            access_log::write(child, sent);
+        }
+        response
+    })
+}
+
+/// Reads what is left of an answer that nobody wants, if it is little: then its connection can be used again.
+pub async fn discard(response: Response) {
+    let Body::Stream(mut source) = response.body else { return };
+    if source.length().is_some_and(|length| length <= MAX_DISCARDED) {
+        while let Ok(Some(_)) = next_chunk(source.as_mut()).await {}
+    }
 }

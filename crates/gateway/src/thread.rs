@@ -160,7 +160,7 @@ pub fn run(
     local.block_on(&runtime, async {
         tokio::task::spawn_local(sweep(thread.clone()));
         obey(&thread, commands).await;
-        thread.log.flush();
+        thread.log.flush_all();
     });
 }
 
@@ -200,7 +200,7 @@ async fn sweep(thread: Rc<Thread>) {
         thread.clock.sync();
         thread.timeouts.sweep(thread.clock.now());
         if count % PRUNE_SWEEPS == 0 {
-            thread.log.flush();
+            thread.log.flush(thread.clock.now());
             thread.files.borrow_mut().sweep(thread.clock.now());
             let plan = thread.plan();
             let alive = |id| plan.upstreams.values().any(|group| group.id == id);

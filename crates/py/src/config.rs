@@ -24,5 +24,6 @@ pub fn regex_groups(text: &str) -> PyResult<Vec<String>> {
 /// The variables with a fixed name, for suggestions.
 #[pyfunction]
 pub fn variable_names() -> Vec<&'static str> {
-    buchner_gateway::vars::NAMES.iter().map(|(name, _)| *name).collect()
+    let fixed = buchner_gateway::vars::NAMES.iter().map(|(name, _)| *name);
+    fixed.chain(buchner_gateway::vars::MODULE_VARIABLES.iter().map(|(name, _)| *name)).collect()
 }

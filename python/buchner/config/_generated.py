@@ -13,7 +13,12 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 class AccessLog(Table, kw_only=True):
     path: str
+    buffer: str | int | UnsetType = UNSET
+    escape: Literal['default', 'json', 'none'] | UnsetType = UNSET
+    flush: str | float | UnsetType = UNSET
     format: str | UnsetType = UNSET
+    gzip: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    if_: str | UnsetType = field(name='if', default=UNSET)
 
 
 class App(Table, kw_only=True):
@@ -65,7 +70,14 @@ class Document(Table, kw_only=True):
     access: list[str] | UnsetType = UNSET
     access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
     add_headers: dict[str, str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
     app_timeout: str | float | UnsetType = UNSET
+    auth_basic: str | UnsetType = UNSET
+    auth_basic_user_file: str | UnsetType = UNSET
+    auth_delay: str | float | UnsetType = UNSET
+    auth_request: str | UnsetType = UNSET
+    auth_request_set: dict[str, str] | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -74,18 +86,27 @@ class Document(Table, kw_only=True):
     error_page: dict[str, str] | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
     set_headers: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
@@ -137,11 +158,19 @@ class If(Table, kw_only=True):
     app: bool | str | AppContent | UnsetType = UNSET
     redirect: str | Redirect | UnsetType = UNSET
     respond: int | str | Respond | UnsetType = UNSET
+    stub_status: bool | UnsetType = UNSET
     absolute_redirect: bool | UnsetType = UNSET
     access: list[str] | UnsetType = UNSET
     access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
     add_headers: dict[str, str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
     app_timeout: str | float | UnsetType = UNSET
+    auth_basic: str | UnsetType = UNSET
+    auth_basic_user_file: str | UnsetType = UNSET
+    auth_delay: str | float | UnsetType = UNSET
+    auth_request: str | UnsetType = UNSET
+    auth_request_set: dict[str, str] | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -150,18 +179,78 @@ class If(Table, kw_only=True):
     error_page: dict[str, str] | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
     set_headers: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
+
+
+class LimitExcept(Table, kw_only=True):
+    methods: list[str]
+    files: str | Files | UnsetType = UNSET
+    proxy: str | Proxy | UnsetType = UNSET
+    app: bool | str | AppContent | UnsetType = UNSET
+    redirect: str | Redirect | UnsetType = UNSET
+    respond: int | str | Respond | UnsetType = UNSET
+    stub_status: bool | UnsetType = UNSET
+    absolute_redirect: bool | UnsetType = UNSET
+    access: list[str] | UnsetType = UNSET
+    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
+    add_headers: dict[str, str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
+    app_timeout: str | float | UnsetType = UNSET
+    auth_basic: str | UnsetType = UNSET
+    auth_basic_user_file: str | UnsetType = UNSET
+    auth_delay: str | float | UnsetType = UNSET
+    auth_request: str | UnsetType = UNSET
+    auth_request_set: dict[str, str] | UnsetType = UNSET
+    body_timeout: str | float | UnsetType = UNSET
+    buffer_memory: str | int | UnsetType = UNSET
+    buffer_spool: str | int | UnsetType = UNSET
+    buffering: bool | UnsetType = UNSET
+    connect_timeout: str | float | UnsetType = UNSET
+    error_page: dict[str, str] | UnsetType = UNSET
+    forwarded_headers: bool | UnsetType = UNSET
+    intercept_errors: bool | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
+    max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
+    port_in_redirect: bool | UnsetType = UNSET
+    read_timeout: str | float | UnsetType = UNSET
+    real_ip: RealIp | UnsetType = UNSET
+    request_buffering: bool | UnsetType = UNSET
+    satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
+    send_timeout: str | float | UnsetType = UNSET
+    sendfile_headers: bool | UnsetType = UNSET
+    sendfile_roots: list[str] | UnsetType = UNSET
+    server_name_in_redirect: bool | UnsetType = UNSET
+    set_headers: dict[str, str] | UnsetType = UNSET
+    upstream_send_timeout: str | float | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
 
 
 class Proxy(Table, kw_only=True):
@@ -212,16 +301,25 @@ class Route(Table, kw_only=True):
     internal: bool | UnsetType = UNSET
     rewrite: list[RewriteStep] | UnsetType = UNSET
     route: list[Route] | UnsetType = UNSET
+    limit_except: LimitExcept | UnsetType = UNSET
     files: str | Files | UnsetType = UNSET
     proxy: str | Proxy | UnsetType = UNSET
     app: bool | str | AppContent | UnsetType = UNSET
     redirect: str | Redirect | UnsetType = UNSET
     respond: int | str | Respond | UnsetType = UNSET
+    stub_status: bool | UnsetType = UNSET
     absolute_redirect: bool | UnsetType = UNSET
     access: list[str] | UnsetType = UNSET
     access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
     add_headers: dict[str, str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
     app_timeout: str | float | UnsetType = UNSET
+    auth_basic: str | UnsetType = UNSET
+    auth_basic_user_file: str | UnsetType = UNSET
+    auth_delay: str | float | UnsetType = UNSET
+    auth_request: str | UnsetType = UNSET
+    auth_request_set: dict[str, str] | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -230,18 +328,27 @@ class Route(Table, kw_only=True):
     error_page: dict[str, str] | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
     set_headers: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
 
 
 class Server(Table, kw_only=True):
@@ -254,7 +361,14 @@ class Server(Table, kw_only=True):
     access: list[str] | UnsetType = UNSET
     access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
     add_headers: dict[str, str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
     app_timeout: str | float | UnsetType = UNSET
+    auth_basic: str | UnsetType = UNSET
+    auth_basic_user_file: str | UnsetType = UNSET
+    auth_delay: str | float | UnsetType = UNSET
+    auth_request: str | UnsetType = UNSET
+    auth_request_set: dict[str, str] | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -263,18 +377,27 @@ class Server(Table, kw_only=True):
     error_page: dict[str, str] | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
     set_headers: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
@@ -310,11 +433,14 @@ class UpstreamServer(Table, kw_only=True):
 
 UNITS: dict[str, str] = {
     "app_timeout": "time",
+    "auth_delay": "time",
     "body_timeout": "time",
+    "buffer": "size",
     "buffer_memory": "size",
     "buffer_spool": "size",
     "connect_timeout": "time",
     "fail_timeout": "time",
+    "flush": "time",
     "header_timeout": "time",
     "keepalive_timeout": "time",
     "max_age": "time",
@@ -338,7 +464,14 @@ SETTINGS: tuple[str, ...] = (
     "access",
     "access_log",
     "add_headers",
+    "ancient_browser",
+    "ancient_browser_value",
     "app_timeout",
+    "auth_basic",
+    "auth_basic_user_file",
+    "auth_delay",
+    "auth_request",
+    "auth_request_set",
     "body_timeout",
     "buffer_memory",
     "buffer_spool",
@@ -347,18 +480,27 @@ SETTINGS: tuple[str, ...] = (
     "error_page",
     "forwarded_headers",
     "intercept_errors",
+    "log_subrequest",
     "max_body",
+    "mirror",
+    "mirror_request_body",
+    "modern_browser",
+    "modern_browser_value",
     "port_in_redirect",
     "read_timeout",
     "real_ip",
     "request_buffering",
     "satisfy",
+    "secure_link",
+    "secure_link_md5",
+    "secure_link_secret",
     "send_timeout",
     "sendfile_headers",
     "sendfile_roots",
     "server_name_in_redirect",
     "set_headers",
     "upstream_send_timeout",
+    "valid_referers",
 )
 
 HEAD_LIMITS: tuple[str, ...] = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from buchner.config._generated import AppContent, Files, If, Proxy, Redirect, Respond, Route
+from buchner.config._generated import AppContent, Files, If, LimitExcept, Proxy, Redirect, Respond, Route
 from buchner.config.suggest import hint
 from buchner.config.table import written
 from buchner.config.variables import problems as variable_problems
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from buchner.config.upstreams import Upstreams
     from buchner.config.variables import Definitions
 
-KINDS = ("files", "proxy", "app", "redirect", "respond")
+KINDS = ("files", "proxy", "app", "redirect", "respond", "stub_status")
 DEFAULT_APP = "app"
 """Name of the pool of `[app]`."""
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -56,11 +56,11 @@ class Contents:
         self._seen_roots: dict[str, str | None] = {}
         self._good_texts: set[str] = set()
 
-    def resolve(self, route: Route | If, path: Path, *, optional: bool = False) -> dict[str, Any] | None:
+    def resolve(self, route: Route | If | LimitExcept, path: Path, *, optional: bool = False) -> dict[str, Any] | None:
         """Return the plan's `Content` of a route, or None after reporting what is wrong.
 
         Args:
-            route: the route, or a condition's block within it.
+            route: the route, or a block within it.
             path: its path.
             optional: nothing need be there.
 
@@ -164,3 +164,8 @@ class Contents:
         if "body" in plan:
             self.text(plan["body"], (*path, "body"))
         return plan
+
+    def _stub_status(self, on: bool, path: Path) -> bool:
+        if not on:
+            self.report.error(path, "stub_status = false answers nothing: take the line out")
+        return on

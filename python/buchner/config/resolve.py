@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from buchner.config.model import AppSettings
     from buchner.config.places import Path, Report
 
+_METHOD = re.compile(r"[A-Z]+", re.ASCII)
 DEFAULT_LISTEN = "127.0.0.1:8000"
 
 
@@ -58,7 +60,7 @@ class Resolver:
 
         """
         servers = self._servers()
-        define(servers, self.variables)
+        define(self.document, servers, self.variables)
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
         plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]
@@ -166,9 +168,25 @@ class Resolver:
         plan["settings"] = own = self.settings.under(settings, route, path)
         if route.rewrite is not UNSET:
             plan["rewrite"] = self.rewrites.resolve(route.rewrite, (*path, "rewrite"), Block(own, content))
+        if route.limit_except is not UNSET:
+            plan["limit_except"] = self._limit_except(route.limit_except, own, content, (*path, "limit_except"))
         if route.route is not UNSET:
             plan["route"] = self._routes(route.route, own, path, route)
         return plan
+
+    def _limit_except(
+        self, table: gen.LimitExcept, settings: int, content: dict[str, Any] | None, path: Path
+    ) -> dict[str, Any]:
+        for index, method in enumerate(table.methods):
+            if not _METHOD.fullmatch(method):
+                self.report.error((*path, "methods", index), f'"{method}" is not the name of a method')
+        if not table.methods:
+            self.report.error((*path, "methods"), "name at least one method")
+        location: dict[str, Any] = {"settings": self.settings.under(settings, table, path)}
+        content = self.contents.resolve(table, path, optional=True) or content
+        if content is not None:
+            location["content"] = content
+        return {"methods": table.methods, "location": location}
 
     def _check_route_targets(self, routes: list[gen.Route], path: Path, named: set[str]) -> None:
         for index, route in enumerate(routes):

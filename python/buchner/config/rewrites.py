@@ -201,16 +201,25 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if quoted else text
 
 
-def define(servers: Iterable[gen.Server], variables: Definitions) -> None:
-    """Take note of all variables that steps and regular expressions of servers put values into."""
+def define(document: gen.Document, servers: Iterable[gen.Server], variables: Definitions) -> None:
+    """Take note of all variables that steps, answers and regular expressions put values into."""
+    _define_answers(document, (), variables)
     for index, server in enumerate(servers):
         path: Path = ("server", index)
         names = [server.names] if isinstance(server.names, str) else [] if server.names is UNSET else server.names
         for position, name in enumerate(names):
             if name.startswith("~"):
                 variables.regex(name[1:], (*path, "names", position))
+        _define_answers(server, path, variables)
         _define_steps(server.rewrite, (*path, "rewrite"), variables)
         _define_routes(server.route, path, variables)
+
+
+def _define_answers(table: Any, path: Path, variables: Definitions) -> None:
+    """Take note of the variables that answers to subrequests of a block set."""
+    if table.auth_request_set is not UNSET:
+        for name in table.auth_request_set:
+            variables.slot(name, (*path, "auth_request_set", name))
 
 
 def _define_routes(routes: Any, path: Path, variables: Definitions) -> None:
@@ -220,6 +229,9 @@ def _define_routes(routes: Any, path: Path, variables: Definitions) -> None:
         place = (*path, "route", index)
         if route.match in REGEX:
             variables.regex(route.path, (*place, "path"))
+        _define_answers(route, place, variables)
+        if route.limit_except is not UNSET:
+            _define_answers(route.limit_except, (*place, "limit_except"), variables)
         _define_steps(route.rewrite, (*place, "rewrite"), variables)
         _define_routes(route.route, place, variables)
 
@@ -235,6 +247,7 @@ def _define_steps(steps: Any, path: Path, variables: Definitions) -> None:
             variables.regex(step.rewrite.regex, (*place, "rewrite", "regex"))
         if step.if_ is not UNSET:
             _define_condition(step.if_.when, (*place, "if", "when"), variables)
+            _define_answers(step.if_, (*place, "if"), variables)
             _define_steps(step.if_.then, (*place, "if", "then"), variables)
 
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from buchner.config.content import Contents
     from buchner.config.places import Path, Report
 
-    Level = gen.Document | gen.Server | gen.Route | gen.If
+    Level = gen.Document | gen.Server | gen.Route | gen.If | gen.LimitExcept
 
 _STATUS = re.compile(r"[3-5]\d\d")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TEXTS = ("auth_basic", "auth_basic_user_file", "secure_link", "secure_link_md5")
+_LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
 _PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page"))
 
 
@@ -46,7 +48,7 @@ class SettingsTable:
         """Return the index of the settings of the root."""
         return self._intern(self._own(document, ()))
 
-    def under(self, parent: int, level: gen.Server | gen.Route | gen.If, path: Path) -> int:
+    def under(self, parent: int, level: gen.Server | gen.Route | gen.If | gen.LimitExcept, path: Path) -> int:
         """Return the index of the settings of a level: those of `parent` and what is written in `level`."""
         own = self._own(level, path)
         return self._intern({**self.plan[parent], **own}) if own else parent
@@ -74,9 +76,25 @@ class SettingsTable:
                 if any(ord(character) < 0x20 and character != "\t" for character in value):  # noqa: PLR2004
                     self.report.error(place, f"the value of {header} has control characters")
                 self.contents.text(value, place)
+        self._access(own, path)
         if "sendfile_roots" in own:
             own["sendfile_roots"] = [self.contents.absolute(root) for root in own["sendfile_roots"]]
         return own
+
+    def _access(self, own: dict[str, Any], path: Path) -> None:
+        """Check what a level says of who may come in, and name files in full."""
+        for name in _TEXTS:
+            if name in own:
+                self.contents.text(own[name], (*path, name))
+        for variable, value in own.get("auth_request_set", {}).items():
+            self.contents.text(value, (*path, "auth_request_set", variable))
+        if "auth_basic_user_file" in own:
+            own["auth_basic_user_file"] = self._user_file(own["auth_basic_user_file"])
+        if "mirror" in own:
+            own["mirror"] = [uri for uri in own["mirror"] if uri != "off"]
+
+    def _user_file(self, name: str) -> str:
+        return name if name.startswith(("/", "$")) else self.contents.absolute(name)
 
     def _pages(self, pages: dict[str, str], path: Path) -> dict[str, str]:
         plan: dict[str, str] = {}
@@ -102,14 +120,19 @@ class SettingsTable:
     def _log(self, log: str | gen.AccessLog, path: Path) -> int:
         if isinstance(log, str):
             log = gen.AccessLog(path=log)
-        plan: dict[str, Any] = msgspec.to_builtins(log)
-        if log.path != "-":
+        plan: dict[str, Any] = convert(log, _LOG, path, self.report)
+        if "$" in log.path:
+            self.contents.text(log.path, (*path, "path"))
+        elif log.path != "-" and not log.path.startswith("syslog:"):
             plan["path"] = self.contents.absolute(log.path)
         text = plan.get("format", "combined")
         if text not in ("combined", "json"):
-            if "$" not in text:
+            if re.fullmatch(r"\w+", text):
                 self.report.error(path, f'the format "{text}" is not "combined", "json" or a text with variables')
             self.contents.text(text, (*path, "format"))
+        if "if_" in plan:
+            plan["if"] = plan.pop("if_")
+            self.contents.text(plan["if"], (*path, "if"))
         key = msgspec.json.encode(plan, order="deterministic")
         if key not in self._known_logs:
             self._known_logs[key] = len(self.logs)

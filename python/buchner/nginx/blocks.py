@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 
 _MATCH = {"=": "exact", "^~": "no_regex", "~": "regex", "~*": "regex_nocase"}
 _MODIFIED = 2
+_METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "OPTIONS",
+    "PROPFIND",
+    "PROPPATCH",
+    "LOCK",
+    "UNLOCK",
+    "PATCH",
+)
 _FILES = ("root", "alias", "index", "types", "default_type", "expires", "etag")
 
 
@@ -69,7 +85,11 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
     if table.names is UNSET:
         table.names = [""]
     if not any(route.path == "/" and route.match in (UNSET, "no_regex") for route in table.route or []):
-        table.route = [*(table.route or []), gen.Route(path="/", files=files_of(scope))]
+        if "stub_status" in scope.values:
+            route = gen.Route(path="/", stub_status=True)
+        else:
+            route = gen.Route(path="/", files=files_of(scope))
+        table.route = [*(table.route or []), route]
         scope.state.places[(*scope.path, "route", len(table.route) - 1)] = directive.token
 
 
@@ -133,7 +153,7 @@ def _answer(scope: Scope, directive: Directive) -> None:
     """Settle what answers a location: `proxy_pass`, else files, unless a `return` comes before both."""
     table = scope.table
     steps = [] if table.rewrite is UNSET else table.rewrite
-    if table.proxy is UNSET and not any(step.return_ is not UNSET for step in steps):
+    if table.proxy is UNSET and table.stub_status is UNSET and not any(step.return_ is not UNSET for step in steps):
         _answer_with_files(scope, directive)
 
 
@@ -162,3 +182,16 @@ def _answer_if(scope: Scope, directive: Directive) -> None:
         around = around.parent if around.kind == "location_if" else None
     if any(name in scope.values for name in _FILES):
         _answer_with_files(scope, directive)
+
+
+def limit_except(outer: Scope, directive: Directive) -> None:
+    """Read ``limit_except METHOD… { }`` of a location."""
+    table = gen.LimitExcept(methods=[])
+    path: places.Path = (*outer.path, "limit_except")
+    for arg in directive.args:
+        if arg.text not in _METHODS:
+            outer.error(arg, f'invalid method "{arg.text}": {", ".join(_METHODS)} are known')
+        table.methods.append(arg.text)
+    outer.table.limit_except = table
+    outer.state.places[path] = directive.token
+    read(directive.block or [], Scope("limit_except", outer.state, table, path, parent=outer))

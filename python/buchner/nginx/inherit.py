@@ -22,6 +22,7 @@ _HANDED_DOWN = {
     ("server", "location"),
     ("location", "location"),
     ("location", "location_if"),
+    ("location", "limit_except"),
     ("location_if", "location_if"),
 }
 

@@ -40,7 +40,7 @@ class State:
         access_log: where requests are logged if the file says nothing of it.
         prefix: directory that all other relative names start from.
         places: tokens by path in the document.
-        formats: log formats by name.
+        formats: log formats by name, and how their values are escaped.
         problems: errors found.
         warnings: what is odd but works.
         proxied: authorities of proxy_pass.
@@ -53,7 +53,7 @@ class State:
     prefix: FilePath
     access_log: str = "-"
     places: dict[Path, Token] = field(default_factory=dict)
-    formats: dict[str, str] = field(default_factory=dict)
+    formats: dict[str, tuple[str, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     proxied: set[str] = field(default_factory=set)

@@ -2,17 +2,21 @@
 //!
 //! A new check is one file with its configuration and code, one line in [`compile`] and one variant of [`Check`]. Subrequests
 //! pass: they are made on behalf of a request that was checked.
+pub mod crypt;
 pub mod networks;
+pub mod password;
+pub mod request;
+pub mod users;
 
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::http::page;
 use crate::vars::Names;
-use buchner_wire::headers::HeaderId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// How many checks must let a request in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +33,10 @@ pub enum Satisfy {
 pub enum Check {
     /// By the client's address.
     Networks(networks::Rules),
+    /// By name and password.
+    Password(password::Password),
+    /// By the answer to a subrequest.
+    Request(request::Request),
 }
 
 /// What a check says of a request.
@@ -45,18 +53,20 @@ pub enum Verdict {
 pub struct Refusal {
     /// 401 or 403; any other ends the checks.
     pub status: u16,
-    /// `WWW-Authenticate`, for 401.
-    pub challenge: Option<Vec<u8>>,
+    /// The fields `WWW-Authenticate`, for 401.
+    pub challenges: Vec<Vec<u8>>,
     /// Why, in words for the log.
     pub cause: Cow<'static, str>,
 }
 
 /// Compiles the checks of a group of settings, in the order nginx runs them.
-pub fn compile(settings: &Settings, _names: &Names) -> std::result::Result<Vec<Check>, String> {
+pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Vec<Check>, String> {
     let mut checks = Vec::new();
     if !settings.access.is_empty() {
         checks.push(Check::Networks(networks::Rules::compile(&settings.access)?));
     }
+    checks.extend(password::Password::compile(settings, names)?.map(Check::Password));
+    checks.extend(request::Request::compile(settings, names)?.map(Check::Request));
     Ok(checks)
 }
 
@@ -83,26 +93,32 @@ async fn run(ex: &mut Exchange) -> Result<Option<Response>> {
                     refused = Some(refusal);
                 }
             }
-            (Verdict::Refused(refusal), _) => return Ok(Some(refuse(ex, refusal))),
+            (Verdict::Refused(refusal), _) => {
+                refused = Some(refusal);
+                break;
+            }
         }
     }
-    Ok(refused.map(|refusal| refuse(ex, refusal)))
+    let Some(refusal) = refused else { return Ok(None) };
+    if refusal.status == 401 && settings.auth_delay.0 > 0 {
+        tokio::time::sleep(Duration::from_millis(settings.auth_delay.0)).await;
+    }
+    Ok(Some(refuse(ex, refusal)))
 }
 
 impl Check {
-    #[allow(clippy::unused_async)] // a check may ask someone, and wait
     async fn verdict(&self, ex: &mut Exchange) -> Result<Verdict> {
         match self {
             Self::Networks(rules) => Ok(rules.verdict(ex)),
+            Self::Password(password) => password.verdict(ex).await,
+            Self::Request(request) => request.verdict(ex).await,
         }
     }
 }
 
 fn refuse(ex: &mut Exchange, refusal: Refusal) -> Response {
-    let mut response = page::of_status(ex, refusal.status);
-    if let Some(challenge) = &refusal.challenge {
-        response.headers.push(HeaderId::WwwAuthenticate, challenge);
-    }
+    let response = page::of_status(ex, refusal.status);
+    ex.challenges = refusal.challenges;
     ex.failure = Some(refusal.cause.into_owned());
     response
 }

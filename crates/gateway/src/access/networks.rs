@@ -27,9 +27,11 @@ impl Rules {
         match self.0.iter().find(|(_, network)| network.contains(&ex.client.addr)) {
             None => Verdict::Silent,
             Some((true, _)) => Verdict::Granted,
-            Some((false, _)) => {
-                Verdict::Refused(Refusal { status: 403, challenge: None, cause: "access forbidden by rule".into() })
-            }
+            Some((false, _)) => Verdict::Refused(Refusal {
+                status: 403,
+                challenges: Vec::new(),
+                cause: "access forbidden by rule".into(),
+            }),
         }
     }
 }

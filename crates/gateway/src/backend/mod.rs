@@ -3,6 +3,7 @@ pub mod app;
 pub mod files;
 pub mod fixed;
 pub mod proxy;
+pub mod stub_status;
 
 use crate::config::{Config, Content};
 use crate::error::{Error, Kind, Result};
@@ -32,6 +33,8 @@ pub enum Backend {
     Proxy(proxy::Proxy),
     /// A redirect or a fixed answer.
     Fixed(fixed::Fixed),
+    /// Numbers of connections and requests.
+    StubStatus,
     /// Nothing: whoever gets here gets 404.
     None,
 }
@@ -50,6 +53,7 @@ impl Backend {
             Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, path, upstreams)?),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect, names)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond, names)?),
+            Content::StubStatus(_) => Self::StubStatus,
             Content::App(app) => Self::App(app::App::compile(app, config)?),
         })
     }
@@ -61,6 +65,7 @@ impl Backend {
             Self::App(app) => app.handle(ex).await,
             Self::Proxy(proxy) => proxy.handle(ex).await,
             Self::Fixed(fixed) => fixed.handle(ex),
+            Self::StubStatus => stub_status::handle(ex),
             Self::None => Err(Error::new(Kind::NotFound, "nothing answers this route")),
         }
     }

@@ -185,7 +185,17 @@ mod tests {
 
     fn client(peer: &str) -> Client {
         let peer = Peer::Ip(peer.parse().unwrap());
-        Client { peer, addr: peer, local: peer, secure: false, trusted: false, requests: 1 }
+        Client {
+            peer,
+            addr: peer,
+            local: peer,
+            secure: false,
+            trusted: false,
+            requests: 1,
+            connection: 1,
+            since: 0,
+            pipelined: false,
+        }
     }
 
     fn headers(name: &[u8], values: &[&str]) -> Headers {

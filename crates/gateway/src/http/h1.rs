@@ -8,6 +8,7 @@ use crate::http::h1_write::{self, Written};
 use crate::http::io::{Io, READ_SIZE, Sock};
 use crate::http::refuse::{Refusal, refuse};
 use crate::listen::Port;
+use crate::observe::access_log;
 use crate::observe::trace::RequestId;
 use crate::pipeline;
 use crate::plan::Listener;
@@ -23,6 +24,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 /// An unread body up to this size is read and dropped to keep the connection.
@@ -44,7 +46,14 @@ pub struct Conn {
     buf: RefCell<BytesMut>,
     body: RefCell<BodyState>,
     requests: Cell<u32>,
+    number: u64,
+    since: u64,
+    /// The next request was there before the last answer.
+    pipelined: Cell<bool>,
 }
+
+/// Connections accepted so far.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// The request body still to be read.
 enum BodyState {
@@ -54,6 +63,7 @@ enum BodyState {
 
 /// Serves a connection until it closes.
 pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
+    let since = thread.clock.now();
     let conn = Rc::new(Conn {
         io: Io::new(thread, sock),
         port,
@@ -62,6 +72,9 @@ pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, l
         buf: RefCell::new(BytesMut::new()),
         body: RefCell::new(BodyState::Done),
         requests: Cell::new(0),
+        number: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
+        since,
+        pipelined: Cell::new(false),
     });
     conn.io.idle(conn.with_listener(|listener| listener.head.header_timeout.0));
     while conn.io.sock.readable().await.is_ok() {
@@ -112,8 +125,10 @@ async fn busy(conn: &Rc<Conn>) -> bool {
             }
         }
         if conn.buf.borrow().is_empty() {
+            conn.pipelined.set(false);
             return true;
         }
+        conn.pipelined.set(true);
     }
 }
 
@@ -140,6 +155,9 @@ impl Conn {
             secure: false,
             trusted: false,
             requests: self.requests.get(),
+            connection: self.number,
+            since: self.since,
+            pipelined: self.pipelined.get(),
         }
     }
 
@@ -161,7 +179,7 @@ impl Conn {
     async fn read_head(&self) -> Result<Option<(RequestHead, u64)>> {
         let plan = self.io.thread().plan();
         let listener = &plan.listeners[self.port.index() as usize];
-        let (mut scanned, mut waiting) = (0, false);
+        let (mut scanned, mut waiting) = (0, None);
         loop {
             let before = self.buf.borrow().len();
             let parsed = h1::parse_request(&mut self.buf.borrow_mut(), &listener.limits, &mut scanned)?;
@@ -169,10 +187,10 @@ impl Conn {
                 let head_bytes = before - self.buf.borrow().len();
                 return Ok(Some((head, head_bytes as u64)));
             }
-            if !waiting {
+            if waiting.is_none() {
                 // One deadline for the whole head, not one per byte.
                 self.io.deadline(listener.head.header_timeout.0);
-                waiting = true;
+                waiting = Some(self.io.thread().metrics.reading.hold());
             }
             if std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await == 0 {
                 if self.buf.borrow().iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
@@ -289,6 +307,9 @@ impl Source for ConnBody {
 /// Serves one request whose head has been read.
 async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     conn.requests.set(conn.requests.get() + 1);
+    let thread = conn.io.thread().clone();
+    thread.metrics.begun.add(1);
+    let _writing = thread.metrics.writing.hold();
     let keep_alive = head.keep_alive;
     let mut ex = match exchange(conn, head, head_bytes) {
         Ok(ex) => ex,
@@ -306,11 +327,11 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     };
     ex.thread.clock.tick();
     let Some(response) = response else {
-        log(&ex, Error::client_gone().kind.status(), &Headers::default(), Written::default());
+        log(&ex, Error::client_gone().kind.status(), &Headers::default(), Written::default(), false);
         return Next::Close;
     };
     if response.status == 444 || response.status == 499 {
-        log(&ex, response.status, &response.headers, Written::default());
+        log(&ex, response.status, &response.headers, Written::default(), false);
         return Next::Close;
     }
     let plan = ex.plan.clone();
@@ -323,7 +344,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         && can_drain(conn);
     let status = response.status;
     let (headers, written, sent) = h1_write::response(conn, &ex, response, keep).await;
-    log(&ex, status, &headers, written);
+    log(&ex, status, &headers, written, sent.is_ok());
     match sent {
         Err(_) => Next::Close,
         Ok(()) if written.upgraded => Next::Close,
@@ -485,21 +506,14 @@ async fn linger(conn: &Conn) {
 }
 
 /// The access log's line, and the error log's where something failed.
-fn log(ex: &Exchange, status: u16, headers: &Headers, written: Written) {
-    let sent = Sent { status, body_bytes: written.body, bytes: written.total, headers: Some(headers) };
+fn log(ex: &Exchange, status: u16, headers: &Headers, written: Written, complete: bool) {
+    let sent = Sent { status, body_bytes: written.body, bytes: written.total, complete, headers: Some(headers) };
     let thread = &ex.thread;
     thread.metrics.request(status);
-    access_log(ex, sent);
+    access_log::write(ex, sent);
     if let Some(cause) = ex.failure.as_ref().filter(|_| status >= 500 || status == 408 || status == 413) {
         let method = String::from_utf8_lossy(ex.request.method.as_bytes()).into_owned();
         let target = String::from_utf8_lossy(&ex.request.target).into_owned();
         thread.log.error(&format!("{status} {method} {target} request={}: {cause}", ex.id));
-    }
-}
-
-/// The access logs' lines.
-pub fn access_log(ex: &Exchange, sent: Sent<'_>) {
-    for index in &ex.settings().access_log {
-        ex.plan.logs[*index as usize].write(ex, sent, &ex.thread.log);
     }
 }

@@ -2,8 +2,9 @@
 use crate::error::{Error, Kind};
 use crate::exchange::{Exchange, Request};
 use crate::http::body::RequestBody;
-use crate::http::h1::{self, Conn};
+use crate::http::h1::Conn;
 use crate::http::{h1_write, page};
+use crate::observe::access_log;
 use crate::observe::trace::RequestId;
 use crate::vars::{Sent, protocol};
 use buchner_wire::h1::Version;
@@ -50,7 +51,8 @@ pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
     let ex = exchange(conn, refusal);
     ex.thread.metrics.bad_heads.add(1);
     ex.thread.log.notice(&format!("{status} client {}: {}", ex.client.peer, refusal.error.cause));
-    h1::access_log(&ex, Sent { status, body_bytes: written.body, bytes: written.total, headers: Some(&headers) });
+    let (body_bytes, bytes) = (written.body, written.total);
+    access_log::write(&ex, Sent { status, body_bytes, bytes, complete: true, headers: Some(&headers) });
 }
 
 /// What logs can know of such a request.

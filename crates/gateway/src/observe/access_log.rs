@@ -1,7 +1,8 @@
 //! Access logs: nginx's combined format, JSON, or a format string with variables.
-use crate::config;
+use crate::config::{self, Escape};
 use crate::exchange::Exchange;
-use crate::observe::log::ThreadLog;
+use crate::observe::log::{BUFFER_BYTES, Sink, Target, ThreadLog};
+use crate::observe::syslog::Syslog;
 use crate::vars::{self, Names, Sent, Template, Var};
 use buchner_wire::headers::HeaderId;
 use std::sync::Arc;
@@ -10,8 +11,16 @@ const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $
 
 /// A compiled access log.
 pub struct LogPlan {
-    path: Arc<str>,
+    place: Place,
     format: Format,
+    escape: Escape,
+    condition: Option<Template>,
+}
+
+enum Place {
+    One(Arc<Target>),
+    /// A file whose name the request decides.
+    Named(Template),
 }
 
 enum Format {
@@ -27,18 +36,75 @@ impl LogPlan {
             "combined" => Format::Text(Template::compile(COMBINED, names)?),
             format => Format::Text(Template::compile(format, names).map_err(|e| format!("format: {e}"))?),
         };
-        Ok(Self { path: log.path.as_str().into(), format })
+        let condition = log.condition.as_deref().map(|text| Template::compile(text, names)).transpose();
+        Ok(Self {
+            place: Place::compile(log, names)?,
+            format,
+            escape: log.escape,
+            condition: condition.map_err(|e| format!("if: {e}"))?,
+        })
     }
 
     /// Appends the request's line to the thread's buffer.
     pub fn write(&self, ex: &Exchange, sent: Sent<'_>, log: &ThreadLog) {
-        log.access(&self.path, |out| {
+        if self.condition.as_ref().is_some_and(|condition| matches!(&*condition.value(ex, sent), b"" | b"0")) {
+            return;
+        }
+        let write = |out: &mut Vec<u8>| {
             match &self.format {
                 Format::Json => json(ex, sent, out),
-                Format::Text(template) => template.write_log(ex, sent, out),
+                Format::Text(template) => template.write_log(ex, sent, self.escape, out),
             }
             out.push(b'\n');
-        });
+        };
+        match &self.place {
+            Place::One(target) => log.access(target, ex.thread.clock.now(), write),
+            Place::Named(name) => {
+                let name = name.value(ex, sent);
+                // What a client sent must not lead out of the directory.
+                if name.is_empty() || name.contains(&0) || memchr::memmem::find(&name, b"/../").is_some() {
+                    log.error(&format!("no access log has the name {:?}", String::from_utf8_lossy(&name)));
+                } else {
+                    log.access_named(&name, write);
+                }
+            }
+        }
+    }
+}
+
+impl Place {
+    fn compile(log: &config::AccessLog, names: &Names) -> Result<Self, String> {
+        if log.gzip > 9 {
+            return Err(format!("gzip: {} is no level: 1 to 9 are, 0 is off", log.gzip));
+        }
+        let collected = log.buffer.is_some() || log.gzip > 0;
+        let mut target = Target {
+            sink: Sink::Stdout,
+            buffer: log.buffer.map_or(BUFFER_BYTES, |buffer| buffer.0 as usize),
+            flush_ms: log.flush.map_or(if collected { u64::MAX } else { 0 }, |flush| flush.0),
+        };
+        if let Some(syslog) = log.path.strip_prefix("syslog:") {
+            if collected || log.flush.is_some() {
+                return Err("path: lines for syslog are not collected or compressed".into());
+            }
+            target.sink = Sink::Syslog(Syslog::parse(syslog).map_err(|e| format!("path: {e}"))?);
+            target.buffer = 0;
+        } else if log.path.contains('$') {
+            if collected || log.flush.is_some() {
+                return Err("path: lines for files whose name has variables are not collected or compressed".into());
+            }
+            return Ok(Self::Named(Template::compile(&log.path, names).map_err(|e| format!("path: {e}"))?));
+        } else if log.path != "-" {
+            target.sink = Sink::File { path: log.path.clone(), gzip: log.gzip };
+        }
+        Ok(Self::One(Arc::new(target)))
+    }
+}
+
+/// Writes a request's line into each access log of its route.
+pub fn write(ex: &Exchange, sent: Sent<'_>) {
+    for index in &ex.settings().access_log {
+        ex.plan.logs[*index as usize].write(ex, sent, &ex.thread.log);
     }
 }
 

@@ -1,18 +1,55 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
 use crate::clock::Civil;
+use crate::observe::syslog::{Sender as SyslogSender, Syslog};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An I/O thread's buffer goes to the writer at this size, or once a second.
-const BUFFER_BYTES: usize = 64 << 10;
+pub const BUFFER_BYTES: usize = 64 << 10;
+/// Files with names of their own that one thread collects lines for, until the next flush.
+const MAX_NAMED: usize = 1024;
+
+/// Where lines of an access log go.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File {
+        /// Its name.
+        path: String,
+        /// Level it is compressed with; 0: it is not.
+        gzip: u32,
+    },
+    /// Syslog.
+    Syslog(Syslog),
+}
+
+/// Where lines of an access log go, and how many are collected first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where they go.
+    pub sink: Sink,
+    /// Bytes that are collected.
+    pub buffer: usize,
+    /// Milliseconds they may wait for more, beyond the second that all may.
+    pub flush_ms: u64,
+}
 
 enum Message {
-    Access(Arc<str>, Vec<u8>),
+    Access(Arc<Target>, Vec<u8>),
+    /// Lines for a file that is opened for them alone.
+    Named(Box<[u8]>, Vec<u8>),
     Error(String),
     Reopen,
     Sync(Sender<()>),
@@ -72,22 +109,71 @@ fn error_line(text: &str) {
     let _ = io::stderr().lock().write_all(stamped(text).as_bytes());
 }
 
+/// What the writer has open.
+#[derive(Default)]
+struct Open {
+    files: HashMap<String, LogFile>,
+    syslogs: Vec<(Syslog, SyslogSender)>,
+    /// Something could not be sent to syslog, which was told.
+    told: bool,
+}
+
 fn write_all(inbox: &Receiver<Message>) {
-    let mut files: HashMap<Arc<str>, LogFile> = HashMap::new();
+    let mut open = Open::default();
     while let Ok(message) = inbox.recv() {
         match message {
-            Message::Access(path, bytes) if &*path == "-" => {
-                let _ = io::stdout().lock().write_all(&bytes);
-                let _ = io::stdout().lock().flush();
+            Message::Access(target, bytes) => open.write(&target.sink, &bytes),
+            Message::Named(name, bytes) => {
+                let path = Path::new(OsStr::from_bytes(&name));
+                let written = append(path).and_then(|mut file| file.write_all(&bytes));
+                if let Err(e) = written {
+                    error_line(&format!("[error] cannot write to access log {}: {e}", path.display()));
+                }
             }
-            Message::Access(path, bytes) => files.entry(path.clone()).or_default().append(&path, &bytes),
             Message::Error(line) => {
                 let _ = io::stderr().lock().write_all(line.as_bytes());
             }
-            Message::Reopen => files.clear(),
+            Message::Reopen => open = Open::default(),
             Message::Sync(done) => {
                 let _ = done.send(());
             }
+        }
+    }
+}
+
+impl Open {
+    fn write(&mut self, sink: &Sink, bytes: &[u8]) {
+        match sink {
+            Sink::Stdout => {
+                let _ = io::stdout().lock().write_all(bytes);
+                let _ = io::stdout().lock().flush();
+            }
+            Sink::File { path, gzip } => self.write_file(path, *gzip, bytes),
+            Sink::Syslog(syslog) => self.send(syslog, bytes),
+        }
+    }
+
+    fn write_file(&mut self, path: &str, gzip: u32, bytes: &[u8]) {
+        if !self.files.contains_key(path) {
+            self.files.insert(path.to_owned(), LogFile::default());
+        }
+        let Some(file) = self.files.get_mut(path) else { return };
+        if gzip > 0 { file.append(path, &compressed(bytes, gzip)) } else { file.append(path, bytes) }
+    }
+
+    fn send(&mut self, syslog: &Syslog, line: &[u8]) {
+        let known = self.syslogs.iter().position(|(known, _)| known == syslog);
+        let at = known.unwrap_or(self.syslogs.len());
+        if known.is_none() {
+            self.syslogs.push((syslog.clone(), SyslogSender::new(syslog.clone())));
+        }
+        match self.syslogs[at].1.send(line) {
+            Ok(()) => self.told = false,
+            Err(e) if !self.told => {
+                self.told = true;
+                error_line(&format!("[error] cannot send the access log to syslog: {e}"));
+            }
+            Err(_) => {}
         }
     }
 }
@@ -114,7 +200,7 @@ impl LogFile {
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => OpenOptions::new().append(true).create(true).open(path)?,
+            None => append(Path::new(path))?,
         };
         file.write_all(bytes)?;
         self.file = Some(file);
@@ -122,38 +208,95 @@ impl LogFile {
     }
 }
 
+/// A gzip member of its own, so that a file can be read up to the last one.
+fn compressed(bytes: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(level));
+    // Into memory: it cannot fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Lines that an I/O thread collects.
+struct Buffer {
+    target: Arc<Target>,
+    lines: Vec<u8>,
+    /// When the first of them came.
+    since: u64,
+}
+
 /// An I/O thread's end of the logs.
 pub struct ThreadLog {
     writer: LogWriter,
-    buffers: RefCell<Vec<(Arc<str>, Vec<u8>)>>,
+    buffers: RefCell<Vec<Buffer>>,
+    named: RefCell<HashMap<Box<[u8]>, Vec<u8>>>,
 }
 
 impl ThreadLog {
     /// A thread's log.
     pub fn new(writer: LogWriter) -> Self {
-        Self { writer, buffers: RefCell::default() }
+        Self { writer, buffers: RefCell::default(), named: RefCell::default() }
     }
 
-    /// Lets `write` append a line for the access log at `path`.
-    pub fn access(&self, path: &Arc<str>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Lets `write` append a line for an access log; `now` is the thread's time in milliseconds.
+    pub fn access(&self, target: &Arc<Target>, now: u64, write: impl FnOnce(&mut Vec<u8>)) {
         let mut buffers = self.buffers.borrow_mut();
-        let known = buffers.iter().position(|(known, _)| Arc::ptr_eq(known, path) || known == path);
+        let same = |known: &Buffer| Arc::ptr_eq(&known.target, target) || known.target == *target;
+        let known = buffers.iter().position(same);
         let at = known.unwrap_or(buffers.len());
         if known.is_none() {
-            buffers.push((path.clone(), Vec::with_capacity(BUFFER_BYTES)));
+            let lines = Vec::with_capacity(target.buffer);
+            buffers.push(Buffer { target: target.clone(), lines, since: now });
         }
-        let buffer = &mut buffers[at].1;
-        write(buffer);
-        if buffer.len() >= BUFFER_BYTES {
-            let full = std::mem::replace(buffer, Vec::with_capacity(BUFFER_BYTES + 1024));
-            let _ = self.writer.messages.send(Message::Access(path.clone(), full));
+        let buffer = &mut buffers[at];
+        if buffer.lines.is_empty() {
+            buffer.since = now;
         }
+        write(&mut buffer.lines);
+        if buffer.lines.len() >= target.buffer {
+            let full = std::mem::replace(&mut buffer.lines, Vec::with_capacity(target.buffer + 1024));
+            let _ = self.writer.messages.send(Message::Access(target.clone(), full));
+        }
+    }
+
+    /// Lets `write` append a line for the access log of a name that was made for the request.
+    pub fn access_named(&self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        if self.named.borrow().len() >= MAX_NAMED {
+            self.flush_named();
+        }
+        let mut named = self.named.borrow_mut();
+        match named.get_mut(name) {
+            Some(lines) => write(lines),
+            None => write(named.entry(name.into()).or_default()),
+        }
+    }
+
+    /// Hands over what has waited long enough; called once a second.
+    pub fn flush(&self, now: u64) {
+        self.flush_named();
+        self.flush_where(|buffer| now.saturating_sub(buffer.since) >= buffer.target.flush_ms);
     }
 
     /// Hands everything to the writer.
-    pub fn flush(&self) {
-        for (path, buffer) in self.buffers.borrow_mut().iter_mut().filter(|(_, buffer)| !buffer.is_empty()) {
-            let _ = self.writer.messages.send(Message::Access(path.clone(), std::mem::take(buffer)));
+    pub fn flush_all(&self) {
+        self.flush_named();
+        self.flush_where(|_| true);
+    }
+
+    fn flush_where(&self, due: impl Fn(&Buffer) -> bool) {
+        let mut buffers = self.buffers.borrow_mut();
+        for buffer in buffers.iter_mut().filter(|buffer| !buffer.lines.is_empty() && due(buffer)) {
+            let lines = std::mem::take(&mut buffer.lines);
+            let _ = self.writer.messages.send(Message::Access(buffer.target.clone(), lines));
+        }
+    }
+
+    fn flush_named(&self) {
+        for (name, lines) in self.named.borrow_mut().drain() {
+            let _ = self.writer.messages.send(Message::Named(name, lines));
         }
     }
 

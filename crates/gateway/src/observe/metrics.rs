@@ -13,6 +13,17 @@ impl Counter {
         value
     }
 
+    /// Takes away from a gauge.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(n), Ordering::Relaxed);
+    }
+
+    /// Counts one up until the guard is dropped.
+    pub fn hold(&self) -> Held<'_> {
+        self.add(1);
+        Held(self)
+    }
+
     /// Sets a gauge.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
@@ -21,6 +32,15 @@ impl Counter {
     /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One that is counted for as long as this lives.
+pub struct Held<'c>(&'c Counter);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.sub(1);
     }
 }
 
@@ -37,6 +57,12 @@ pub struct ThreadMetrics {
     pub accept_pauses: Counter,
     /// Heads that were refused (400, 408, 414, 431, …).
     pub bad_heads: Counter,
+    /// Connections whose head is being read.
+    pub reading: Counter,
+    /// Connections whose request is being answered.
+    pub writing: Counter,
+    /// Requests that began.
+    pub begun: Counter,
     /// Requests by class of status: 1xx to 5xx.
     pub by_class: [Counter; 5],
 }

@@ -2,4 +2,13 @@
 pub mod access_log;
 pub mod log;
 pub mod metrics;
+pub mod syslog;
 pub mod trace;
+
+use std::sync::OnceLock;
+
+/// The machine's name, in lower case as nginx has it.
+pub fn hostname() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase())
+}

@@ -1,7 +1,10 @@
 //! Variables that the configuration defines (`map`, `set`, named groups, …). A new kind is one file, one variant of
 //! [`Config`] and one of [`Definition`].
+pub mod browser;
 pub mod geo;
 pub mod map;
+pub mod referer;
+pub mod secure_link;
 pub mod split_clients;
 
 use crate::exchange::Exchange;

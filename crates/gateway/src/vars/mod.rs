@@ -3,17 +3,21 @@
 //!
 //! Built-in variables are written ([`write`]) from what the exchange holds, each time. Those that the configuration
 //! defines ([`crate::variables`]) have a number, and their values are kept in the exchange ([`values`]).
+pub mod core;
 pub mod template;
 pub mod values;
 pub mod write;
 
-pub use template::{Template, escape_log};
+pub use template::Template;
 pub use values::Values;
 pub use write::{protocol, write_addr, write_forwarded_for};
 pub(crate) use write::{write_number, write_var};
 
+use crate::backend::stub_status;
 use crate::config;
 use crate::exchange::Exchange;
+use crate::variables::{browser, referer, secure_link};
+use buchner_wire::headers::HeaderId;
 use std::collections::HashMap;
 
 /// A variable, resolved from its name.
@@ -32,6 +36,8 @@ pub enum Var {
     Cookie(String),
     Host,
     Http(String),
+    /// `Http` of a name that has an id.
+    HttpId(HeaderId),
     HttpHost,
     IsArgs,
     Msec,
@@ -51,6 +57,8 @@ pub enum Var {
     RequestUri,
     Scheme,
     SentHttp(String),
+    /// `SentHttp` of a name that has an id.
+    SentHttpId(HeaderId),
     ServerAddr,
     ServerName,
     ServerPort,
@@ -117,7 +125,55 @@ pub const NAMES: &[(&str, Var)] = &[
 pub type Write = fn(&Exchange, Sent<'_>, &mut Vec<u8>);
 
 /// Variables of single modules, which are written where the module's code is.
-pub const MODULE_VARIABLES: &[(&str, Write)] = &[];
+pub const MODULE_VARIABLES: &[(&str, Write)] = &[
+    ("ancient_browser", browser::write_ancient),
+    ("binary_remote_addr", core::binary_remote_addr),
+    ("connection", core::connection),
+    ("connection_time", core::connection_time),
+    ("connections_active", stub_status::write_active),
+    ("connections_reading", stub_status::write_reading),
+    ("connections_waiting", stub_status::write_waiting),
+    ("connections_writing", stub_status::write_writing),
+    ("document_root", core::document_root),
+    ("hostname", core::hostname),
+    ("invalid_referer", referer::write),
+    ("modern_browser", browser::write_modern),
+    ("msie", browser::write_msie),
+    ("pipe", core::pipe),
+    ("proxy_protocol_addr", core::nothing),
+    ("proxy_protocol_port", core::nothing),
+    ("proxy_protocol_server_addr", core::nothing),
+    ("proxy_protocol_server_port", core::nothing),
+    ("realpath_root", core::realpath_root),
+    ("request_body", core::request_body),
+    ("request_completion", core::request_completion),
+    ("request_filename", core::request_filename),
+    ("secure_link", secure_link::write),
+    ("secure_link_expires", secure_link::write_expires),
+    ("ssl_alpn_protocol", core::nothing),
+    ("ssl_cipher", core::nothing),
+    ("ssl_ciphers", core::nothing),
+    ("ssl_client_cert", core::nothing),
+    ("ssl_client_escaped_cert", core::nothing),
+    ("ssl_client_fingerprint", core::nothing),
+    ("ssl_client_i_dn", core::nothing),
+    ("ssl_client_i_dn_legacy", core::nothing),
+    ("ssl_client_raw_cert", core::nothing),
+    ("ssl_client_s_dn", core::nothing),
+    ("ssl_client_s_dn_legacy", core::nothing),
+    ("ssl_client_serial", core::nothing),
+    ("ssl_client_v_end", core::nothing),
+    ("ssl_client_v_remain", core::nothing),
+    ("ssl_client_v_start", core::nothing),
+    ("ssl_client_verify", core::nothing),
+    ("ssl_curve", core::nothing),
+    ("ssl_curves", core::nothing),
+    ("ssl_early_data", core::nothing),
+    ("ssl_protocol", core::nothing),
+    ("ssl_server_name", core::nothing),
+    ("ssl_session_id", core::nothing),
+    ("ssl_session_reused", core::nothing),
+];
 
 /// The variables there are while a configuration is compiled: the built-in ones and those it defines.
 #[derive(Debug, Default)]
@@ -166,10 +222,18 @@ impl Var {
         let header = |rest: &str| rest.replace('_', "-");
         let prefixed = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
         if let Some(rest) = prefixed("http_") {
-            return Some(Self::Http(header(rest)));
+            let name = header(rest);
+            return Some(match HeaderId::of(name.as_bytes()) {
+                HeaderId::Other => Self::Http(name),
+                id => Self::HttpId(id),
+            });
         }
         if let Some(rest) = prefixed("sent_http_") {
-            return Some(Self::SentHttp(header(rest)));
+            let name = header(rest);
+            return Some(match HeaderId::of(name.as_bytes()) {
+                HeaderId::Other => Self::SentHttp(name),
+                id => Self::SentHttpId(id),
+            });
         }
         if let Some(rest) = prefixed("cookie_") {
             return Some(Self::Cookie(rest.into()));
@@ -197,6 +261,27 @@ impl Var {
                 | Self::ServerProtocol
         )
     }
+
+    /// Its value is there although it is empty; only asked for an empty value.
+    fn is_found(&self, ex: &Exchange) -> bool {
+        let request = &ex.request;
+        match self {
+            Self::User(index) => ex.values.is_found(*index, ex),
+            Self::Arg(name) => write::find_arg(request.query.as_deref().unwrap_or_default(), name).is_some(),
+            Self::Cookie(name) => write::find_cookie(ex, name).is_some(),
+            Self::Http(name) => request.headers.get_name(name.as_bytes()).is_some(),
+            Self::HttpId(id) => request.headers.contains(*id),
+            Self::HttpHost => request.headers.contains(HeaderId::Host),
+            Self::ContentType => request.headers.contains(HeaderId::ContentType),
+            Self::Capture(n) => ex.captures.borrow().has(*n),
+            Self::Module(at) => matches!(
+                MODULE_VARIABLES[usize::from(*at)].0,
+                "invalid_referer" | "request_completion" | "ancient_browser" | "modern_browser" | "msie"
+            ),
+            Self::Host | Self::Https | Self::IsArgs | Self::ServerName | Self::Uri => true,
+            _ => false,
+        }
+    }
 }
 
 /// What is known about the answer when a log line or a response header is written.
@@ -208,6 +293,8 @@ pub struct Sent<'a> {
     pub body_bytes: u64,
     /// Bytes sent in all.
     pub bytes: u64,
+    /// All of the answer was sent.
+    pub complete: bool,
     /// Fields of the response.
     pub headers: Option<&'a buchner_wire::headers::Headers>,
 }

@@ -1,7 +1,7 @@
 //! Text with variables, compiled.
+use crate::config::Escape;
 use crate::exchange::Exchange;
 use crate::vars::{Names, Sent, Var, write_var};
-use std::io::Write;
 
 /// Text with variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,25 +77,24 @@ impl Template {
         }
     }
 
-    /// Like [`Template::write`], for logs: an empty value is `-`, and `"`, `\` and control characters are escaped (nginx's `escape=default`).
-    pub fn write_log(&self, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
-        let mut value = Vec::new();
+    /// Like [`Template::write`], for logs: values are escaped, and with [`Escape::Default`] one that is not there is `-`.
+    pub fn write_log(&self, ex: &Exchange, sent: Sent<'_>, escape: Escape, out: &mut Vec<u8>) {
         for part in &self.parts {
-            match part {
-                Part::Text(text) => out.extend_from_slice(text),
-                Part::Var(var) => {
-                    if var.is_plain() {
-                        let before = out.len();
-                        write_var(var, ex, sent, out);
-                        if out.len() == before {
-                            out.push(b'-');
-                        }
-                    } else {
-                        value.clear();
-                        write_var(var, ex, sent, &mut value);
-                        escape_log(&value, out);
-                    }
+            let var = match part {
+                Part::Text(text) => {
+                    out.extend_from_slice(text);
+                    continue;
                 }
+                Part::Var(var) => var,
+            };
+            let at = out.len();
+            write_var(var, ex, sent, out);
+            if out.len() == at {
+                if escape == Escape::Default && !var.is_found(ex) {
+                    out.push(b'-');
+                }
+            } else if !var.is_plain() {
+                escape_from(at, escape, out);
             }
         }
     }
@@ -124,24 +123,31 @@ fn variable_name(rest: &str) -> Option<(&str, &str)> {
     if braced { Some((name, after.strip_prefix('}')?)) } else { Some((name, after)) }
 }
 
-/// Appends a value to a log line, escaped; `-` when empty.
-pub fn escape_log(value: &[u8], out: &mut Vec<u8>) {
-    if value.is_empty() {
-        out.push(b'-');
-        return;
-    }
-    let plain = |b: &u8| (0x20..0x7f).contains(b) && *b != b'"' && *b != b'\\';
-    if value.iter().all(plain) {
-        out.extend_from_slice(value);
-        return;
-    }
-    for byte in value {
-        if plain(byte) {
-            out.push(*byte);
-        } else {
-            let _ = write!(out, "\\x{byte:02X}");
+/// Escapes what stands in `out` from `at` on, where something in it has to be.
+fn escape_from(at: usize, escape: Escape, out: &mut Vec<u8>) {
+    let plain = |b: u8| match escape {
+        Escape::Default => (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\',
+        Escape::Json => b >= 0x20 && b != b'"' && b != b'\\',
+        Escape::None => true,
+    };
+    let Some(first) = out[at..].iter().position(|b| !plain(*b)) else { return };
+    for byte in out.split_off(at + first) {
+        match byte {
+            byte if plain(byte) => out.push(byte),
+            _ if escape == Escape::Default => out.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(byte & 15)]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]),
         }
     }
+}
+
+fn hex(digit: u8) -> u8 {
+    b"0123456789ABCDEF"[usize::from(digit)]
 }
 
 #[cfg(test)]
@@ -187,8 +193,13 @@ mod tests {
 
     #[test]
     fn log_values_are_escaped() {
-        let mut out = Vec::new();
-        escape_log(b"a\"b\\c\n\xff", &mut out);
-        assert_eq!(out, b"a\\x22b\\x5Cc\\x0A\\xFF");
+        let escaped = |escape| {
+            let mut out = b"\"a\"b\\c\n\x01\xff".to_vec();
+            escape_from(1, escape, &mut out);
+            out
+        };
+        assert_eq!(escaped(Escape::Default), b"\"a\\x22b\\x5Cc\\x0A\\x01\\xFF");
+        assert_eq!(escaped(Escape::Json), b"\"a\\\"b\\\\c\\n\\u0001\xff");
+        assert_eq!(escaped(Escape::None), b"\"a\"b\\c\n\x01\xff");
     }
 }

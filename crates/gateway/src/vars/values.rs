@@ -48,6 +48,13 @@ impl Values {
         !matches!(shared.slots.borrow().get(index as usize), None | Some(Slot::Unset))
     }
 
+    /// Whether a variable that was written has a value, if an empty one.
+    pub fn is_found(&self, index: u32, ex: &Exchange) -> bool {
+        let Some(shared) = &self.0 else { return false };
+        let volatile = || ex.plan.variables.get(index as usize).is_some_and(Definition::volatile);
+        !matches!(shared.slots.borrow().get(index as usize), None | Some(Slot::Unset | Slot::Absent)) || volatile()
+    }
+
     /// Appends the value of a variable, which is looked for unless it is known.
     pub fn write(&self, index: u32, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
         let Some(shared) = &self.0 else { return };

@@ -40,8 +40,11 @@ pub(crate) fn write_number(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
-fn seconds(ms: u64, out: &mut Vec<u8>) {
-    let _ = write!(out, "{}.{:03}", ms / 1000, ms % 1000);
+pub(crate) fn seconds(ms: u64, out: &mut Vec<u8>) {
+    write_number(ms / 1000, out);
+    let rest = (ms % 1000) as u16;
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
 }
 
 pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
@@ -53,6 +56,11 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
         Var::BodyBytesSent => write_number(sent.body_bytes, out),
         Var::BytesSent => write_number(sent.bytes, out),
         Var::RequestTime => seconds(ex.elapsed_ms(), out),
+        Var::SentHttpId(id) => {
+            if let Some(headers) = sent.headers {
+                joined(headers.get_all(*id), b", ", out);
+            }
+        }
         Var::SentHttp(name) => {
             if let Some(value) = sent.headers.and_then(|headers| headers.get_name(name.as_bytes())) {
                 out.extend_from_slice(value);
@@ -82,12 +90,21 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         Var::RequestUri => out.extend_from_slice(&request.target),
         Var::Args => out.extend_from_slice(request.query.as_deref().unwrap_or_default()),
         Var::IsArgs if request.query.as_ref().is_some_and(|query| !query.is_empty()) => out.push(b'?'),
-        Var::Arg(name) => write_arg(request.query.as_deref().unwrap_or_default(), name, out),
-        Var::Cookie(name) => write_cookie(ex, name, out),
+        Var::Arg(name) => {
+            let query = request.query.as_deref().unwrap_or_default();
+            out.extend_from_slice(find_arg(query, name).unwrap_or_default());
+        }
+        Var::Cookie(name) => out.extend_from_slice(find_cookie(ex, name).unwrap_or_default()),
         Var::Http(name) => out.extend_from_slice(request.headers.get_name(name.as_bytes()).unwrap_or_default()),
+        // Several fields of one name are one list, as nginx 1.23 and later have it.
+        Var::HttpId(id) => {
+            let between: &[u8] = if *id == HeaderId::Cookie { b"; " } else { b", " };
+            joined(request.headers.get_all(*id), between, out);
+        }
         Var::HttpHost => header(ex, HeaderId::Host, out),
         Var::ContentLength => header(ex, HeaderId::ContentLength, out),
         Var::ContentType => header(ex, HeaderId::ContentType, out),
+        Var::RemoteUser => crate::access::password::remote_user(&request.headers, out),
         Var::RequestMethod => out.extend_from_slice(request.method.as_bytes()),
         Var::Request if ex.line.is_some() => out.extend_from_slice(ex.line.as_deref().unwrap_or_default()),
         Var::Request => {
@@ -142,6 +159,15 @@ pub fn protocol(version: Version) -> &'static [u8] {
     }
 }
 
+fn joined<'v>(values: impl Iterator<Item = &'v [u8]>, between: &[u8], out: &mut Vec<u8>) {
+    for (n, value) in values.enumerate() {
+        if n > 0 {
+            out.extend_from_slice(between);
+        }
+        out.extend_from_slice(value);
+    }
+}
+
 fn header(ex: &Exchange, id: HeaderId, out: &mut Vec<u8>) {
     out.extend_from_slice(ex.request.headers.get(id).unwrap_or_default());
 }
@@ -164,27 +190,19 @@ pub fn write_forwarded_for(ex: &Exchange, out: &mut Vec<u8>) {
     write_addr(&ex.client.peer, out);
 }
 
-fn write_arg(query: &[u8], name: &str, out: &mut Vec<u8>) {
-    for pair in query.split(|b| *b == b'&') {
-        let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-        if pair[..at].eq_ignore_ascii_case(name.as_bytes()) {
-            out.extend_from_slice(pair.get(at + 1..).unwrap_or_default());
-            return;
-        }
-    }
+pub(super) fn find_arg<'q>(query: &'q [u8], name: &str) -> Option<&'q [u8]> {
+    query.split(|b| *b == b'&').find_map(|pair| {
+        let at = memchr::memchr(b'=', pair)?;
+        pair[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| &pair[at + 1..])
+    })
 }
 
-fn write_cookie(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
-    for field in ex.request.headers.get_all(HeaderId::Cookie) {
-        for pair in field.split(|b| *b == b';') {
-            let pair = pair.trim_ascii();
-            let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-            if pair[..at].eq_ignore_ascii_case(name.as_bytes()) {
-                out.extend_from_slice(pair.get(at + 1..).unwrap_or_default());
-                return;
-            }
-        }
-    }
+pub(super) fn find_cookie<'e>(ex: &'e Exchange, name: &str) -> Option<&'e [u8]> {
+    let pairs = ex.request.headers.get_all(HeaderId::Cookie).flat_map(|field| field.split(|b| *b == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+        let at = memchr::memchr(b'=', pair)?;
+        pair[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| &pair[at + 1..])
+    })
 }
 
 #[cfg(test)]

@@ -5,15 +5,23 @@ are in ``later`` and ``never``: whoever adds one takes it out of there and gives
 """
 
 from buchner.nginx.directives import (
+    access,
+    auth_basic,
+    auth_request,
+    browser,
     core,
     headers,
     http_core,
     later,
     log,
+    mirror,
     never,
     other_backends,
     proxy,
+    referer,
     rewrite,
+    secure_link,
+    stub_status,
     tls,
     upstream,
 )
@@ -22,7 +30,25 @@ from buchner.nginx.rows import Row, Rows
 
 MODULES: dict[str, list[Row]] = {
     module.MODULE: module.DIRECTIVES
-    for module in (core, http_core, headers, index_module, log, proxy, rewrite, tls, upstream)
+    for module in (
+        core,
+        http_core,
+        access,
+        auth_basic,
+        auth_request,
+        browser,
+        headers,
+        index_module,
+        log,
+        mirror,
+        proxy,
+        referer,
+        rewrite,
+        secure_link,
+        stub_status,
+        tls,
+        upstream,
+    )
 }
 """Rows by module."""
 MODULES |= later.MODULES | never.MODULES | other_backends.MODULES

@@ -174,7 +174,11 @@ DIRECTIVES = [
     *no_effect("open_file_cache_errors", _ALL, FLAG, "there is no cache of open files"),
     *no_effect("open_file_cache_min_uses", _ALL, NUMBER, "there is no cache of open files"),
     *no_effect("open_file_cache_valid", _ALL, SECONDS, "there is no cache of open files"),
-    *no_effect("log_not_found log_subrequest", _ALL, FLAG, "missing files and subrequests are not logged"),
+    *no_effect("log_not_found", _ALL, FLAG, "missing files are not logged"),
+    supported("log_subrequest", _ALL, FLAG, put("log_subrequest"), "log_subrequest"),
+    supported("satisfy", _ALL, one_of("all", "any"), put("satisfy"), "satisfy"),
+    supported("auth_delay", _ALL, TIME, put_time("auth_delay"), "auth_delay"),
+    supported("limit_except", "location", WORDS, blocks.limit_except, "route.limit_except", block=True),
     *no_effect("msie_padding msie_refresh", _ALL, FLAG, "browsers of before 2013 only"),
     *no_effect("reset_timedout_connection", _ALL, FLAG, "timed-out connections are closed"),
     *no_effect("lingering_close", _ALL, one_of("off", "on", "always"), "the gateway lingers where data would be lost"),
@@ -189,13 +193,12 @@ DIRECTIVES = [
     supported("merge_slashes", HTTP_SERVER, FLAG, put("merge_slashes"), "merge_slashes"),
     *no_effect("recursive_error_pages", _ALL, FLAG, "an error page's own error has the built-in page"),
     *refused(
-        "satisfy resolver resolver_timeout if_modified_since max_ranges client_body_in_file_only "
-        "disable_symlinks auth_delay early_hints keepalive_time error_log_tag",
+        "resolver resolver_timeout if_modified_since max_ranges client_body_in_file_only "
+        "disable_symlinks early_hints keepalive_time error_log_tag",
         _ALL,
         _LATER,
     ),
     *refused("limit_rate limit_rate_after", WITH_IF, _LATER),
     *refused("ignore_invalid_headers max_headers", HTTP_SERVER, _LATER),
-    *refused("limit_except", "location", _LATER, block=True),
     *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

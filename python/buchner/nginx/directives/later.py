@@ -15,7 +15,6 @@ from buchner.nginx.rows import (
 
 _LATER = "it is not supported yet"
 _ALL = HTTP_SERVER_LOCATION
-_LIMIT_EXCEPT = "http server location limit_except"
 _GZIP = "responses are sent uncompressed, which every client takes"
 _REALIP = f"{_LATER}; `trusted_proxies` of gateway.toml does it"
 _HTTP2 = "HTTP/2 is not supported yet"
@@ -23,15 +22,9 @@ _NO_HTTP2 = "nothing uses it: `http2` is refused"
 _NO_HTTP3 = "nothing uses it: `listen … quic` is refused"
 
 MODULES = {
-    "ngx_http_access_module": refused("allow deny", _LIMIT_EXCEPT, _LATER),
     "ngx_http_addition_module": refused("add_before_body add_after_body addition_types", _ALL, _LATER),
-    "ngx_http_auth_basic_module": refused("auth_basic auth_basic_user_file", _LIMIT_EXCEPT, _LATER),
-    "ngx_http_auth_request_module": refused("auth_request auth_request_set", _ALL, _LATER),
     "ngx_http_autoindex_module": refused(
         "autoindex autoindex_exact_size autoindex_format autoindex_localtime", _ALL, _LATER
-    ),
-    "ngx_http_browser_module": refused(
-        "ancient_browser ancient_browser_value modern_browser modern_browser_value", _ALL, _LATER
     ),
     "ngx_http_charset_module": [
         *refused("charset override_charset source_charset", WITH_IF, _LATER),
@@ -67,25 +60,13 @@ MODULES = {
         *refused("map", HTTP, _LATER, block=True),
         *no_effect("map_hash_bucket_size map_hash_max_size", HTTP, WORDS, "tables grow by themselves"),
     ],
-    "ngx_http_mirror_module": refused("mirror mirror_request_body", _ALL, _LATER),
     "ngx_http_random_index_module": refused("random_index", "location", _LATER),
     "ngx_http_realip_module": refused("set_real_ip_from real_ip_header real_ip_recursive", _ALL, _REALIP),
-    "ngx_http_referer_module": [
-        *refused("valid_referers", "server location", _LATER),
-        *no_effect(
-            "referer_hash_bucket_size referer_hash_max_size", "server location", WORDS, "tables grow by themselves"
-        ),
-    ],
-    "ngx_http_secure_link_module": [
-        *refused("secure_link secure_link_md5", _ALL, _LATER),
-        *refused("secure_link_secret", "location", _LATER),
-    ],
     "ngx_http_split_clients_module": refused("split_clients", HTTP, _LATER, block=True),
     "ngx_http_ssi_module": [
         *refused("ssi", WITH_IF, _LATER),
         *refused("ssi_last_modified ssi_min_file_chunk ssi_silent_errors ssi_types ssi_value_length", _ALL, _LATER),
     ],
-    "ngx_http_stub_status_module": refused("stub_status", "server location", _LATER),
     "ngx_http_sub_module": refused(
         "sub_filter sub_filter_last_modified sub_filter_once sub_filter_types", _ALL, _LATER
     ),

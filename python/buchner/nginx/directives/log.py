@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from buchner.config import _generated as gen
 from buchner.config.suggest import hint
 from buchner.nginx import units
 from buchner.nginx.rows import HTTP, HTTP_SERVER_LOCATION, UNBOUND, WITH_IF, WORDS, no_effect, supported, words
 
 if TYPE_CHECKING:
+    from buchner.nginx.lexer import Token
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
 
 MODULE = "ngx_http_log_module"
 
+_GZIP = 1
+_MAX_GZIP = 9
+
 
 def _log_format(scope: Scope, directive: Directive) -> None:
     name, *parts = directive.words
     if parts and parts[0].startswith("escape="):
-        if parts[0] != "escape=default":
-            scope.error(directive.args[1], f'"{parts[0]}" is not supported yet; the format "json" is built in')
+        escape = parts[0].removeprefix("escape=")
+        if escape not in ("default", "json", "none"):
+            scope.error(directive.args[1], f'unknown log format escaping "{escape}": default, json and none are known')
         parts = parts[1:]
+    else:
+        escape = "default"
     if name in scope.state.formats or name == "combined":
         scope.error(directive.args[0], f'the log format "{name}" is defined already')
-    scope.state.formats[name] = "".join(parts)
+    scope.state.formats[name] = ("".join(parts), escape)
     scope.state.places["log_format", name] = directive.args[0]
 
 
@@ -33,21 +42,15 @@ def _access_log(scope: Scope, directive: Directive) -> None:
     if path.text == "off":
         scope.put("access_log", False, path)
         return
-    if path.text.startswith("syslog:") or "$" in path.text:
-        scope.error(path, f'"{path.text}": access logs go to a file; this is not supported yet')
-    log = gen.AccessLog(path="-" if path.text == "/dev/stdout" else path.text)
+    log = gen.AccessLog(path=_place(path.text))
     for position, arg in enumerate(rest):
         name, equals, value = arg.text.partition("=")
-        if equals and name in ("buffer", "flush"):
-            try:  # lines are always buffered and written within a second
-                units.size(value) if name == "buffer" else units.milliseconds(value)
-            except ValueError as error:
-                scope.error(arg, str(error))
-            continue
-        if name in ("gzip", "if"):
-            scope.error(arg, f'"{name}" of "access_log" is not supported yet')
+        if equals or name == "gzip":
+            _parameter(scope, log, arg, name, value if equals else str(_GZIP))
         elif position == 0 and arg.text in scope.state.formats:
-            log.format = scope.state.formats[arg.text]
+            log.format, escape = scope.state.formats[arg.text]
+            if escape != "default":
+                log.escape = escape  # type: ignore[assignment]
         elif position == 0 and arg.text != "combined":
             known = [*scope.state.formats, "combined"]
             scope.error(
@@ -55,14 +58,50 @@ def _access_log(scope: Scope, directive: Directive) -> None:
             )
         elif position:
             scope.error(arg, f'unknown parameter "{arg.text}" of "access_log"')
+    if (path.text.startswith("syslog:") or "$" in path.text) and (log.buffer, log.flush, log.gzip) != (UNSET,) * 3:
+        scope.error(path, "logs to syslog and logs with variables in their name cannot be buffered")
+    if log.flush is not UNSET and (log.buffer, log.gzip) == (UNSET, UNSET):
+        scope.error(path, "no buffer is defined for the access log with flush=")
     logs = scope.table.access_log if isinstance(scope.table.access_log, list) else []
     scope.table.access_log = [*logs, log]
     scope.state.places[(*scope.path, "access_log", len(logs))] = path
     scope.state.places.setdefault((*scope.path, "access_log"), directive.token)
 
 
+def _place(path: str) -> str:
+    if path == "/dev/stdout":
+        return "-"
+    if path.startswith("syslog:") and ",tag=" not in path:
+        return f"{path},tag=nginx"
+    return path
+
+
+def _parameter(scope: Scope, log: gen.AccessLog, arg: Token, name: str, value: str) -> None:
+    """Read `name=value` behind the format of an access log."""
+    try:
+        if name == "buffer":
+            log.buffer = units.size(value)
+        elif name == "flush":
+            log.flush = units.milliseconds(value) / 1000
+        elif name == "gzip":
+            log.gzip = units.number(value)
+            if not 1 <= log.gzip <= _MAX_GZIP:
+                scope.error(arg, f'invalid compression level "{value}": 1 to {_MAX_GZIP} are')
+        elif name == "if":
+            log.if_ = value
+        else:
+            scope.error(arg, f'unknown parameter "{arg.text}" of "access_log"')
+    except ValueError as error:
+        scope.error(arg, str(error))
+
+
 DIRECTIVES = [
     supported("log_format", HTTP, words(2, UNBOUND), _log_format, "access_log.format", repeat=True),
     supported("access_log", f"{WITH_IF} limit_except", WORDS, _access_log, "access_log", repeat=True),
-    *no_effect("open_log_file_cache", HTTP_SERVER_LOCATION, words(1, 4), "log files stay open anyway"),
+    *no_effect(
+        "open_log_file_cache",
+        HTTP_SERVER_LOCATION,
+        words(1, 4),
+        "log files stay open; those with variables are opened once a second",
+    ),
 ]

@@ -110,6 +110,16 @@ impl Files {
         &self.root
     }
 
+    /// Writes the name of the file that a path stands for.
+    pub fn write_name(&self, path: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(self.root.as_bytes());
+        let rest = path.strip_prefix(&*self.prefix).unwrap_or(path);
+        if !rest.starts_with(b"/") {
+            out.push(b'/');
+        }
+        out.extend_from_slice(rest);
+    }
+
     /// Ranges of one request.
     pub fn max_ranges(&self) -> u32 {
         self.max_ranges

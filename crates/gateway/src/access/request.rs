@@ -1,0 +1,61 @@
+//! By the answer to a subrequest (nginx: auth_request): 2xx lets the request in, 401 and 403 are passed on.
+use crate::access::{Refusal, Verdict};
+use crate::config::Settings;
+use crate::error::Result;
+use crate::exchange::Exchange;
+use crate::http::body::RequestBody;
+use crate::subrequest;
+use crate::vars::{Names, Sent, Template, Var};
+use buchner_wire::headers::HeaderId;
+use buchner_wire::method::Method;
+
+/// A compiled check.
+pub struct Request {
+    uri: Box<[u8]>,
+    /// Variables that are set from the answer, by their numbers.
+    set: Vec<(u32, Template)>,
+}
+
+impl Request {
+    /// Compiles the check, if the settings have one.
+    pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Option<Self>, String> {
+        let Some(uri) = settings.auth_request.as_ref().filter(|uri| *uri != "off") else { return Ok(None) };
+        if !uri.starts_with('/') {
+            return Err(format!("auth_request: {uri:?} is no URI: it begins with \"/\""));
+        }
+        let mut set = Vec::with_capacity(settings.auth_request_set.len());
+        for (name, value) in &settings.auth_request_set {
+            let Some(Var::User(index)) = names.find(name) else {
+                return Err(format!("auth_request_set: ${name} cannot be set"));
+            };
+            set.push((index, Template::compile(value, names).map_err(|e| format!("auth_request_set.{name}: {e}"))?));
+        }
+        Ok(Some(Self { uri: uri.as_bytes().into(), set }))
+    }
+
+    /// Asks whether the client may come in. The request's body stays where it is.
+    pub async fn verdict(&self, ex: &mut Exchange) -> Result<Verdict> {
+        let mut child = subrequest::make(ex, &self.uri, Method::Get, RequestBody::Empty)?;
+        let response = subrequest::run(&mut child).await;
+        let status = response.status;
+        let sent = Sent { status, headers: Some(&response.headers), ..Sent::default() };
+        for (index, value) in &self.set {
+            ex.values.set(*index, value.value(&child, sent).into());
+        }
+        let challenges = || response.headers.get_all(HeaderId::WwwAuthenticate).map(<[u8]>::to_vec).collect();
+        let refusal = match status {
+            200..=299 => None,
+            401 => {
+                Some(Refusal { status, challenges: challenges(), cause: "the auth request was answered 401".into() })
+            }
+            403 => Some(Refusal { status, challenges: vec![], cause: "the auth request was answered 403".into() }),
+            _ => {
+                let why = child.failure.take().map_or_else(String::new, |cause| format!(" ({cause})"));
+                let cause = format!("auth request unexpected status: {status}{why}");
+                Some(Refusal { status: 500, challenges: vec![], cause: cause.into() })
+            }
+        };
+        subrequest::discard(response).await;
+        Ok(refusal.map_or(Verdict::Granted, Verdict::Refused))
+    }
+}

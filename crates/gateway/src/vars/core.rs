@@ -1,0 +1,80 @@
+//! Further variables of nginx's core: the connection, the files a request stands for, and what is not there without TLS.
+use crate::backend::Backend;
+use crate::buffers::Buffered;
+use crate::exchange::Exchange;
+use crate::http::body::RequestBody;
+use crate::vars::Sent;
+use crate::vars::write::{seconds, write_number};
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Without TLS, and without the PROXY protocol, there is none of it.
+pub fn nothing(_: &Exchange, _: Sent<'_>, _: &mut Vec<u8>) {}
+
+/// The client's address as 4 or 16 bytes.
+pub fn binary_remote_addr(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    match ex.client.addr.ip() {
+        Some(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
+        Some(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
+        None => {}
+    }
+}
+
+/// The connection's number.
+pub fn connection(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    write_number(ex.client.connection, out);
+}
+
+/// Seconds since it was accepted.
+pub fn connection_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    seconds(ex.thread.clock.now().saturating_sub(ex.client.since), out);
+}
+
+/// The directory of a route with files.
+pub fn document_root(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    if let Some(Backend::Files(files)) = ex.route().map(|route| &route.backend) {
+        out.extend_from_slice(files.root().as_bytes());
+    }
+}
+
+/// The same with symbolic links resolved.
+pub fn realpath_root(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+    let mut root = Vec::new();
+    document_root(ex, sent, &mut root);
+    if let Ok(real) = std::fs::canonicalize(Path::new(OsStr::from_bytes(&root))) {
+        out.extend_from_slice(real.as_os_str().as_bytes());
+    }
+}
+
+/// The file that the path stands for.
+pub fn request_filename(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    if let Some(Backend::Files(files)) = ex.route().map(|route| &route.backend) {
+        files.write_name(&ex.request.path, out);
+    }
+}
+
+/// The machine's name.
+pub fn hostname(_: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(crate::observe::hostname().as_bytes());
+}
+
+/// `p` for a request that came before the answer to the one before, else `.`.
+pub fn pipe(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.push(if ex.client.pipelined { b'p' } else { b'.' });
+}
+
+/// The body, where it was read whole and is in memory.
+pub fn request_body(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    if let RequestBody::Buffered(Buffered::Memory(body)) = &ex.request.body {
+        out.extend_from_slice(body);
+    }
+}
+
+/// `OK` when the answer was sent whole.
+pub fn request_completion(_: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+    if sent.complete {
+        out.extend_from_slice(b"OK");
+    }
+}
