@@ -15,6 +15,7 @@ _HOMES = {
     "run": "run",
     "nginx": "nginx",
     "check": "check",
+    "doctor": "doctor",
     "convert": "convert",
     "reload": "control",
     "stop": "control",
@@ -84,6 +85,7 @@ def cli() -> None:
       buchner serve                        finds app.py or wsgi.py, as `flask run` does
       buchner run gateway.toml             everything a file says
       buchner run nginx.conf               the nginx configuration you have
+      buchner doctor gateway.toml          is everything as it has to be?
 
     \b
     While it runs, from another terminal:

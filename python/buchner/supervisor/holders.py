@@ -109,6 +109,7 @@ def _holds(pid: int, links: set[str]) -> bool:
 def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        words[0] = os.path.basename(words[0])
         line = " ".join(word.decode(errors="replace") for word in words if word).strip()
         if line:
             return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

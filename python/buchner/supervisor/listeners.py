@@ -99,6 +99,34 @@ def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
     """
     if address.startswith("unix:"):
         return _open_unix(address, backlog)
+    sock = _bind(address)
+    try:
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {address}: {_why_not(error, address)}") from error
+    sock.setblocking(False)
+    return Listener(address, sock)
+
+
+def probe(address: str) -> None:
+    """Find out whether an address could be listened on; nothing is changed, and no client is accepted.
+
+    Raises:
+        ListenError: It could not; as `open_listener`.
+    """
+    if not address.startswith("unix:"):
+        _bind(address).close()
+        return
+    path = address.removeprefix("unix:")
+    folder = os.path.dirname(path)
+    _is_stale(path, address)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        missing = "" if os.path.isdir(folder) else f"there is no directory {folder}: make it"
+        raise ListenError(f"cannot listen on {address}: {missing or f'this user may not write to {folder}'}")
+
+
+def _bind(address: str) -> socket.socket:
     host, port = split(address)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -112,17 +140,16 @@ def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         sock.bind(where)
-        sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise ListenError(f"cannot listen on {address}: {_why_not(error, host, *where[:2])}") from error
-    sock.setblocking(False)
-    return Listener(address, sock)
+        raise ListenError(f"cannot listen on {address}: {_why_not(error, address, str(where[0]))}") from error
+    return sock
 
 
-def _why_not(error: OSError, host: str, address: str, port: int) -> str:
+def _why_not(error: OSError, address: str, resolved: str | None = None) -> str:
+    host, port = split(address)
     if error.errno == errno.EADDRINUSE:
-        return f"the port is in use{by(holders.of_port(port, {address}))} or choose another port"
+        return f"the port is in use{by(holders.of_port(port, {resolved or host}))} or choose another port"
     if error.errno == errno.EACCES and port < 1024:
         return (
             f"port {port} needs a privilege. Start as root (the gateway drops to `user` once it is bound), or give "
@@ -138,7 +165,8 @@ def _open_unix(address: str, backlog: int) -> Listener:
     path = address.removeprefix("unix:")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path, address)
+        if _is_stale(path, address):
+            os.unlink(path)
         sock.bind(path)
         os.chmod(path, _UNIX_MODE)
         sock.listen(backlog)
@@ -156,12 +184,12 @@ def _open_unix(address: str, backlog: int) -> Listener:
     return Listener(address, sock, (status.st_dev, status.st_ino))
 
 
-def _remove_stale(path: str, address: str) -> None:
-    """Remove a socket file that nobody listens on any more; what somebody does, or what is no socket, is an error."""
+def _is_stale(path: str, address: str) -> bool:
+    """Whether there is a socket file that nobody listens on any more; one in use, or another file, is an error."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(mode):
         raise ListenError(
             f"cannot listen on {address}: there is a file of that name that is not a socket; move it away"
@@ -170,8 +198,7 @@ def _remove_stale(path: str, address: str) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
-            return
+            return True
     holder = by(holders.of_path(path))
     raise ListenError(f"cannot listen on {address}: the socket is in use{holder} or choose another path")
 
