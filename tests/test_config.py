@@ -169,7 +169,10 @@ def test_a_dict_has_the_same_shape_and_problems_name_its_origin() -> None:
         ("[app]\n[[server]]\nroute = [{ path = '/' }]", "3:10: server[0].route[0]: nothing answers this route"),
         (
             "[app]\n[[server]]\nroute = [{ path = '/', app = true, respond = 204 }]",
-            "3:10: server[0].route[0]: a route has one of files, proxy, app, redirect, respond, stub_status; this one has app and",
+            (
+                "3:10: server[0].route[0]: a route has one of files, proxy, app, redirect, respond, stub_status; "
+                "this one has app and"
+            ),
         ),
         (
             "[app]\n[[server]]\nroute = [{ path = 'x', app = true }]",

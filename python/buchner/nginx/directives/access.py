@@ -20,7 +20,10 @@ def _rule(scope: Scope, directive: Directive) -> None:
     network = directive.words[0]
     if network not in ("all", "unix:"):
         try:
-            network = str(ipaddress.ip_network(network, strict=False))
+            if "/" in network:
+                network = str(ipaddress.ip_network(network, strict=False))
+            else:
+                ipaddress.ip_address(network)
         except ValueError:
             scope.error(directive.args[0], f'"{network}" is neither an address, a network, "unix:" nor "all"')
             return
