@@ -66,7 +66,7 @@ test: peers lint $(VENV)/.ci $(VENV)/.extras $(VENV)/.hello
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not chaos"
 
 chaos: peers $(VENV)/.release $(VENV)/.extras $(VENV)/.hello
-	$(BIN)/python -m pytest -q -m chaos
+	$(BIN)/python -m pytest -q -s -m chaos
 
 lint: $(VENV)/.ci $(VENV)/.extras | tools
 	$(BIN)/ruff check

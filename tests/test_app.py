@@ -326,7 +326,7 @@ def test_file_wrapper_is_sent_as_a_file(serve: Any, tmp_path: Any) -> None:
     assert serve(app).ask()[2] == path.read_bytes()[1000:]
 
 
-def test_a_websocket_goes_through(serve: Any) -> None:
+def test_a_websocket_goes_through(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
     flask = pytest.importorskip("flask")
     flask_sock = pytest.importorskip("flask_sock")
     app = flask.Flask(__name__)
@@ -353,6 +353,8 @@ def test_a_websocket_goes_through(serve: Any) -> None:
         assert gateway.ask("/")[2] == b"page"
         sock.sendall(b"\x81\x83\0\0\0\0bye")
         assert file.read(1) == b"\x88"
+    until(lambda: gateway.slots[0].stats()["detached"] == 0)
+    assert not caplog.records, "flask-sock's response behind a WebSocket is no error"
 
 
 def test_a_client_that_leaves_frees_its_slot(serve: Any) -> None:

@@ -117,6 +117,7 @@ def test_twenty_websockets_and_twenty_event_streams_leave_two_threads_to_the_oth
             echoes(raw, b"still here %d" % number)
         assert [event(raw) for raw in streams] == [1] * 20
     assert instance.get("/pid").body == str(worker).encode()
+    assert instance.end() == 0
     assert "error" not in instance.log.lower(), instance.log
 
 
@@ -151,7 +152,7 @@ def test_a_stuck_thread_gets_504_and_the_others_are_served(serve: Serve, stuck: 
     hung = [reply for target, reply in replies if target == stuck]
     assert [reply.status for target, reply in replies if target != stuck] == [200] * 20
     assert [(reply.status, reply.get("x-buchner-error")) for reply in hung] == [(504, "app-timeout")]
-    assert 2.9 < took < 6
+    assert 2.9 < took < 10
     if (stuck, workers) != ("/loop", 1):  # that one has to wait for the replacement
         assert replies[-1][0] == stuck, "a thread or a worker that is free serves the others before the time is up"
     instance.says(f"GET {stuck} ")

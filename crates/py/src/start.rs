@@ -43,6 +43,8 @@ impl StartResponse {
             let mut state = self.link.of(py, self.serial)?;
             match (state.phase, exc_info) {
                 (Phase::Silent, _) | (Phase::Head, Some(_)) => {}
+                // flask-sock ends every WebSocket with an empty response; it has nowhere to go.
+                (Phase::Upgraded, None) => return Ok(self.write()),
                 (Phase::Head, None) => {
                     return Err(PyAssertionError::new_err("start_response was called twice without exc_info"));
                 }
@@ -65,7 +67,13 @@ impl StartResponse {
         state.bodiless = state.head_method || code == 204 || code == 304;
         state.remaining = facts.content_length.filter(|_| !facts.names_file);
         state.event_stream = facts.event_stream && facts.content_length.is_none();
-        Ok(Write { link: self.link.clone(), worker: self.worker.clone(), slot: self.slot, serial: self.serial })
+        Ok(self.write())
+    }
+}
+
+impl StartResponse {
+    fn write(&self) -> Write {
+        Write { link: self.link.clone(), worker: self.worker.clone(), slot: self.slot, serial: self.serial }
     }
 }
 
