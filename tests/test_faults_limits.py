@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.instance import Instance
+from helpers.instance import Instance, private_memory
 from helpers.load import APP
 from helpers.raw import Raw
 from helpers.wait import wait_for
@@ -236,3 +236,27 @@ def test_an_access_log_without_room_costs_its_lines_and_no_request(run: Run) -> 
     wait_for(lambda: "/n/77 " in access.read_text(), "the line of a request behind")
     instance.says("is written again")
     assert instance.log.count("cannot write to access log") == 1
+
+
+def test_an_access_log_that_nobody_takes_costs_lines_and_not_memory(run: Run, tmp_path: Path) -> None:
+    """A pipe to a log shipper that hangs, a terminal that is paused."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # opening it waits for a reader
+    instance = run(server='access_log = { path = "pipe", format = "$request $http_x_long" }')
+    (gateway,) = instance.gateways()
+    works(instance)
+    before = private_memory(gateway)
+    with Raw(instance.port) as raw:
+        for number in range(4000):
+            raw.send(f"GET /n/{number} HTTP/1.1\r\nHost: test\r\nX-Long: {'x' * 6000}\r\n\r\n")
+            reply = raw.reply()
+            assert reply.status == 200
+            if reply.get("connection") == "close":
+                raw.socket.close()
+                raw.socket = Raw(instance.port).socket
+    assert private_memory(gateway) - before < 16 << 20
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.DEVNULL)
+    instance.says("bytes of log lines are lost")
+    works(instance)
+    reader.kill()
+    reader.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from buchner.supervisor.identity import Identity
 
 logger = logging.getLogger("buchner")
+
+_PREPARE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _error_log: str | None = None
 _terminal: int | None = None
@@ -81,8 +84,10 @@ def prepare(paths: Iterable[str], identity: Identity | None) -> None:
         if path in ("-", "stdout", "stderr") or path.startswith("/dev/"):
             continue
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            fd = os.open(path, _PREPARE, 0o644)
         except OSError as error:
+            if error.errno == errno.ENXIO:
+                continue  # a pipe that nobody reads yet is its maker's business
             logger.warning("access log %s cannot be opened: %s", path, error.strerror)
             continue
         try:

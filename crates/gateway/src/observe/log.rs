@@ -1,5 +1,6 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
 use crate::clock::Civil;
+use crate::observe::backlog::Backlog;
 use crate::observe::syslog::{Sender as SyslogSender, Syslog};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,10 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An I/O thread's buffer goes to the writer at this size, or once a second.
 pub const BUFFER_BYTES: usize = 64 << 10;
+/// Longest wait for the last lines to be written.
+const SYNC: Duration = Duration::from_secs(2);
 /// Files with names of their own that one thread collects lines for, until the next flush.
 const MAX_NAMED: usize = 1024;
 
@@ -59,19 +62,30 @@ enum Message {
 #[derive(Clone)]
 pub struct LogWriter {
     messages: Sender<Message>,
+    backlog: Arc<Backlog>,
 }
 
 impl LogWriter {
     /// Starts the writer thread.
     pub fn start() -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
-        std::thread::Builder::new().name("log".into()).spawn(move || write_all(&inbox))?;
-        Ok(Self { messages })
+        let backlog = Arc::new(Backlog::default());
+        let theirs = backlog.clone();
+        std::thread::Builder::new().name("log".into()).spawn(move || write_all(&inbox, &theirs))?;
+        Ok(Self { messages, backlog })
     }
 
     /// Writes a line to the error log, with time and process id.
     pub fn line(&self, text: &str) {
-        let _ = self.messages.send(Message::Error(stamped(text)));
+        let line = stamped(text);
+        self.lines(line.len(), Message::Error(line));
+    }
+
+    /// Hands lines to the writer, unless too many wait already.
+    fn lines(&self, bytes: usize, message: Message) {
+        if self.backlog.take(bytes) {
+            let _ = self.messages.send(message);
+        }
     }
 
     /// Closes the files and opens them by name again (after a rotation).
@@ -79,11 +93,11 @@ impl LogWriter {
         let _ = self.messages.send(Message::Reopen);
     }
 
-    /// Waits until everything sent so far is written.
+    /// Waits until everything sent so far is written, or nobody takes it.
     pub fn sync(&self) {
         let (done, wait) = mpsc::channel();
         if self.messages.send(Message::Sync(done)).is_ok() {
-            let _ = wait.recv();
+            let _ = wait.recv_timeout(SYNC);
         }
     }
 }
@@ -118,25 +132,36 @@ struct Open {
     told: bool,
 }
 
-fn write_all(inbox: &Receiver<Message>) {
+fn write_all(inbox: &Receiver<Message>, backlog: &Backlog) {
     let mut open = Open::default();
     while let Ok(message) = inbox.recv() {
+        let mut bytes_written = 0;
         match message {
-            Message::Access(target, bytes) => open.write(&target.sink, &bytes),
+            Message::Access(target, bytes) => {
+                open.write(&target.sink, &bytes);
+                bytes_written = bytes.len();
+            }
             Message::Named(name, bytes) => {
                 let path = Path::new(OsStr::from_bytes(&name));
                 let written = append(path).and_then(|mut file| file.write_all(&bytes));
                 if let Err(e) = written {
                     error_line(&format!("[error] cannot write to access log {}: {e}", path.display()));
                 }
+                bytes_written = bytes.len();
             }
             Message::Error(line) => {
                 let _ = io::stderr().lock().write_all(line.as_bytes());
+                bytes_written = line.len();
             }
             Message::Reopen => open = Open::default(),
             Message::Sync(done) => {
                 let _ = done.send(());
             }
+        }
+        if let Some(lost) = backlog.written(bytes_written) {
+            error_line(&format!(
+                "[error] {lost} bytes of log lines are lost: they were not taken as fast as they came"
+            ));
         }
     }
 }
@@ -258,7 +283,7 @@ impl ThreadLog {
         write(&mut buffer.lines);
         if buffer.lines.len() >= target.buffer {
             let full = std::mem::replace(&mut buffer.lines, Vec::with_capacity(target.buffer + 1024));
-            let _ = self.writer.messages.send(Message::Access(target.clone(), full));
+            self.writer.lines(full.len(), Message::Access(target.clone(), full));
         }
     }
 
@@ -290,13 +315,13 @@ impl ThreadLog {
         let mut buffers = self.buffers.borrow_mut();
         for buffer in buffers.iter_mut().filter(|buffer| !buffer.lines.is_empty() && due(buffer)) {
             let lines = std::mem::take(&mut buffer.lines);
-            let _ = self.writer.messages.send(Message::Access(buffer.target.clone(), lines));
+            self.writer.lines(lines.len(), Message::Access(buffer.target.clone(), lines));
         }
     }
 
     fn flush_named(&self) {
         for (name, lines) in self.named.borrow_mut().drain() {
-            let _ = self.writer.messages.send(Message::Named(name, lines));
+            self.writer.lines(lines.len(), Message::Named(name, lines));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the gateway tells about its work: access log, error log, counters, request ids.
 pub mod access_log;
+pub mod backlog;
 pub mod log;
 pub mod metrics;
 pub mod syslog;
