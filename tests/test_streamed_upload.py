@@ -37,7 +37,7 @@ class App:
     def _echo(self, body: Any) -> Iterator[bytes]:
         yield b"ready"
         try:
-            while piece := body.read(1000):
+            while piece := body.read1(16_000):
                 yield piece
         except OSError:
             self.failed.set()
@@ -96,7 +96,7 @@ def test_an_answer_and_the_body_it_depends_on_go_both_ways_at_once(serve: Callab
 
 def test_a_client_that_reads_only_when_it_has_sent_all_is_served(serve: Callable[..., AppGateway]) -> None:
     gateway = serve()
-    body = os.urandom(8_000_000)
+    body = os.urandom(3_000_000)
     with Raw(gateway.port, 30) as raw:
         begin(raw, "/echo", len(body))
         raw.send(body)
