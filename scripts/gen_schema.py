@@ -29,6 +29,8 @@ KEPT = (
     "Rewrite",
     "Return",
     "RealIp",
+    "Replace",
+    "CookieFlags",
 )
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}

@@ -238,7 +238,12 @@ def test_options_of_an_address(tmp_path: Path) -> None:
     ("url", "proxy", "address", "host"),
     [
         ("http://127.0.0.1:5000", {"upstream": "127.0.0.1:5000"}, "127.0.0.1:5000", "127.0.0.1:5000"),
-        ("http://localhost/", {"upstream": "localhost:80", "uri": "/"}, "localhost:80", "localhost"),
+        (
+            "http://localhost/",
+            {"upstream": "localhost:80", "authority": "localhost", "uri": "/"},
+            "localhost:80",
+            "localhost",
+        ),
         ("http://[::1]:81/a?b", {"upstream": "[::1]:81", "uri": "/a?b"}, "[::1]:81", "[::1]:81"),
         ("http://unix:/a/b", {"upstream": "unix:/a/b"}, "unix:/a/b", "localhost"),
         ("http://unix:/a/b:/c", {"upstream": "unix:/a/b", "uri": "/c"}, "unix:/a/b", "localhost"),

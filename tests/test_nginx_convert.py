@@ -64,10 +64,15 @@ http {
 TOML = """\
 # The shop's site
 
+absolute_redirect = true
 access_log = "-"
 connect_timeout = 60
 forwarded_headers = false
 max_body = "1m"
+proxy_next_upstream = ["error", "timeout"]
+proxy_redirect = [
+  { from = "default" },
+]
 # for upstreams
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
 
@@ -87,6 +92,8 @@ servers = [
   { address = "127.0.0.1:5001" },
 ]
 keepalive = 32
+keepalive_requests = 1000
+keepalive_time = 3600
 
 [[server]]
 # where

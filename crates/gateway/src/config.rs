@@ -6,6 +6,7 @@
 //! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
 //! from these types; doc comments are the documentation, so they give unit and default.
 pub use crate::access::Satisfy;
+pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
 pub use crate::http::forwarded::Config as RealIp;
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
 use crate::variables;
@@ -75,6 +76,14 @@ pub struct Gateway {
     pub shutdown_timeout: Millis,
     /// Name servers, `address` or `address:port`. Default: those of /etc/resolv.conf.
     pub resolver: Vec<String>,
+    /// Time a name server's answer holds, whatever it says itself. Default: what it says.
+    pub resolver_valid: Option<Millis>,
+    /// Time for an answer of a name server. Default: 3 s (nginx: 30 s).
+    pub resolver_timeout: Option<Millis>,
+    /// Names lead to IPv4 addresses. Default: true.
+    pub resolver_ipv4: bool,
+    /// Names lead to IPv6 addresses. Default: true.
+    pub resolver_ipv6: bool,
     /// Error pages show causes, and tracebacks of the app. Default: false.
     pub development: bool,
 }
@@ -90,6 +99,10 @@ impl Default for Gateway {
             spool_max: Size(1 << 30),
             shutdown_timeout: Millis(30_000),
             resolver: Vec::new(),
+            resolver_valid: None,
+            resolver_timeout: None,
+            resolver_ipv4: true,
+            resolver_ipv6: true,
             development: false,
         }
     }
@@ -288,8 +301,15 @@ impl Default for Files {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
-    /// Key into [`Config::upstream`].
+    /// Key into [`Config::upstream`]; empty where there is a `url`.
+    #[serde(default)]
     pub upstream: String,
+    /// Name and port of the server as written, where `upstream` is not that. Default: `upstream`.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// URL with variables, instead of an upstream: each request goes where its values lead. What lies behind the server in it is the whole URI; without that the client's is passed on. Default: none.
+    #[serde(default)]
+    pub url: Option<String>,
     /// URI that replaces the part of the path the route matched (nginx: `proxy_pass` with a URI); absent: the path is passed on as the client sent it.
     #[serde(default)]
     pub uri: Option<String>,
@@ -358,8 +378,50 @@ pub struct Settings {
     pub app_timeout: Millis,
     /// Request headers for the upstream, name to value with variables; empty value: not sent. Default: the client's, with Host and X-Forwarded-* set.
     pub set_headers: BTreeMap<String, String>,
-    /// Send X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host unless `set_headers` has them. Default: true.
+    /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, and pass on that a client asks for another protocol. Default: true.
     pub forwarded_headers: bool,
+    /// Method sent to upstreams, with variables. Default: the client's.
+    pub proxy_method: Option<String>,
+    /// Version upstreams are spoken to in: `1.0` or `1.1`. Default: 1.1.
+    pub proxy_http_version: HttpVersion,
+    /// Body sent to upstreams instead of the client's, with variables. Default: the client's.
+    pub proxy_set_body: Option<String>,
+    /// The client's body goes to the upstream. Default: true.
+    pub proxy_pass_request_body: bool,
+    /// The client's header fields go to the upstream. Default: true.
+    pub proxy_pass_request_headers: bool,
+    /// Response headers of upstreams that clients do not get, beside Date, Server, X-Pad and X-Accel-*. Default: none.
+    pub proxy_hide_headers: Vec<String>,
+    /// Response headers of upstreams that clients get although they would not. Default: none.
+    pub proxy_pass_headers: Vec<String>,
+    /// Response headers of upstreams that mean nothing to the gateway: of X-Accel-Redirect, X-Accel-Expires, X-Accel-Limit-Rate, X-Accel-Buffering, X-Accel-Charset, Expires, Cache-Control, Set-Cookie, Vary. Default: none.
+    pub proxy_ignore_headers: Vec<String>,
+    /// What is replaced in `Location` and `Refresh` of upstreams, the first that fits: texts they begin with, regular expressions, or `default`, the upstream's URL by the route's path. Default: nothing (nginx: `default`).
+    pub proxy_redirect: Vec<Replace>,
+    /// What is replaced in the domains of cookies that upstreams set. Default: nothing.
+    pub proxy_cookie_domain: Vec<Replace>,
+    /// What is replaced in the paths of cookies that upstreams set. Default: nothing.
+    pub proxy_cookie_path: Vec<Replace>,
+    /// Attributes of cookies that upstreams set; the first cookie that fits. Default: as they come.
+    pub proxy_cookie_flags: Vec<CookieFlags>,
+    /// When another server of the upstream is asked, as long as nothing was sent to the client: `error`, `timeout`, `invalid_header`, `http_500`, `http_502`, `http_503`, `http_504`, `http_403`, `http_404`, `http_429`, `non_idempotent`, `off`. Default: error, and a timeout while connecting (nginx: error and timeout).
+    pub proxy_next_upstream: Option<Vec<NextUpstream>>,
+    /// Time after which no further server is asked; 0: no limit. Default: 0.
+    pub proxy_next_upstream_timeout: Millis,
+    /// Servers asked for one request at most; 0: no limit. Default: 0.
+    pub proxy_next_upstream_tries: u32,
+    /// Local address of connections to upstreams, with variables; empty: the kernel's choice. Default: none.
+    pub proxy_bind: Option<String>,
+    /// Bytes a second a response is read from an upstream at, with variables and `k` or `m`; 0: no limit. Default: none.
+    pub proxy_limit_rate: Option<String>,
+    /// Ranges are cut out of answers of upstreams that do not do so themselves. Default: false.
+    pub proxy_force_ranges: bool,
+    /// An upstream's work goes on when its client leaves. Default: false.
+    pub proxy_ignore_client_abort: bool,
+    /// Connections to upstreams have TCP keep-alive probes. Default: false.
+    pub proxy_socket_keepalive: bool,
+    /// Trailers of upstreams go on to clients. Default: false.
+    pub proxy_pass_trailers: bool,
     /// Response headers added to answers below 400 and 3xx, name to value with variables (nginx: `add_header`). Default: none.
     pub add_headers: BTreeMap<String, String>,
     /// Pages for statuses: an URI for an internal redirect, or `@route`. Default: the built-in pages.
@@ -434,6 +496,27 @@ impl Default for Settings {
             app_timeout: Millis(60_000),
             set_headers: BTreeMap::new(),
             forwarded_headers: true,
+            proxy_method: None,
+            proxy_http_version: HttpVersion::Http11,
+            proxy_set_body: None,
+            proxy_pass_request_body: true,
+            proxy_pass_request_headers: true,
+            proxy_hide_headers: Vec::new(),
+            proxy_pass_headers: Vec::new(),
+            proxy_ignore_headers: Vec::new(),
+            proxy_redirect: Vec::new(),
+            proxy_cookie_domain: Vec::new(),
+            proxy_cookie_path: Vec::new(),
+            proxy_cookie_flags: Vec::new(),
+            proxy_next_upstream: None,
+            proxy_next_upstream_timeout: Millis(0),
+            proxy_next_upstream_tries: 0,
+            proxy_bind: None,
+            proxy_limit_rate: None,
+            proxy_force_ranges: false,
+            proxy_ignore_client_abort: false,
+            proxy_socket_keepalive: false,
+            proxy_pass_trailers: false,
             add_headers: BTreeMap::new(),
             error_page: BTreeMap::new(),
             intercept_errors: false,
@@ -480,6 +563,10 @@ pub struct Upstream {
     pub keepalive: Option<u32>,
     /// Time an idle upstream connection is kept. Default: 60 s.
     pub keepalive_timeout: Option<Millis>,
+    /// Requests on one connection; 0: no limit. Default: 0 (nginx: 1000).
+    pub keepalive_requests: Option<u32>,
+    /// Age from which a connection is not kept any more. Default: any age (nginx: 1 hour).
+    pub keepalive_time: Option<Millis>,
 }
 
 /// One server of an upstream.
@@ -503,6 +590,16 @@ pub struct UpstreamServer {
     /// Window for `max_fails`, and how long it rests. Default: 10 s (nginx: `fail_timeout`).
     #[serde(default = "ten_seconds")]
     pub fail_timeout: Millis,
+    /// Requests at a time; 0: no limit. Default: 0.
+    #[serde(default)]
+    pub max_conns: u32,
+}
+
+impl Default for UpstreamServer {
+    fn default() -> Self {
+        let (max_fails, fail_timeout) = (one(), ten_seconds());
+        Self { address: String::new(), weight: 1, backup: false, down: false, max_fails, fail_timeout, max_conns: 0 }
+    }
 }
 
 fn one() -> u32 {

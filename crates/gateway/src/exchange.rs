@@ -1,4 +1,6 @@
 //! One request on its way through the line: what came, what is known about it, what it cost.
+pub use crate::upstream::note::{Streamed, UpstreamNote};
+
 use crate::http::body::{Body, RequestBody};
 use crate::observe::trace::RequestId;
 use crate::plan::{Plan, PlanRef, Route, Server, Settings};
@@ -9,7 +11,7 @@ use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use bytes::Bytes;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -120,26 +122,6 @@ impl Response {
     }
 }
 
-/// What an upstream or app did, for the log.
-#[derive(Clone, Debug, Default)]
-pub struct UpstreamNote {
-    /// Name of the server or worker that was asked last.
-    pub address: Option<Rc<str>>,
-    /// Status it answered; 0 none.
-    pub status: u16,
-    /// Milliseconds until its head.
-    pub header_ms: u64,
-    /// How often it was tried.
-    pub tries: u32,
-}
-
-impl UpstreamNote {
-    /// Name of the server or worker that was asked last; empty when none was.
-    pub fn address(&self) -> &str {
-        self.address.as_deref().unwrap_or_default()
-    }
-}
-
 /// Where the line of phases is entered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Entry {
@@ -198,6 +180,8 @@ pub struct Exchange {
     pub error_status: Option<u16>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
+    /// Says that the work goes on when the client leaves; there where some route has that.
+    pub patience: Option<Rc<Cell<bool>>>,
     /// The cause of a failure, for the error log.
     pub failure: Option<String>,
 }
@@ -235,6 +219,7 @@ impl Exchange {
             challenges: Vec::new(),
             error_status: None,
             upstream: UpstreamNote::default(),
+            patience: None,
             failure: None,
         }
     }

@@ -3,6 +3,8 @@
 use crate::access::{self, Check};
 use crate::backend::Backend;
 use crate::backend::files::Files;
+use crate::backend::proxy::next::Next;
+use crate::backend::proxy::options::Options;
 use crate::buffers::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
 use crate::exchange::Exchange;
@@ -16,7 +18,7 @@ use crate::variables::Definition;
 use crate::variables::browser::Browsers;
 use crate::variables::referer::Referers;
 use crate::variables::secure_link::SecureLink;
-use crate::vars::{Names, Template};
+use crate::vars::{Names, Template, Wants};
 use buchner_wire::h1::Limits;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
@@ -66,6 +68,10 @@ pub struct Plan {
     pub upstreams: HashMap<String, Arc<Group>>,
     /// Where bodies spill to.
     pub spool: Arc<Spool>,
+    /// Some route works on for clients that have left.
+    pub ignores_abort: bool,
+    /// What templates want to know of upstreams' answers.
+    pub wants: Wants,
 }
 
 /// A listening address.
@@ -141,6 +147,10 @@ pub struct Settings {
     pub set_headers: Vec<SetHeader>,
     /// Response headers.
     pub add_headers: Vec<SetHeader>,
+    /// What proxied routes do differently than by default.
+    pub proxy: Option<Box<Options>>,
+    /// When another server is asked.
+    pub next: Next,
     /// Who may come in.
     pub checks: Vec<Check>,
     /// Proxies that say who the client is.
@@ -219,6 +229,8 @@ impl Plan {
             apps: config.app.clone(),
             upstreams,
             spool,
+            wants: names.wants(),
+            ignores_abort: config.settings.iter().any(|settings| settings.proxy_ignore_client_abort),
         }))
     }
 }
@@ -396,6 +408,8 @@ impl Settings {
         }
         Ok(Self {
             set_headers: compile_headers(&raw.set_headers, names).map_err(|e| format!("set_headers: {e}"))?,
+            proxy: Options::compile(raw, names)?,
+            next: Next::compile(raw),
             checks: access::compile(raw, names)?,
             secure_link: SecureLink::compile(raw, names)?,
             referers: Referers::compile(&raw.valid_referers, names)?,

@@ -60,6 +60,11 @@ class Condition(Table, kw_only=True):
     not_: str | Condition | UnsetType = field(name='not', default=UNSET)
 
 
+class CookieFlags(Table, kw_only=True):
+    cookie: str
+    flags: list[str] | UnsetType = UNSET
+
+
 class Document(Table, kw_only=True):
     app: str | App | UnsetType = UNSET
     apps: dict[str, App] | UnsetType = UNSET
@@ -93,6 +98,29 @@ class Document(Table, kw_only=True):
     modern_browser: list[str] | UnsetType = UNSET
     modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
@@ -145,6 +173,10 @@ class Gateway(Table, kw_only=True):
     max_connections: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections_per_address: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
+    resolver_ipv4: bool | UnsetType = UNSET
+    resolver_ipv6: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
     spool_dir: str | UnsetType = UNSET
     spool_max: str | int | UnsetType = UNSET
     trusted_proxies: list[str] | UnsetType = UNSET
@@ -186,6 +218,29 @@ class If(Table, kw_only=True):
     modern_browser: list[str] | UnsetType = UNSET
     modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
@@ -254,8 +309,10 @@ class LimitExcept(Table, kw_only=True):
 
 
 class Proxy(Table, kw_only=True):
-    upstream: str
+    authority: str | UnsetType = UNSET
+    upstream: str | UnsetType = UNSET
     uri: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
 
 
 class RealIp(Table, kw_only=True):
@@ -267,6 +324,11 @@ class RealIp(Table, kw_only=True):
 class Redirect(Table, kw_only=True):
     to: str
     status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
+
+
+class Replace(Table, kw_only=True):
+    from_: str = field(name='from')
+    to: str | UnsetType = UNSET
 
 
 class Respond(Table, kw_only=True):
@@ -335,6 +397,29 @@ class Route(Table, kw_only=True):
     modern_browser: list[str] | UnsetType = UNSET
     modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
@@ -384,6 +469,29 @@ class Server(Table, kw_only=True):
     modern_browser: list[str] | UnsetType = UNSET
     modern_browser_value: str | UnsetType = UNSET
     port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
@@ -419,6 +527,8 @@ class Upstream(Table, kw_only=True):
     balance: str | UnsetType = UNSET
     host: str | UnsetType = UNSET
     keepalive: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
 
 
@@ -427,6 +537,7 @@ class UpstreamServer(Table, kw_only=True):
     backup: bool | UnsetType = UNSET
     down: bool | UnsetType = UNSET
     fail_timeout: str | float | UnsetType = UNSET
+    max_conns: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_fails: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     weight: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
 
@@ -442,6 +553,7 @@ UNITS: dict[str, str] = {
     "fail_timeout": "time",
     "flush": "time",
     "header_timeout": "time",
+    "keepalive_time": "time",
     "keepalive_timeout": "time",
     "max_age": "time",
     "max_body": "size",
@@ -449,8 +561,11 @@ UNITS: dict[str, str] = {
     "max_head": "size",
     "max_rss": "size",
     "max_target": "size",
+    "proxy_next_upstream_timeout": "time",
     "queue_timeout": "time",
     "read_timeout": "time",
+    "resolver_timeout": "time",
+    "resolver_valid": "time",
     "send_timeout": "time",
     "shutdown_timeout": "time",
     "spool_max": "size",
@@ -487,6 +602,27 @@ SETTINGS: tuple[str, ...] = (
     "modern_browser",
     "modern_browser_value",
     "port_in_redirect",
+    "proxy_bind",
+    "proxy_cookie_domain",
+    "proxy_cookie_flags",
+    "proxy_cookie_path",
+    "proxy_force_ranges",
+    "proxy_hide_headers",
+    "proxy_http_version",
+    "proxy_ignore_client_abort",
+    "proxy_ignore_headers",
+    "proxy_limit_rate",
+    "proxy_method",
+    "proxy_next_upstream",
+    "proxy_next_upstream_timeout",
+    "proxy_next_upstream_tries",
+    "proxy_pass_headers",
+    "proxy_pass_request_body",
+    "proxy_pass_request_headers",
+    "proxy_pass_trailers",
+    "proxy_redirect",
+    "proxy_set_body",
+    "proxy_socket_keepalive",
     "read_timeout",
     "real_ip",
     "request_buffering",
@@ -521,6 +657,10 @@ GATEWAY: tuple[str, ...] = (
     "max_connections",
     "max_connections_per_address",
     "resolver",
+    "resolver_ipv4",
+    "resolver_ipv6",
+    "resolver_timeout",
+    "resolver_valid",
     "shutdown_timeout",
     "spool_dir",
     "spool_max",

@@ -79,6 +79,13 @@ class Contents:
         content = getattr(self, f"_{kind}")(value, (*path, kind))
         return None if content is None else {kind: content}
 
+    def pattern(self, text: str, path: Path) -> None:
+        """Check a text with variables or, behind ``~`` or ``~*``, a regular expression."""
+        if text.startswith("~"):
+            self.variables.regex(text[1:].removeprefix("*"), path)
+        else:
+            self.text(text, path)
+
     def text(self, text: str, path: Path) -> None:
         """Check the variables of a text."""
         if text in self._good_texts:
@@ -111,12 +118,27 @@ class Contents:
 
     def _proxy(self, proxy: str | Proxy, path: Path) -> dict[str, Any] | None:
         if isinstance(proxy, str):
-            return self.upstreams.by_url(proxy, path)
+            if "$" not in proxy:
+                return self.upstreams.by_url(proxy, path)
+            proxy = Proxy(url=proxy)
+        if proxy.url is not UNSET:
+            return self._proxy_url(proxy.url, path)
+        if proxy.upstream is UNSET:
+            self.report.error(path, "a proxy has an upstream or a url")
+            return None
         self.upstreams.by_name(proxy.upstream, (*path, "upstream"))
         if proxy.uri is not UNSET and not proxy.uri.startswith("/"):
             self.report.error((*path, "uri"), f'the URI "{proxy.uri}" does not begin with "/"')
         plan: dict[str, Any] = msgspec.to_builtins(proxy)
         return plan
+
+    def _proxy_url(self, url: str, path: Path) -> dict[str, Any]:
+        """Return the plan's `Proxy` for a URL with variables."""
+        if not url.lower().startswith("http://") and not url.startswith("$"):
+            self.report.error(path, f'the URL "{url}" does not begin with "http://" or a variable')
+        self.text(url, path)
+        self.upstreams.by_variables()
+        return {"url": url}
 
     def _app(self, app: bool | str | AppContent, path: Path) -> dict[str, Any] | None:
         if app is False:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _STATUS = re.compile(r"[3-5]\d\d")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEXTS = ("auth_basic", "auth_basic_user_file", "secure_link", "secure_link_md5")
+_PROXY_TEXTS = ("proxy_method", "proxy_set_body", "proxy_bind", "proxy_limit_rate")
 _LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
 _PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page"))
 
@@ -77,6 +78,7 @@ class SettingsTable:
                     self.report.error(place, f"the value of {header} has control characters")
                 self.contents.text(value, place)
         self._access(own, path)
+        self._proxy_texts(own, path)
         if "sendfile_roots" in own:
             own["sendfile_roots"] = [self.contents.absolute(root) for root in own["sendfile_roots"]]
         return own
@@ -95,6 +97,20 @@ class SettingsTable:
 
     def _user_file(self, name: str) -> str:
         return name if name.startswith(("/", "$")) else self.contents.absolute(name)
+
+    def _proxy_texts(self, own: dict[str, Any], path: Path) -> None:
+        """Check the variables and regular expressions of settings that have both."""
+        for name in _PROXY_TEXTS:
+            if name in own:
+                self.contents.text(own[name], (*path, name))
+        for name in ("proxy_redirect", "proxy_cookie_domain", "proxy_cookie_path"):
+            for index, replace in enumerate(own.get(name, ())):
+                self.contents.pattern(replace["from"], (*path, name, index))
+                self.contents.text(replace.get("to", ""), (*path, name, index))
+        for index, flags in enumerate(own.get("proxy_cookie_flags", ())):
+            self.contents.pattern(flags["cookie"], (*path, "proxy_cookie_flags", index))
+            for flag in flags.get("flags", ()):
+                self.contents.text(flag, (*path, "proxy_cookie_flags", index))
 
     def _pages(self, pages: dict[str, str], path: Path) -> dict[str, str]:
         plan: dict[str, str] = {}

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BALANCERS = ("round_robin",)
 _FLAGS = ("backup", "down")
-_NUMBERS = ("weight", "max_fails")
+_NUMBERS = ("weight", "max_fails", "max_conns")
+_SETTINGS = ("balance", "host", "keepalive", "keepalive_timeout", "keepalive_requests", "keepalive_time")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
@@ -42,8 +43,6 @@ def target(url: str) -> Target:
         raise ValueError(f'"{url}" is not a URL: write http://{url}' if url else "is empty: http://host:port is a URL")
     if found["scheme"].lower() != "http":
         raise ValueError(f'"{found["scheme"]}://" is not supported as an upstream; http:// is')
-    if "$" in url:
-        raise ValueError(f'"{url}": variables in the URL of an upstream are not supported yet')
     rest = found["rest"]
     if rest.startswith("unix:"):
         path, colon, uri = rest[len("unix:") :].partition(":")
@@ -80,7 +79,16 @@ class Upstreams:
             self.report.error(path, str(error))
             return None
         self.used.add(name)
-        return {"upstream": name} if uri is None else {"upstream": name, "uri": uri}
+        plan = {"upstream": name}
+        if uri is not None:
+            plan["uri"] = uri
+        if authority != name:
+            plan["authority"] = authority
+        return plan
+
+    def by_variables(self) -> None:
+        """Note that a URL with variables may lead to any upstream."""
+        self.used.update(self.named)
 
     def by_name(self, name: str, path: Path) -> None:
         """Check that `name` is an upstream."""
@@ -113,7 +121,7 @@ class Upstreams:
 
     def _upstream(self, name: str, table: Upstream) -> dict[str, Any]:
         path: Path = ("upstream", name)
-        plan = convert(table, ("balance", "host", "keepalive", "keepalive_timeout"), path, self.report)
+        plan = convert(table, _SETTINGS, path, self.report)
         if plan.get("balance", BALANCERS[0]) not in BALANCERS:
             self.report.error(
                 (*path, "balance"),

@@ -129,7 +129,14 @@ def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded
 def defaults() -> gen.Document:
     """Return a document with those of nginx's defaults that are not Buchner's."""
     return gen.Document(
-        max_body="1m", connect_timeout=60, forwarded_headers=False, absolute_redirect=True, server=[], upstream={}
+        max_body="1m",
+        connect_timeout=60,
+        forwarded_headers=False,
+        absolute_redirect=True,
+        proxy_redirect=[gen.Replace(from_="default")],
+        proxy_next_upstream=["error", "timeout"],
+        server=[],
+        upstream={},
     )
 
 

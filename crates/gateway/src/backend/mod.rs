@@ -50,7 +50,7 @@ impl Backend {
     ) -> std::result::Result<Self, String> {
         Ok(match content {
             Content::Files(files) => Self::Files(files::Files::compile(files, path)?),
-            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, path, upstreams)?),
+            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, path, upstreams, names)?),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect, names)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond, names)?),
             Content::StubStatus(_) => Self::StubStatus,

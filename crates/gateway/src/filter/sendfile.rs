@@ -31,11 +31,16 @@ const KEPT: [HeaderId; 6] = [
 /// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it.
 pub fn follow(ex: &mut Exchange, response: Response) -> Result<Outcome> {
     let headers = &response.headers;
-    let named = headers.contains(HeaderId::XAccelRedirect) || headers.contains(HeaderId::XSendfile);
+    let redirected = {
+        let options = ex.settings().proxy.as_deref();
+        headers.contains(HeaderId::XAccelRedirect)
+            && options.is_none_or(|options| !options.ignores(HeaderId::XAccelRedirect))
+    };
+    let named = redirected || headers.contains(HeaderId::XSendfile);
     if !named || response.own_error || response.status == 101 || !ex.settings().sendfile_headers {
         return Ok(Outcome::Respond(response));
     }
-    if let Some(uri) = headers.get(HeaderId::XAccelRedirect) {
+    if let Some(uri) = headers.get(HeaderId::XAccelRedirect).filter(|_| redirected) {
         let uri = Bytes::copy_from_slice(uri);
         return redirect(ex, response, &uri);
     }

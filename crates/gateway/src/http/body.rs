@@ -22,6 +22,11 @@ pub trait Source {
     /// More than this many bytes are an error (413); 0: no limit.
     fn set_limit(&mut self, _bytes: u64) {}
 
+    /// Fields that came behind the body and go on to the client; known at its end.
+    fn trailers(&self) -> Option<&buchner_wire::headers::Headers> {
+        None
+    }
+
     /// Each piece goes out at once, nothing waits for more (server-sent events, unbuffered routes).
     fn flush_each(&self) -> bool {
         true

@@ -1,5 +1,7 @@
 //! A client that leaves while its request is served: nobody is there to answer, so the work for it ends.
 use crate::http::h1::Conn;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Interim response that asks whether a client that sends no more still listens (RFC 9110 section 15.2.1: a client that
@@ -16,7 +18,15 @@ const ECHO: Duration = Duration::from_millis(50);
 ///
 /// A FIN says only that the client sends no more: it may have closed its half and wait for the answer. A closed socket
 /// answers whatever is sent to it with a reset, so a client that may get interim responses (`interim`: HTTP/1.1) is sent one.
-pub async fn left(conn: &Conn, interim: bool) {
+/// Where `patience` says so by then, the work for the client goes on without it.
+pub async fn left(conn: &Conn, interim: bool, patience: Option<Rc<Cell<bool>>>) {
+    gone(conn, interim).await;
+    if patience.is_some_and(|patience| patience.get()) {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn gone(conn: &Conn, interim: bool) {
     if !ended(conn).await {
         return;
     }

@@ -320,10 +320,12 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     };
     conn.io.no_deadline();
     let interim = ex.request.version == Version::H11;
+    let patience = ex.plan.ignores_abort.then(Rc::<Cell<bool>>::default);
+    ex.patience.clone_from(&patience);
     let response = tokio::select! {
         biased;
         response = pipeline::run(&mut ex) => Some(response),
-        () = departure::left(conn, interim) => None,
+        () = departure::left(conn, interim, patience) => None,
     };
     ex.thread.clock.tick();
     let Some(response) = response else {

@@ -91,12 +91,17 @@ fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
 /// Status line, Server, Date and the response's fields.
 fn head(thread: &Thread, out: &mut Vec<u8>, status: u16, headers: &Headers) {
     write_status_line(out, status, b"");
-    out.extend_from_slice(b"Server: Buchner\r\nDate: ");
-    thread.clock.http_date(out);
-    out.extend_from_slice(b"\r\n");
+    // A proxied route may pass on what its upstream says instead (proxy_pass_headers).
+    if !headers.contains(HeaderId::Server) {
+        out.extend_from_slice(b"Server: Buchner\r\n");
+    }
+    if !headers.contains(HeaderId::Date) {
+        out.extend_from_slice(b"Date: ");
+        thread.clock.http_date(out);
+        out.extend_from_slice(b"\r\n");
+    }
     for header in headers.iter() {
-        if matches!(header.id, HeaderId::Server | HeaderId::Date | HeaderId::ContentLength | HeaderId::TransferEncoding)
-        {
+        if matches!(header.id, HeaderId::ContentLength | HeaderId::TransferEncoding) {
             continue;
         }
         out.extend_from_slice(header.name);
@@ -206,7 +211,10 @@ impl Writer<'_> {
             next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
         }
         if chunked {
-            self.out.extend_from_slice(chunked::LAST_CHUNK);
+            match source.trailers() {
+                Some(trailers) => chunked::encode_trailers(trailers, &mut self.out),
+                None => self.out.extend_from_slice(chunked::LAST_CHUNK),
+            }
         }
         self.flush(false).await
     }

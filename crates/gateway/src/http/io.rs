@@ -137,6 +137,14 @@ impl Sock {
         }
     }
 
+    /// The other end's address; Unix sockets have none.
+    pub fn peer(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// shutdown(2); a socket that is already gone is fine.
     pub fn shutdown(&self, how: Shutdown) {
         let how = match how {

@@ -1,5 +1,6 @@
 //! Groups of HTTP servers: which one is asked, which ones rest after failures, and the connections kept to them.
 pub mod balance;
+pub mod note;
 pub mod pool;
 pub mod resolve;
 
@@ -7,6 +8,7 @@ use crate::config;
 use balance::Balancer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Where a server is.
@@ -71,12 +73,18 @@ pub struct Server {
     fails: AtomicU32,
     first_fail: AtomicU64,
     rests_until: AtomicU64,
+    busy: AtomicU32,
 }
 
 impl Server {
     /// It may be asked now (`now` in milliseconds on the thread's clock).
     pub fn available(&self, now: u64) -> bool {
-        !self.config.down && self.rests_until.load(Ordering::Relaxed) <= now
+        !self.config.down && !self.full() && self.rests_until.load(Ordering::Relaxed) <= now
+    }
+
+    /// It has as many requests as it takes at a time.
+    fn full(&self) -> bool {
+        self.config.max_conns != 0 && self.busy.load(Ordering::Relaxed) >= self.config.max_conns
     }
 
     /// It answered.
@@ -108,6 +116,29 @@ impl Server {
     }
 }
 
+/// A request's place at a server whose `max_conns` is limited; given back when it is dropped.
+pub struct Hold {
+    group: Arc<Group>,
+    server: usize,
+}
+
+impl Hold {
+    /// Takes a place; `None` where there is no limit.
+    pub fn new(group: &Arc<Group>, server: usize) -> Option<Self> {
+        if group.servers[server].config.max_conns == 0 {
+            return None;
+        }
+        group.servers[server].busy.fetch_add(1, Ordering::Relaxed);
+        Some(Self { group: group.clone(), server })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.group.servers[self.server].busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A group of servers.
 pub struct Group {
     /// Unique in the process; threads keep their connections under it.
@@ -121,6 +152,8 @@ pub struct Group {
     /// As configured.
     pub config: config::Upstream,
     described: String,
+    /// Servers that are not down.
+    up: usize,
 }
 
 impl Group {
@@ -138,11 +171,30 @@ impl Group {
                 fails: AtomicU32::new(0),
                 first_fail: AtomicU64::new(0),
                 rests_until: AtomicU64::new(0),
+                busy: AtomicU32::new(0),
             });
         }
+        let up = config.server.iter().filter(|server| !server.down).count();
         let balancer = balance::compile(config.balance.as_deref().unwrap_or("round_robin"), &config.server)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, name: name.into(), servers, balancer, config: config.clone(), described: describe(config) })
+        Ok(Self { id, name: name.into(), servers, balancer, config: config.clone(), described: describe(config), up })
+    }
+
+    /// A group of one server, which a URL with variables names. Connections to it are not kept.
+    pub fn single(address: &Address) -> Result<Self, String> {
+        let server = config::UpstreamServer { address: address.to_string(), ..config::UpstreamServer::default() };
+        let config = config::Upstream { server: vec![server], keepalive: Some(0), ..config::Upstream::default() };
+        Self::compile(&address.to_string(), &config)
+    }
+
+    /// Connections to it are kept for further requests.
+    pub fn keeps(&self) -> bool {
+        self.config.keepalive != Some(0)
+    }
+
+    /// Servers that one request may try: all that are not down, at most `limit` unless that is 0.
+    pub fn tries(&self, limit: u32) -> usize {
+        if limit == 0 { self.up } else { self.up.min(limit as usize) }
     }
 
     /// The configuration is the one this group was made from, so it can stay over a reload.
@@ -160,11 +212,11 @@ impl Group {
         };
         if let [server] = self.servers.as_slice() {
             // nginx, too, never lets an only server rest.
-            return (tried.is_empty() && !server.config.down).then_some(0);
+            return (tried.is_empty() && !server.config.down && !server.full()).then_some(0);
         }
         self.balancer.pick(cursor, &open(false)).or_else(|| (0..self.servers.len()).find(|i| open(true)(*i))).or_else(
             || {
-                let any = |i: &usize| tried.is_empty() && !self.servers[*i].config.down;
+                let any = |i: &usize| tried.is_empty() && !self.servers[*i].config.down && !self.servers[*i].full();
                 (0..self.servers.len()).filter(any).min_by_key(|i| self.servers[*i].rests_until.load(Ordering::Relaxed))
             },
         )
@@ -214,6 +266,19 @@ mod tests {
         assert_eq!(pick(&mut cursor, &[], 3), Some(2));
         assert_eq!(pick(&mut cursor, &[2], 3), None);
         assert!(pick(&mut cursor, &[], 10_002).is_some_and(|i| i < 2));
+    }
+
+    #[test]
+    fn a_full_server_is_passed_over_until_a_place_is_given_back() {
+        let g = Arc::new(group(&[r#"{"address":"127.0.0.1:1","max_conns":1}"#, r#"{"address":"127.0.0.1:2"}"#]));
+        assert!(Hold::new(&g, 1).is_none());
+        let hold = Hold::new(&g, 0);
+        assert!((0..4).all(|_| g.pick(&mut 0, &[], 1) == Some(1)));
+        drop(hold);
+        assert_eq!(g.pick(&mut 0, &[], 1), Some(0));
+        let only = Arc::new(group(&[r#"{"address":"127.0.0.1:1","max_conns":1}"#]));
+        let _hold = Hold::new(&only, 0);
+        assert_eq!(only.pick(&mut 0, &[], 1), None);
     }
 
     #[test]

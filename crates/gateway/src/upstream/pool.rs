@@ -5,19 +5,49 @@ use crate::http::io::{Io, Sock};
 use crate::thread::Thread;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Idle connections per thread and server unless `keepalive` says otherwise.
 const DEFAULT_KEEPALIVE: usize = 128;
 /// Milliseconds an idle connection is kept unless `keepalive_timeout` says otherwise.
 const DEFAULT_KEEPALIVE_MS: u64 = 60_000;
 
+/// Groups of single servers, named by URLs with variables, that a thread remembers.
+const SINGLES: usize = 1024;
+
+/// How long and how often a connection has served.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// When it was opened, on the thread's clock in milliseconds.
+    since: u64,
+    requests: u32,
+}
+
+impl Used {
+    /// A new connection, which serves its first request.
+    pub fn new(now: u64) -> Self {
+        Self { since: now, requests: 1 }
+    }
+}
+
+/// Where connections come from, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outgoing {
+    /// The local address.
+    pub bind: Option<SocketAddr>,
+    /// TCP keep-alive probes.
+    pub keepalive: bool,
+}
+
 /// One thread's connections and its place in each group.
 #[derive(Default)]
 pub struct Pools {
     groups: HashMap<u64, Local, BuildHasherDefault<ById>>,
+    singles: HashMap<Box<str>, Arc<Group>>,
 }
 
 /// Ids are numbers given out one after the other: they spread as they are.
@@ -44,7 +74,7 @@ impl Hasher for ById {
 #[derive(Default)]
 struct Local {
     cursor: usize,
-    idle: Vec<Vec<Io>>,
+    idle: Vec<Vec<(Io, Used)>>,
     names: Vec<Rc<str>>,
 }
 
@@ -68,12 +98,38 @@ impl Pools {
         self.local(group).names[server].clone()
     }
 
+    /// The address that the name of a server led to, for logs, in the name's place.
+    pub fn found(&mut self, group: &Group, server: usize, io: &Io) -> Rc<str> {
+        let name = &mut self.local(group).names[server];
+        if let (Address::Name(..), Some(address)) = (&group.servers[server].address, io.sock.peer()) {
+            let address = address.to_string();
+            if **name != *address {
+                *name = address.into();
+            }
+        }
+        name.clone()
+    }
+
+    /// The group of one server that a URL with variables names.
+    pub fn single(&mut self, address: &Address) -> std::result::Result<Arc<Group>, String> {
+        let name = address.to_string();
+        if let Some(group) = self.singles.get(name.as_str()) {
+            return Ok(group.clone());
+        }
+        if self.singles.len() >= SINGLES {
+            self.singles.clear();
+        }
+        let group = Arc::new(Group::single(address)?);
+        self.singles.insert(name.into(), group.clone());
+        Ok(group)
+    }
+
     /// Drops connections that ended or idled too long, and groups no plan has any more.
     pub fn prune(&mut self, alive: impl Fn(u64) -> bool) {
         self.groups.retain(|id, _| alive(*id));
         for local in self.groups.values_mut() {
             for idle in &mut local.idle {
-                idle.retain(|io| !io.expired() && !io.sock.has_event());
+                idle.retain(|(io, _)| !io.expired() && !io.sock.has_event());
             }
         }
     }
@@ -85,34 +141,40 @@ impl Pools {
 }
 
 /// Takes an idle connection to a server. `certain` asks the kernel whether it is still open (for requests that must not be sent twice).
-pub fn take(thread: &Thread, group: &Group, server: usize, certain: bool) -> Option<Io> {
+pub fn take(thread: &Thread, group: &Group, server: usize, certain: bool) -> Option<(Io, Used)> {
     let mut pools = thread.upstreams.borrow_mut();
     let idle = &mut pools.local(group).idle[server];
-    while let Some(io) = idle.pop() {
+    while let Some((io, used)) = idle.pop() {
         let dead = io.expired() || ((certain || io.sock.has_event()) && io.sock.peek_dead());
         if !dead {
-            return Some(io);
+            return Some((io, Used { requests: used.requests.saturating_add(1), ..used }));
         }
     }
     None
 }
 
 /// Gives a connection back for the next request.
-pub fn give(group: &Group, server: usize, io: Io) {
+pub fn give(group: &Group, server: usize, io: Io, used: Used) {
     let thread = io.thread().clone();
+    let config = &group.config;
+    let served = config.keepalive_requests.is_some_and(|most| most != 0 && used.requests >= most)
+        || config.keepalive_time.is_some_and(|most| thread.clock.now().saturating_sub(used.since) >= most.0);
+    if served {
+        return;
+    }
     let most = group.config.keepalive.map_or(DEFAULT_KEEPALIVE, |n| n as usize);
     let mut pools = thread.upstreams.borrow_mut();
     let idle = &mut pools.local(group).idle[server];
     if idle.len() < most && !thread.draining.get() {
         io.idle(group.config.keepalive_timeout.map_or(DEFAULT_KEEPALIVE_MS, |ms| ms.0));
-        idle.push(io);
+        idle.push((io, used));
     }
 }
 
 /// Opens a connection, trying every address the name has.
-pub async fn connect(thread: &Rc<Thread>, address: &Address, timeout_ms: u64) -> Result<Io> {
+pub async fn connect(thread: &Rc<Thread>, address: &Address, timeout_ms: u64, outgoing: Outgoing) -> Result<Io> {
     let limit = Duration::from_millis(if timeout_ms == 0 { 60_000 } else { timeout_ms });
-    match tokio::time::timeout(limit, connect_any(thread, address)).await {
+    match tokio::time::timeout(limit, connect_any(thread, address, outgoing)).await {
         Ok(connected) => connected.map(|sock| Io::new(thread.clone(), sock)),
         Err(_) => Err(Error::new(
             Kind::UpstreamConnectTimeout,
@@ -124,7 +186,7 @@ pub async fn connect(thread: &Rc<Thread>, address: &Address, timeout_ms: u64) ->
     }
 }
 
-async fn connect_any(thread: &Rc<Thread>, address: &Address) -> Result<Sock> {
+async fn connect_any(thread: &Rc<Thread>, address: &Address, outgoing: Outgoing) -> Result<Sock> {
     let addresses = match address {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|e| refused(address, &e))?;
@@ -135,8 +197,11 @@ async fn connect_any(thread: &Rc<Thread>, address: &Address) -> Result<Sock> {
     };
     let mut last = None;
     for addr in addresses {
-        match TcpStream::connect(addr).await {
+        match open(addr, outgoing).await {
             Ok(stream) => {
+                if outgoing.keepalive {
+                    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+                }
                 let _ = stream.set_nodelay(true);
                 return Ok(Sock::Tcp(stream));
             }
@@ -147,6 +212,13 @@ async fn connect_any(thread: &Rc<Thread>, address: &Address) -> Result<Sock> {
         Some(e) => refused(address, &e),
         None => Error::new(Kind::UpstreamConnect, format!("upstream {address}: the name has no address")),
     })
+}
+
+async fn open(addr: SocketAddr, outgoing: Outgoing) -> std::io::Result<TcpStream> {
+    let Some(local) = outgoing.bind else { return TcpStream::connect(addr).await };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(local)?;
+    socket.connect(addr).await
 }
 
 fn refused(address: &Address, error: &std::io::Error) -> Error {

@@ -1,4 +1,5 @@
 //! Names of upstream servers, resolved again when their time to live is over. Until a new answer is there the old one is used.
+use crate::config::Gateway;
 use crate::error::{Error, Kind, Result};
 use crate::thread::Thread;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
@@ -26,15 +27,15 @@ struct Entry {
 /// One thread's resolver and its answers.
 #[derive(Default)]
 pub struct Resolver {
-    servers: RefCell<Vec<String>>,
+    config: RefCell<Gateway>,
     resolver: OnceCell<TokioResolver>,
     cache: RefCell<HashMap<String, Entry>>,
 }
 
 impl Resolver {
-    /// Name servers to ask (`address` or `address:port`); empty: those of /etc/resolv.conf. Takes effect before the first look-up.
-    pub fn configure(&self, servers: &[String]) {
-        *self.servers.borrow_mut() = servers.to_vec();
+    /// Which name servers to ask, and how long their answers hold. The servers take effect before the first look-up.
+    pub fn configure(&self, config: &Gateway) {
+        self.config.replace(config.clone());
     }
 
     /// Every address of a name.
@@ -94,18 +95,24 @@ impl Resolver {
             return Ok(Entry { addresses, until: now + MOST_TTL, refreshing: false });
         }
         if self.resolver.get().is_none() {
-            let _ = self.resolver.set(build(&self.servers.borrow())?);
+            let _ = self.resolver.set(build(&self.config.borrow())?);
         }
         let Some(resolver) = self.resolver.get() else { return Err("no resolver".into()) };
         let answer = resolver.lookup_ip(host).await?;
-        let until = answer.valid_until().clamp(now + LEAST_TTL, now + MOST_TTL);
-        let mut addresses: Vec<IpAddr> = answer.iter().collect();
+        let config = self.config.borrow();
+        let until = match config.resolver_valid {
+            Some(valid) => now + Duration::from_millis(valid.0),
+            None => answer.valid_until().clamp(now + LEAST_TTL, now + MOST_TTL),
+        };
+        let wanted = |ip: &IpAddr| if ip.is_ipv4() { config.resolver_ipv4 } else { config.resolver_ipv6 };
+        let mut addresses: Vec<IpAddr> = answer.iter().filter(wanted).collect();
         addresses.sort_unstable();
         Ok(Entry { addresses, until, refreshing: false })
     }
 }
 
-fn build(servers: &[String]) -> std::result::Result<TokioResolver, ResolveError> {
+fn build(settings: &Gateway) -> std::result::Result<TokioResolver, ResolveError> {
+    let servers = &settings.resolver;
     let mut builder = if servers.is_empty() {
         TokioResolver::builder_tokio()?
     } else {
@@ -123,7 +130,7 @@ fn build(servers: &[String]) -> std::result::Result<TokioResolver, ResolveError>
     let options: &mut ResolverOpts = builder.options_mut();
     // Answers are kept here, with their time to live.
     options.cache_size = 0;
-    options.timeout = Duration::from_secs(3);
+    options.timeout = settings.resolver_timeout.map_or(Duration::from_secs(3), |ms| Duration::from_millis(ms.0));
     Ok(builder.build())
 }
 

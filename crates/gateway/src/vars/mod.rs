@@ -13,11 +13,13 @@ pub use values::Values;
 pub use write::{protocol, write_addr, write_forwarded_for};
 pub(crate) use write::{write_number, write_var};
 
+use crate::backend::proxy::variables as proxy;
 use crate::backend::stub_status;
 use crate::config;
 use crate::exchange::Exchange;
 use crate::variables::{browser, referer, secure_link};
 use buchner_wire::headers::HeaderId;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// A variable, resolved from its name.
@@ -68,6 +70,8 @@ pub enum Var {
     TimeLocal,
     Traceparent,
     UpstreamAddr,
+    UpstreamCookie(String),
+    UpstreamHttp(String),
     UpstreamResponseTime,
     UpstreamStatus,
     Uri,
@@ -140,6 +144,7 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("modern_browser", browser::write_modern),
     ("msie", browser::write_msie),
     ("pipe", core::pipe),
+    ("proxy_port", proxy::port),
     ("proxy_protocol_addr", core::nothing),
     ("proxy_protocol_port", core::nothing),
     ("proxy_protocol_server_addr", core::nothing),
@@ -173,12 +178,28 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("ssl_server_name", core::nothing),
     ("ssl_session_id", core::nothing),
     ("ssl_session_reused", core::nothing),
+    ("upstream_bytes_received", proxy::received),
+    ("upstream_bytes_sent", proxy::sent),
+    ("upstream_cache_status", proxy::cache_status),
+    ("upstream_connect_time", proxy::connect_time),
+    ("upstream_header_time", proxy::header_time),
+    ("upstream_response_length", proxy::length),
 ];
+
+/// What templates want to know of upstreams' answers that is not kept otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// Their fields as they came.
+    pub fields: bool,
+    /// The end of their bodies.
+    pub body: bool,
+}
 
 /// The variables there are while a configuration is compiled: the built-in ones and those it defines.
 #[derive(Debug, Default)]
 pub struct Names {
     defined: HashMap<Box<str>, u32>,
+    wants: Cell<Wants>,
 }
 
 impl Names {
@@ -195,7 +216,12 @@ impl Names {
                 return Err(format!("variable[{i}].name: ${name} is defined twice"));
             }
         }
-        Ok(Self { defined })
+        Ok(Self { defined, wants: Cell::default() })
+    }
+
+    /// What the templates compiled so far want to know of upstreams' answers.
+    pub fn wants(&self) -> Wants {
+        self.wants.get()
     }
 
     /// The variable of a name without `$`.
@@ -203,6 +229,10 @@ impl Names {
         if let Some(index) = self.defined.get(name) {
             return Some(Var::User(*index));
         }
+        let mut wants = self.wants.get();
+        wants.fields |= name.starts_with("upstream_http_") || name.starts_with("upstream_cookie_");
+        wants.body |= proxy::AT_THE_END.contains(&name);
+        self.wants.set(wants);
         match name.as_bytes() {
             [digit @ b'1'..=b'9'] => Some(Var::Capture(digit - b'0')),
             _ => Var::parse(name),
@@ -227,6 +257,12 @@ impl Var {
                 HeaderId::Other => Self::Http(name),
                 id => Self::HttpId(id),
             });
+        }
+        if let Some(rest) = prefixed("upstream_http_") {
+            return Some(Self::UpstreamHttp(header(rest)));
+        }
+        if let Some(rest) = prefixed("upstream_cookie_") {
+            return Some(Self::UpstreamCookie(rest.into()));
         }
         if let Some(rest) = prefixed("sent_http_") {
             let name = header(rest);

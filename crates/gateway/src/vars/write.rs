@@ -1,4 +1,5 @@
 //! The values of built-in variables.
+use crate::backend::proxy::variables as proxy;
 use crate::exchange::{Exchange, Peer};
 use crate::vars::{MODULE_VARIABLES, Sent, Var};
 use buchner_wire::h1::Version;
@@ -66,16 +67,12 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
                 out.extend_from_slice(value);
             }
         }
-        Var::UpstreamAddr => out.extend_from_slice(ex.upstream.address().as_bytes()),
-        Var::UpstreamStatus if ex.upstream.status != 0 => write_number(u64::from(ex.upstream.status), out),
-        Var::UpstreamStatus => {}
-        Var::UpstreamResponseTime if ex.upstream.tries != 0 => seconds(ex.upstream.header_ms, out),
-        Var::UpstreamResponseTime => {}
-        Var::ProxyHost => {
-            if let Some(crate::backend::Backend::Proxy(proxy)) = ex.route().map(|route| &route.backend) {
-                out.extend_from_slice(&proxy.host);
-            }
-        }
+        Var::UpstreamAddr => proxy::address(ex, sent, out),
+        Var::UpstreamStatus => proxy::status(ex, sent, out),
+        Var::UpstreamResponseTime => proxy::response_time(ex, sent, out),
+        Var::UpstreamHttp(name) => proxy::write_field(ex, name, out),
+        Var::UpstreamCookie(name) => proxy::write_cookie(ex, name, out),
+        Var::ProxyHost => proxy::write_host(ex, out),
         Var::User(index) => ex.values.write(*index, ex, sent, out),
         Var::Capture(n) => out.extend_from_slice(ex.captures.borrow().get(*n)),
         Var::Module(at) => MODULE_VARIABLES[usize::from(*at)].1(ex, sent, out),
@@ -95,6 +92,9 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
             out.extend_from_slice(find_arg(query, name).unwrap_or_default());
         }
         Var::Cookie(name) => out.extend_from_slice(find_cookie(ex, name).unwrap_or_default()),
+        // Taken out of the fields when it was read.
+        Var::HttpId(HeaderId::Upgrade) => out.extend_from_slice(&request.upgrade_to),
+        Var::HttpId(HeaderId::Connection) if request.upgrade => out.extend_from_slice(b"upgrade"),
         Var::Http(name) => out.extend_from_slice(request.headers.get_name(name.as_bytes()).unwrap_or_default()),
         // Several fields of one name are one list, as nginx 1.23 and later have it.
         Var::HttpId(id) => {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.nginx import blocks
+from buchner.nginx.directives import resolver
 from buchner.nginx.directives.listen import listen
 from buchner.nginx.rows import (
     BUFFERS,
@@ -193,11 +194,12 @@ DIRECTIVES = [
     supported("merge_slashes", HTTP_SERVER, FLAG, put("merge_slashes"), "merge_slashes"),
     *no_effect("recursive_error_pages", _ALL, FLAG, "an error page's own error has the built-in page"),
     *refused(
-        "resolver resolver_timeout if_modified_since max_ranges client_body_in_file_only "
+        "if_modified_since max_ranges client_body_in_file_only "
         "disable_symlinks early_hints keepalive_time error_log_tag",
         _ALL,
         _LATER,
     ),
+    *resolver.DIRECTIVES,
     *refused("limit_rate limit_rate_after", WITH_IF, _LATER),
     *refused("ignore_invalid_headers max_headers", HTTP_SERVER, _LATER),
     *refused("post_action", WITH_IF, "nginx does not document it"),

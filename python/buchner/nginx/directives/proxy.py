@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from buchner.config import _generated as gen
 from buchner.config import upstreams
 from buchner.nginx.rows import (
     BUFFERS,
@@ -24,19 +25,68 @@ from buchner.nginx.rows import (
     put,
     put_time,
     refused,
+    some_of,
     supported,
     words,
 )
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
+    from buchner.nginx.rows import Handler
     from buchner.nginx.scope import Scope
 
 MODULE = "ngx_http_proxy_module"
 
+_IGNORABLE = {
+    name.lower(): name
+    for name in (
+        "X-Accel-Redirect",
+        "X-Accel-Expires",
+        "X-Accel-Limit-Rate",
+        "X-Accel-Buffering",
+        "X-Accel-Charset",
+        "Expires",
+        "Cache-Control",
+        "Set-Cookie",
+        "Vary",
+    )
+}
+_COOKIE_FLAGS = (
+    "secure",
+    "nosecure",
+    "httponly",
+    "nohttponly",
+    "samesite=strict",
+    "samesite=lax",
+    "samesite=none",
+    "nosamesite",
+)
+_NEXT = some_of(
+    "error",
+    "timeout",
+    "invalid_header",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "http_403",
+    "http_404",
+    "http_429",
+    "non_idempotent",
+    "updating",
+    "off",
+)
+
 
 def _proxy_pass(scope: Scope, directive: Directive) -> None:
     url = directive.words[0]
+    if "$" in url:
+        if url.lower().startswith("https://"):
+            scope.error(directive.args[0], '"https://" is not supported as an upstream; http:// is')
+        elif not url.lower().startswith(("http://", "$")):
+            scope.error(directive.args[0], f'invalid URL prefix in "{url}": http:// is one')
+        scope.put("proxy", gen.Proxy(url=url), directive.args[0])
+        return
     try:
         target = upstreams.target(url)
     except ValueError as error:
@@ -66,6 +116,103 @@ def _proxy_set_header(scope: Scope, directive: Directive) -> None:
         headers = {known: text for known, text in headers.items() if known.lower() != name.lower()}
     scope.table.set_headers = {**headers, name: value}
     scope.state.places[(*scope.path, "set_headers", name)] = directive.args[1]
+
+
+def _text(setting: str) -> Handler:
+    """Return a handler that puts the only word into a setting."""
+
+    def handle(scope: Scope, directive: Directive) -> None:
+        scope.put(setting, directive.words[0], directive.args[0])
+
+    return handle
+
+
+def _add(scope: Scope, setting: str, values: list[Any], directive: Directive) -> None:
+    """Add to a list of this block's own."""
+    own = getattr(scope.table, setting)
+    scope.put(setting, values if own is UNSET else [*own, *values], directive.token)
+
+
+def _list(setting: str) -> Handler:
+    """Return a handler that adds its words to a setting."""
+
+    def handle(scope: Scope, directive: Directive) -> None:
+        _add(scope, setting, list(directive.words), directive)
+
+    return handle
+
+
+def _ignore_headers(scope: Scope, directive: Directive) -> None:
+    for arg in directive.args:
+        if arg.text.lower() not in _IGNORABLE:
+            scope.error(arg, f'"{arg.text}" cannot be ignored; {", ".join(_IGNORABLE.values())} can')
+            return
+    _add(scope, "proxy_ignore_headers", [_IGNORABLE[word.lower()] for word in directive.words], directive)
+
+
+def _taken_back(scope: Scope, setting: str, directive: Directive) -> bool:
+    """Read ``off``, beside which nothing else of this block counts. Returns whether there is nothing more to do."""
+    if len(directive.args) == 1 and directive.words[0] == "off":
+        scope.put(setting, [], directive.args[0])
+        scope.values[setting] = "off"
+        return True
+    return scope.values.get(setting) == "off"
+
+
+def _proxy_redirect(scope: Scope, directive: Directive) -> None:
+    if _taken_back(scope, "proxy_redirect", directive):
+        return
+    if len(directive.args) == 1:
+        if directive.words[0] != "default":
+            scope.error(directive.args[0], f'"{directive.words[0]}" is neither "default" nor "off"')
+            return
+        proxy = getattr(scope.table, "proxy", UNSET)
+        if isinstance(proxy, gen.Proxy):
+            scope.error(directive.args[0], '"default" has no meaning for a "proxy_pass" with variables')
+        elif proxy is UNSET:
+            scope.error(directive.args[0], '"default" stands behind the "proxy_pass" it is about')
+        _add(scope, "proxy_redirect", [gen.Replace(from_="default")], directive)
+        return
+    _add(scope, "proxy_redirect", [gen.Replace(from_=directive.words[0], to=directive.words[1])], directive)
+
+
+def _replace(setting: str) -> Handler:
+    """Return a handler for a text and what takes its place, or ``off``."""
+
+    def handle(scope: Scope, directive: Directive) -> None:
+        if _taken_back(scope, setting, directive):
+            return
+        if len(directive.args) == 1:
+            scope.error(directive.args[0], f'"{directive.words[0]}" is not "off", and nothing takes its place')
+            return
+        _add(scope, setting, [gen.Replace(from_=directive.words[0], to=directive.words[1])], directive)
+
+    return handle
+
+
+def _cookie_flags(scope: Scope, directive: Directive) -> None:
+    if _taken_back(scope, "proxy_cookie_flags", directive):
+        return
+    cookie, *flags = directive.words
+    for arg in directive.args[1:]:
+        if "$" not in arg.text and arg.text.lower() not in _COOKIE_FLAGS:
+            scope.error(arg, f'"{arg.text}" is none of {", ".join(_COOKIE_FLAGS)}')
+    _add(scope, "proxy_cookie_flags", [gen.CookieFlags(cookie=cookie, flags=flags)], directive)
+
+
+def _next_upstream(scope: Scope, directive: Directive) -> None:
+    values = [value for value in directive.values if value != "updating"]  # says something about a cache only
+    _add(scope, "proxy_next_upstream", values, directive)
+
+
+def _bind(scope: Scope, directive: Directive) -> None:
+    if len(directive.args) > 1:
+        if directive.words[1] == "transparent":
+            scope.refuse(directive.args[1], "transparent", "the gateway has no right to use addresses of others")
+        else:
+            scope.error(directive.args[1], f'"{directive.words[1]}" is not "transparent"')
+    address = directive.words[0]
+    scope.put("proxy_bind", "" if address == "off" else address, directive.args[0])
 
 
 def _off(scope: Scope, directive: Directive) -> None:
@@ -98,12 +245,39 @@ DIRECTIVES = [
     supported("proxy_buffering", _ALL, FLAG, put("buffering"), "buffering"),
     supported("proxy_request_buffering", _ALL, FLAG, put("request_buffering"), "request_buffering"),
     supported("proxy_intercept_errors", _ALL, FLAG, put("intercept_errors"), "intercept_errors"),
-    *no_effect("proxy_http_version", _ALL, one_of("1.0", "1.1"), "upstreams are always spoken to in HTTP/1.1"),
+    supported("proxy_http_version", _ALL, one_of("1.0", "1.1"), put("proxy_http_version"), "proxy_http_version"),
+    supported("proxy_method", _ALL, WORD, _text("proxy_method"), "proxy_method"),
+    supported("proxy_set_body", _ALL, WORD, _text("proxy_set_body"), "proxy_set_body"),
+    supported("proxy_pass_request_headers", _ALL, FLAG, put("proxy_pass_request_headers"), "the same setting"),
+    supported("proxy_pass_request_body", _ALL, FLAG, put("proxy_pass_request_body"), "the same setting"),
+    supported("proxy_hide_header", _ALL, WORD, _list("proxy_hide_headers"), "proxy_hide_headers", repeat=True),
+    supported("proxy_pass_header", _ALL, WORD, _list("proxy_pass_headers"), "proxy_pass_headers", repeat=True),
+    supported("proxy_ignore_headers", _ALL, WORDS, _ignore_headers, "proxy_ignore_headers", repeat=True),
+    supported("proxy_redirect", _ALL, words(1, 2), _proxy_redirect, "proxy_redirect; default by default", repeat=True),
+    supported(
+        "proxy_cookie_domain",
+        _ALL,
+        words(1, 2),
+        _replace("proxy_cookie_domain"),
+        "proxy_cookie_domain",
+        repeat=True,
+    ),
+    supported("proxy_cookie_path", _ALL, words(1, 2), _replace("proxy_cookie_path"), "proxy_cookie_path", repeat=True),
+    supported("proxy_cookie_flags", _ALL, words(1, 5), _cookie_flags, "proxy_cookie_flags", repeat=True),
+    supported("proxy_next_upstream", _ALL, _NEXT, _next_upstream, "proxy_next_upstream", repeat=True),
+    supported("proxy_next_upstream_timeout", _ALL, TIME, put_time("proxy_next_upstream_timeout"), "the same setting"),
+    supported("proxy_next_upstream_tries", _ALL, NUMBER, put("proxy_next_upstream_tries"), "the same setting"),
+    supported("proxy_bind", _ALL, words(1, 2), _bind, "proxy_bind"),
+    supported("proxy_limit_rate", _ALL, WORD, _text("proxy_limit_rate"), "proxy_limit_rate"),
+    supported("proxy_force_ranges", _ALL, FLAG, put("proxy_force_ranges"), "proxy_force_ranges"),
+    supported("proxy_ignore_client_abort", _ALL, FLAG, put("proxy_ignore_client_abort"), "the same setting"),
+    supported("proxy_socket_keepalive", _ALL, FLAG, put("proxy_socket_keepalive"), "proxy_socket_keepalive"),
+    supported("proxy_pass_trailers", _ALL, FLAG, put("proxy_pass_trailers"), "proxy_pass_trailers"),
     *no_effect("proxy_buffer_size proxy_busy_buffers_size proxy_temp_file_write_size", _ALL, SIZE, _BUFFERS),
     *no_effect("proxy_buffers", _ALL, BUFFERS, _BUFFERS),
     *no_effect("proxy_temp_path", _ALL, words(1, 4), "bodies spill into unlinked files of gateway.spool_dir"),
     *no_effect("proxy_headers_hash_max_size proxy_headers_hash_bucket_size", _ALL, NUMBER, "tables grow by themselves"),
-    *no_effect("proxy_socket_keepalive", _ALL, FLAG, "idle connections to upstreams are checked before they are used"),
+    *no_effect("proxy_max_temp_file_size", _ALL, SIZE, "answers are never written to files"),
     *no_effect("proxy_socket_rcvbuf proxy_socket_sndbuf proxy_send_lowat", _ALL, SIZE, "left to the kernel"),
     supported("proxy_cache", _ALL, WORD, _off, "nothing; only `off` is accepted"),
     supported("proxy_store", _ALL, WORD, _off, "nothing; only `off` is accepted"),
@@ -135,11 +309,7 @@ DIRECTIVES = [
     *no_effect("proxy_ssl_server_name proxy_ssl_session_reuse proxy_ssl_verify", _ALL, FLAG, _TLS),
     *no_effect("proxy_ssl_verify_depth", _ALL, NUMBER, _TLS),
     *refused(
-        "proxy_allow_upstream proxy_bind proxy_bind_dynamic proxy_cookie_domain proxy_cookie_flags proxy_cookie_path "
-        "proxy_force_ranges proxy_hide_header proxy_ignore_client_abort proxy_ignore_headers proxy_limit_rate "
-        "proxy_max_temp_file_size proxy_method proxy_next_upstream proxy_next_upstream_timeout "
-        "proxy_next_upstream_tries proxy_pass_header proxy_pass_request_body proxy_pass_request_headers "
-        "proxy_pass_trailers proxy_redirect proxy_request_dynamic proxy_set_body",
+        "proxy_allow_upstream proxy_bind_dynamic proxy_request_dynamic",
         _ALL,
         _LATER,
     ),

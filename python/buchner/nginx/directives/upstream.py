@@ -8,16 +8,18 @@ from buchner.config import _generated as gen
 from buchner.config.suggest import hint
 from buchner.nginx import units
 from buchner.nginx.reader import read
-from buchner.nginx.rows import HTTP, TIME, WORD, WORDS, no_effect, put_time, refused, supported, words
+from buchner.nginx.rows import HTTP, NUMBER, TIME, WORD, WORDS, no_effect, put, put_time, refused, supported, words
 from buchner.nginx.scope import Scope
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
 
 MODULE = "ngx_http_upstream_module"
-_LATER = ("resolve", "slow_start", "max_conns", "route", "service", "drain")
-_KNOWN = ("weight", "max_fails", "fail_timeout", "backup", "down")
+_LATER = ("resolve", "slow_start", "route", "service", "drain")
+_KNOWN = ("weight", "max_conns", "max_fails", "fail_timeout", "backup", "down")
 _KEEPALIVE = 32
+_KEEPALIVE_REQUESTS = 1000
+_KEEPALIVE_TIME = 3600
 
 
 def _upstream(http: Scope, directive: Directive) -> None:
@@ -26,7 +28,9 @@ def _upstream(http: Scope, directive: Directive) -> None:
     if name in known:
         http.error(directive.args[0], f'the upstream "{name}" is defined already')
         return
-    known[name] = gen.Upstream(servers=[], keepalive=_KEEPALIVE)
+    known[name] = gen.Upstream(
+        servers=[], keepalive=_KEEPALIVE, keepalive_requests=_KEEPALIVE_REQUESTS, keepalive_time=_KEEPALIVE_TIME
+    )
     scope = Scope("upstream", http.state, known[name], ("upstream", name), parent=http)
     http.state.places[scope.path] = directive.args[0]
     read(directive.block or [], scope)
@@ -38,7 +42,7 @@ def _server(scope: Scope, directive: Directive) -> None:
         name, equals, value = arg.text.partition("=")
         if arg.text in ("backup", "down"):
             setattr(server, name, True)
-        elif name in ("weight", "max_fails") and value.isdecimal():
+        elif name in ("weight", "max_conns", "max_fails") and value.isdecimal():
             setattr(server, name, int(value))
         elif name == "fail_timeout" and equals:
             try:
@@ -72,10 +76,12 @@ DIRECTIVES = [
     supported("server", "upstream", WORDS, _server, "upstream.servers", repeat=True),
     supported("keepalive", "upstream", words(1, 2), _keepalive, _KEEPALIVE_NOTE),
     supported("keepalive_timeout", "upstream", TIME, put_time("keepalive_timeout"), "upstream.keepalive_timeout"),
+    supported("keepalive_requests", "upstream", NUMBER, put("keepalive_requests"), "upstream.keepalive_requests"),
+    supported("keepalive_time", "upstream", TIME, put_time("keepalive_time"), "upstream.keepalive_time"),
     *no_effect("zone", "upstream", words(1, 2), "the state of servers is shared by all threads anyway"),
     *refused("hash ip_hash least_conn least_time random sticky", "upstream", _LATER_BALANCE),
     *refused(
-        "keepalive_requests keepalive_time state ntlm queue resolver resolver_timeout",
+        "state ntlm queue resolver resolver_timeout",
         "upstream",
         "it is not supported yet",
     ),

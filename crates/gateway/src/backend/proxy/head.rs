@@ -1,97 +1,94 @@
 //! The request line and fields as the upstream gets them.
-use super::Proxy;
+use super::options::IdSet;
+use super::target::Target;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
 use crate::http::body::RequestBody;
-use crate::rewrite::escape::{Escape, escape};
 use crate::vars::{self, Sent};
 use buchner_wire::headers::{HeaderId, is_valid_value};
+use buchner_wire::method::Method;
 
-impl Proxy {
-    /// The request line and fields as the upstream gets them.
-    pub(super) fn write_head(&self, ex: &Exchange, out: &mut Vec<u8>) -> Result<()> {
+impl Target {
+    /// The request line and fields as the upstream gets them. `own_body` is the length of the body that takes the
+    /// place of the client's.
+    pub(super) fn write_head(
+        &self,
+        ex: &Exchange,
+        method: &Method,
+        own_body: Option<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         let request = &ex.request;
-        out.extend_from_slice(request.method.as_bytes());
+        let settings = ex.settings();
+        let options = settings.proxy.as_deref();
+        out.extend_from_slice(method.as_bytes());
         out.push(b' ');
         self.write_uri(ex, out);
-        out.extend_from_slice(b" HTTP/1.1\r\n");
-        let settings = ex.settings();
-        let mut set = IdSet::default();
-        for header in &settings.set_headers {
-            set.insert(header.id);
-            let before = out.len();
-            out.extend_from_slice(&header.name);
-            out.extend_from_slice(b": ");
-            let value = out.len();
-            header.value.write(ex, Sent::default(), out);
-            if out.len() == value {
-                out.truncate(before);
-                continue;
-            }
-            if !is_valid_value(&out[value..]) {
-                let cause = format!(
-                    "set_headers: the value of {} has characters no header may have",
-                    String::from_utf8_lossy(&header.name)
-                );
-                return Err(Error::new(Kind::BadRequest(400), cause));
-            }
-            out.extend_from_slice(b"\r\n");
-        }
+        let http10 = options.is_some_and(|options| options.http10);
+        out.extend_from_slice(if http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+        let mut set = write_set(ex, out)?;
         if !set.contains(HeaderId::Host) {
-            field(
-                out,
-                b"Host",
-                if settings.forwarded_headers {
-                    request.headers.get(HeaderId::Host).unwrap_or(&self.host)
-                } else {
-                    &self.host
-                },
-            );
+            let given = request.headers.get(HeaderId::Host).filter(|_| settings.forwarded_headers);
+            field(out, b"Host", given.unwrap_or(&self.host));
         }
         if settings.forwarded_headers {
             write_forwarded(ex, &mut set, out);
         }
-        if request.upgrade {
-            field(out, b"Connection", b"upgrade");
+        if !set.contains(HeaderId::Connection) {
+            // nginx leaves HTTP only where the configuration says so.
+            if request.upgrade && (settings.forwarded_headers || set.contains(HeaderId::Upgrade)) {
+                field(out, b"Connection", b"upgrade");
+            } else if http10 || !self.group.keeps() {
+                field(out, b"Connection", b"close");
+            }
+        }
+        if request.upgrade && settings.forwarded_headers && !set.contains(HeaderId::Upgrade) {
             field(out, b"Upgrade", &request.upgrade_to);
         }
-        write_client_headers(ex, set, out);
-        write_framing(&request.body, out);
+        if options.is_none_or(|options| options.pass_headers) {
+            write_client_headers(ex, set, out);
+        }
+        if settings.forwarded_headers {
+            write_ids(ex, set, out);
+        }
+        match own_body {
+            Some(length) => write_length(length as u64, out),
+            None if options.is_none_or(|options| options.pass_body) => write_framing(ex, out),
+            None => {}
+        }
         out.extend_from_slice(b"\r\n");
         Ok(())
     }
-
-    fn write_uri(&self, ex: &Exchange, out: &mut Vec<u8>) {
-        let request = &ex.request;
-        match &self.uri {
-            None if ex.as_sent => return out.extend_from_slice(&request.target),
-            None => escape(&request.path, Escape::Uri, out),
-            // A rewrite that stays in the route has made the whole path.
-            Some(_) if !ex.in_location => escape(&request.path, Escape::Uri, out),
-            Some(uri) => {
-                out.extend_from_slice(uri);
-                escape(request.path.get(self.matched..).unwrap_or_default(), Escape::Uri, out);
-            }
-        }
-        if let Some(query) = &request.query {
-            out.push(b'?');
-            out.extend_from_slice(query);
-        }
-    }
 }
 
-/// A set of header ids.
-#[derive(Clone, Copy, Default)]
-struct IdSet(u128);
-
-impl IdSet {
-    fn insert(&mut self, id: HeaderId) {
-        self.0 |= 1 << (id as u8);
+/// Writes the fields of `set_headers`; returns which there are, also those that are not sent.
+fn write_set(ex: &Exchange, out: &mut Vec<u8>) -> Result<IdSet> {
+    let mut set = IdSet::default();
+    for header in &ex.settings().set_headers {
+        set.insert(header.id);
+        if matches!(header.id, HeaderId::ContentLength | HeaderId::TransferEncoding) {
+            // Framing is the gateway's: a wrong length would let one request run into the next.
+            continue;
+        }
+        let before = out.len();
+        out.extend_from_slice(&header.name);
+        out.extend_from_slice(b": ");
+        let value = out.len();
+        header.value.write(ex, Sent::default(), out);
+        if out.len() == value {
+            out.truncate(before);
+            continue;
+        }
+        if !is_valid_value(&out[value..]) {
+            let cause = format!(
+                "set_headers: the value of {} has characters no header may have",
+                String::from_utf8_lossy(&header.name)
+            );
+            return Err(Error::new(Kind::BadRequest(400), cause));
+        }
+        out.extend_from_slice(b"\r\n");
     }
-
-    fn contains(self, id: HeaderId) -> bool {
-        id != HeaderId::Other && self.0 & (1 << (id as u8)) != 0
-    }
+    Ok(set)
 }
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -131,9 +128,8 @@ fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
     let named = settings.set_headers.iter().any(|h| h.id == HeaderId::Other);
     for header in ex.request.headers.iter() {
         let skip = match header.id {
-            HeaderId::Host | HeaderId::ContentLength | HeaderId::Expect | HeaderId::Proxy | HeaderId::XRequestId => {
-                true
-            }
+            HeaderId::Host | HeaderId::ContentLength | HeaderId::Expect | HeaderId::Proxy => true,
+            HeaderId::XRequestId => settings.forwarded_headers || set.contains(header.id),
             HeaderId::Other => {
                 let same =
                     |h: &crate::plan::SetHeader| h.id == HeaderId::Other && h.name.eq_ignore_ascii_case(header.name);
@@ -145,6 +141,10 @@ fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
             field(out, header.name, header.value);
         }
     }
+}
+
+/// The request's id and trace, for those who look for them behind the gateway.
+fn write_ids(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
     if !set.contains(HeaderId::XRequestId) {
         out.extend_from_slice(b"X-Request-ID: ");
         ex.id.write(out);
@@ -157,16 +157,20 @@ fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
     }
 }
 
-fn write_framing(body: &RequestBody, out: &mut Vec<u8>) {
-    match body {
+fn write_framing(ex: &Exchange, out: &mut Vec<u8>) {
+    match &ex.request.body {
+        // A client that said so hears the same said for it.
+        RequestBody::Empty if ex.request.headers.contains(HeaderId::ContentLength) => write_length(0, out),
         RequestBody::Empty => {}
         body => match body.length() {
-            Some(length) => {
-                out.extend_from_slice(b"Content-Length: ");
-                vars::write_number(length, out);
-                out.extend_from_slice(b"\r\n");
-            }
+            Some(length) => write_length(length, out),
             None => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         },
     }
+}
+
+fn write_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    vars::write_number(length, out);
+    out.extend_from_slice(b"\r\n");
 }

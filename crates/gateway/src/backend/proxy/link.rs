@@ -1,12 +1,15 @@
 //! A connection to an upstream in use: what goes up, the head and the body that come down.
 use super::LIMITS;
 use crate::error::{Error, Kind, Result};
-use crate::exchange::Exchange;
+use crate::exchange::Streamed;
 use crate::http::body::Source;
 use crate::http::io::{Io, READ_SIZE};
-use crate::upstream::{Group, pool};
+use crate::upstream::pool::{self, Used};
+use crate::upstream::{Group, Hold};
 use buchner_wire::chunked::{self, BodyDecoder, Decoded};
 use buchner_wire::h1::{self, H1ErrorKind, ResponseHead};
+use buchner_wire::headers::Headers;
+use buchner_wire::method::Method;
 use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,6 +73,12 @@ pub struct Link {
     pub uplink: Option<Uplink>,
     /// Milliseconds between two reads.
     pub read_timeout: u64,
+    /// How long and how often the connection has served.
+    pub used: Used,
+    /// Its place among the connections its server takes at a time.
+    pub hold: Option<Hold>,
+    /// Bytes of the response's head.
+    pub head_bytes: usize,
 }
 
 impl Link {
@@ -90,7 +99,7 @@ impl Link {
     }
 
     /// Reads until the head of the response is complete; informational ones (1xx) are skipped.
-    pub async fn read_head(&mut self, ex: &Exchange, address: &crate::upstream::Address) -> Result<ResponseHead> {
+    pub async fn read_head(&mut self, method: &Method, address: &crate::upstream::Address) -> Result<ResponseHead> {
         let mut scanned = 0;
         self.io.deadline(self.read_timeout);
         loop {
@@ -99,11 +108,15 @@ impl Link {
                 return Err(self.ended(address));
             }
             loop {
-                let parsed = h1::parse_response(&mut self.buf, &LIMITS, &mut scanned, &ex.request.method);
+                let before = self.buf.len();
+                let parsed = h1::parse_response(&mut self.buf, &LIMITS, &mut scanned, method);
                 match parsed {
                     Ok(None) => break,
                     Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => scanned = 0,
-                    Ok(Some(head)) => return Ok(head),
+                    Ok(Some(head)) => {
+                        self.head_bytes = before - self.buf.len();
+                        return Ok(head);
+                    }
                     Err(e) => {
                         let cause = format!("upstream {address} sent an invalid response head: {e}");
                         return Err(Error::new(Kind::UpstreamInvalid, cause));
@@ -139,6 +152,23 @@ pub struct UpstreamBody {
     pub address: Option<Rc<str>>,
     /// Every piece leaves at once.
     pub flush: bool,
+    /// Takes what is known only at the end, where a log wants it.
+    pub noted: Option<Rc<Streamed>>,
+    /// Trailers are kept for the client.
+    pub trailers: bool,
+}
+
+impl UpstreamBody {
+    /// Nothing more comes. What ended well is used again.
+    fn end(&mut self, well: bool) {
+        let Some(link) = self.link.take() else { return };
+        if let Some(noted) = &self.noted {
+            noted.ended.set(link.io.thread().clock.now());
+        }
+        if well && self.keep_alive && link.uplink.is_none() && link.buf.is_empty() {
+            pool::give(&self.group, self.server, link.io, link.used);
+        }
+    }
 }
 
 impl Source for UpstreamBody {
@@ -147,13 +177,14 @@ impl Source for UpstreamBody {
         loop {
             let Some(link) = &mut self.link else { return Poll::Ready(Ok(None)) };
             match self.decoder.decode(&mut link.buf, eof) {
-                Ok(Decoded::Data(bytes)) => return Poll::Ready(Ok(Some(bytes))),
-                Ok(Decoded::End) => {
-                    if let Some(link) = self.link.take() {
-                        if self.keep_alive && !eof && link.uplink.is_none() && link.buf.is_empty() {
-                            pool::give(&self.group, self.server, link.io);
-                        }
+                Ok(Decoded::Data(bytes)) => {
+                    if let Some(noted) = &self.noted {
+                        noted.length.set(noted.length.get() + bytes.len() as u64);
                     }
+                    return Poll::Ready(Ok(Some(bytes)));
+                }
+                Ok(Decoded::End) => {
+                    self.end(!eof);
                     return Poll::Ready(Ok(None));
                 }
                 Err(e) if eof && e.kind == H1ErrorKind::Truncated => {
@@ -184,5 +215,9 @@ impl Source for UpstreamBody {
 
     fn flush_each(&self) -> bool {
         self.flush
+    }
+
+    fn trailers(&self) -> Option<&Headers> {
+        self.decoder.trailers().filter(|trailers| self.trailers && !trailers.is_empty())
     }
 }

@@ -1,0 +1,269 @@
+//! What a proxied route does differently than by default, compiled. Where nothing is configured there is none of it.
+use super::config::HttpVersion;
+use super::cookie::Cookies;
+use super::replace::Replace;
+use crate::config::Settings;
+use crate::error::Result;
+use crate::exchange::Exchange;
+use crate::vars::{Names, Template};
+use buchner_wire::headers::{Header, HeaderId, Headers, is_valid_name};
+use bytes::Bytes;
+
+/// Fields of an answer whose meaning for the gateway can be ignored, as `proxy_ignore_headers` names them.
+pub const IGNORABLE: [&str; 9] = [
+    "X-Accel-Redirect",
+    "X-Accel-Expires",
+    "X-Accel-Limit-Rate",
+    "X-Accel-Buffering",
+    "X-Accel-Charset",
+    "Expires",
+    "Cache-Control",
+    "Set-Cookie",
+    "Vary",
+];
+
+/// A set of header ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdSet(u128);
+
+impl IdSet {
+    /// Adds one.
+    pub fn insert(&mut self, id: HeaderId) {
+        self.0 |= 1 << (id as u8);
+    }
+
+    /// It is one of them; names that are not known never are.
+    pub fn contains(self, id: HeaderId) -> bool {
+        id != HeaderId::Other && self.0 & (1 << (id as u8)) != 0
+    }
+}
+
+/// A set of header names.
+#[derive(Debug, Default)]
+struct NameSet {
+    ids: IdSet,
+    others: Vec<Box<[u8]>>,
+}
+
+impl NameSet {
+    fn compile(names: &[String]) -> std::result::Result<Self, String> {
+        let mut set = Self::default();
+        for name in names {
+            if !is_valid_name(name.as_bytes()) {
+                return Err(format!("{name:?} is not the name of a header"));
+            }
+            match HeaderId::of(name.as_bytes()) {
+                HeaderId::Other => set.others.push(name.as_bytes().into()),
+                id => set.ids.insert(id),
+            }
+        }
+        Ok(set)
+    }
+
+    fn contains(&self, header: &Header<'_>) -> bool {
+        match header.id {
+            HeaderId::Other => self.others.iter().any(|name| name.eq_ignore_ascii_case(header.name)),
+            id => self.ids.contains(id),
+        }
+    }
+}
+
+/// What is done to `Location` and `Refresh`.
+#[derive(Debug)]
+pub enum Redirect {
+    /// The URL of the upstream becomes the path of the route.
+    Default,
+    /// A text or an expression.
+    Replace(Replace),
+}
+
+/// What is not as by default.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a directive of its own
+pub struct Options {
+    /// The method sent.
+    pub method: Option<Template>,
+    /// HTTP/1.0 is spoken.
+    pub http10: bool,
+    /// The body sent instead of the client's.
+    pub body: Option<Template>,
+    /// The client's body goes up.
+    pub pass_body: bool,
+    /// The client's fields go up.
+    pub pass_headers: bool,
+    /// The address connections come from.
+    pub bind: Option<Template>,
+    /// Bytes a second read of an answer.
+    pub limit_rate: Option<Template>,
+    /// Ranges are cut out of answers whether or not the upstream can.
+    pub force_ranges: bool,
+    /// The upstream's work goes on when the client leaves.
+    pub ignore_client_abort: bool,
+    /// TCP keep-alive probes.
+    pub socket_keepalive: bool,
+    /// Trailers go on to the client.
+    pub trailers: bool,
+    hidden: NameSet,
+    shown: NameSet,
+    ignored: NameSet,
+    redirects: Vec<Redirect>,
+    cookies: Option<Cookies>,
+}
+
+impl Options {
+    /// Compiles the settings; `None` where all is as by default.
+    pub fn compile(raw: &Settings, names: &Names) -> std::result::Result<Option<Box<Self>>, String> {
+        let template = |text: &Option<String>, name: &str| match text {
+            Some(text) => Template::compile(text, names).map(Some).map_err(|e| format!("{name}: {e}")),
+            None => Ok(None),
+        };
+        let set = |list: &[String], name: &str| NameSet::compile(list).map_err(|e| format!("{name}: {e}"));
+        let strange = |name: &&String| !IGNORABLE.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if let Some(name) = raw.proxy_ignore_headers.iter().find(strange) {
+            return Err(format!("proxy_ignore_headers: {name:?} is none of {}", IGNORABLE.join(", ")));
+        }
+        let redirect = |replace: &super::config::Replace| {
+            if replace.from == "default" && replace.to.is_empty() {
+                return Ok(Redirect::Default);
+            }
+            Replace::compile(replace, names).map(Redirect::Replace).map_err(|e| format!("proxy_redirect: {e}"))
+        };
+        let options = Self {
+            method: template(&raw.proxy_method, "proxy_method")?,
+            http10: raw.proxy_http_version == HttpVersion::Http10,
+            body: template(&raw.proxy_set_body, "proxy_set_body")?,
+            pass_body: raw.proxy_pass_request_body,
+            pass_headers: raw.proxy_pass_request_headers,
+            bind: template(&raw.proxy_bind, "proxy_bind")?,
+            limit_rate: template(&raw.proxy_limit_rate, "proxy_limit_rate")?,
+            force_ranges: raw.proxy_force_ranges,
+            ignore_client_abort: raw.proxy_ignore_client_abort,
+            socket_keepalive: raw.proxy_socket_keepalive,
+            trailers: raw.proxy_pass_trailers,
+            hidden: set(&raw.proxy_hide_headers, "proxy_hide_headers")?,
+            shown: set(&raw.proxy_pass_headers, "proxy_pass_headers")?,
+            ignored: set(&raw.proxy_ignore_headers, "proxy_ignore_headers")?,
+            redirects: raw.proxy_redirect.iter().map(redirect).collect::<std::result::Result<_, _>>()?,
+            cookies: Cookies::compile(raw, names)?,
+        };
+        Ok((!Self::is_default(raw)).then(|| Box::new(options)))
+    }
+
+    fn is_default(raw: &Settings) -> bool {
+        raw.proxy_method.is_none()
+            && raw.proxy_http_version == HttpVersion::Http11
+            && raw.proxy_set_body.is_none()
+            && raw.proxy_pass_request_body
+            && raw.proxy_pass_request_headers
+            && raw.proxy_bind.is_none()
+            && raw.proxy_limit_rate.is_none()
+            && !raw.proxy_force_ranges
+            && !raw.proxy_ignore_client_abort
+            && !raw.proxy_socket_keepalive
+            && !raw.proxy_pass_trailers
+            && raw.proxy_hide_headers.is_empty()
+            && raw.proxy_pass_headers.is_empty()
+            && raw.proxy_ignore_headers.is_empty()
+            && raw.proxy_redirect.is_empty()
+            && raw.proxy_cookie_domain.is_empty()
+            && raw.proxy_cookie_path.is_empty()
+            && raw.proxy_cookie_flags.is_empty()
+    }
+
+    /// A field of an answer says nothing to the gateway.
+    pub fn ignores(&self, id: HeaderId) -> bool {
+        self.ignored.ids.contains(id)
+    }
+
+    /// A field of an answer stays here.
+    pub fn hides(&self, header: &Header<'_>) -> bool {
+        if header.id == HeaderId::XAccelRedirect && !self.ignores(header.id) {
+            // Whoever follows it takes it out.
+            return false;
+        }
+        match header.id {
+            HeaderId::ContentLength => true,
+            _ if is_hidden(header) => !self.shown.contains(header),
+            _ => self.hidden.contains(header) && !self.shown.contains(header),
+        }
+    }
+
+    /// Puts other values into the fields that lead to the upstream. `default` is its URL and the path that stands for it.
+    pub fn rewrite(&self, ex: &Exchange, default: Option<(&[u8], &[u8])>, headers: &mut Headers) -> Result<()> {
+        if !self.redirects.is_empty() {
+            if let Some(location) = headers.get(HeaderId::Location) {
+                if let Some(mut value) = self.redirect(ex, default, location)? {
+                    if value.starts_with(b"/") && ex.settings().absolute_redirect {
+                        let mut url = Vec::with_capacity(value.len() + 64);
+                        ex.write_origin(&mut url);
+                        url.append(&mut value);
+                        value = url;
+                    }
+                    headers.set(HeaderId::Location, &value);
+                }
+            }
+            if let Some(refresh) = headers.get(HeaderId::Refresh) {
+                let at = refresh.windows(4).position(|part| part.eq_ignore_ascii_case(b"url=")).map(|at| at + 4);
+                if let Some((start, url)) = at.map(|at| refresh.split_at(at)) {
+                    if let Some(value) = self.redirect(ex, default, url)? {
+                        let value = [start, &value].concat();
+                        headers.set(HeaderId::Refresh, &value);
+                    }
+                }
+            }
+        }
+        match &self.cookies {
+            Some(cookies) if headers.contains(HeaderId::SetCookie) => rewrite_cookies(cookies, ex, headers),
+            _ => Ok(()),
+        }
+    }
+
+    fn redirect(&self, ex: &Exchange, default: Option<(&[u8], &[u8])>, url: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut out = Vec::new();
+        for redirect in &self.redirects {
+            match redirect {
+                Redirect::Default => {
+                    let rest = default.and_then(|(from, to)| url.strip_prefix(from).map(|rest| [to, rest].concat()));
+                    if rest.is_some() {
+                        return Ok(rest);
+                    }
+                }
+                Redirect::Replace(replace) if replace.apply(ex, url, &mut out)? => return Ok(Some(out)),
+                Redirect::Replace(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn rewrite_cookies(cookies: &Cookies, ex: &Exchange, headers: &mut Headers) -> Result<()> {
+    let mut all = Vec::new();
+    let mut changed = false;
+    for cookie in headers.get_all(HeaderId::SetCookie) {
+        let new = cookies.rewrite(ex, cookie)?;
+        changed |= new.is_some();
+        all.push(new.map_or_else(|| Bytes::copy_from_slice(cookie), Bytes::from));
+    }
+    if changed {
+        headers.remove(HeaderId::SetCookie);
+        for cookie in &all {
+            headers.push(HeaderId::SetCookie, cookie);
+        }
+    }
+    Ok(())
+}
+
+/// Fields of an answer that stay here unless they are asked for.
+pub fn is_hidden(header: &Header<'_>) -> bool {
+    match header.id {
+        HeaderId::Date
+        | HeaderId::Server
+        | HeaderId::XAccelExpires
+        | HeaderId::XAccelRedirect
+        | HeaderId::XAccelLimitRate
+        | HeaderId::XAccelBuffering
+        | HeaderId::XAccelCharset => true,
+        HeaderId::Other => header.name.len() == 5 && header.name.eq_ignore_ascii_case(b"x-pad"),
+        _ => false,
+    }
+}

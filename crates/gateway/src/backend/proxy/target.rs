@@ -1,0 +1,163 @@
+//! Where a request goes: a group of servers, the host they are asked for, and the URI.
+use crate::error::{Error, Kind, Result};
+use crate::exchange::Exchange;
+use crate::rewrite::escape::{Escape, escape};
+use crate::upstream::{Address, Group};
+use crate::vars::{Sent, Template};
+use std::sync::Arc;
+
+/// Where a request goes.
+pub struct Target {
+    /// The servers.
+    pub group: Arc<Group>,
+    /// Value of `Host` unless `set_headers` has one (nginx: `$proxy_host`).
+    pub host: Vec<u8>,
+    /// The port (nginx: `$proxy_port`); empty for Unix sockets.
+    pub port: Vec<u8>,
+    /// The URI.
+    pub uri: Uri,
+    /// The URL and what stands for it on this side, for `proxy_redirect default`.
+    pub default: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The URI that is asked for.
+pub enum Uri {
+    /// The client's.
+    Same,
+    /// The client's with the part that the route matched replaced.
+    Replaced {
+        /// What takes its place.
+        by: Vec<u8>,
+        /// Bytes of the path that are replaced.
+        matched: usize,
+    },
+    /// This one.
+    Whole(Vec<u8>),
+}
+
+impl Target {
+    /// Reads a URL whose variables have got their values.
+    pub fn of_url(ex: &Exchange, url: &Template) -> Result<Self> {
+        let url = url.value(ex, Sent::default());
+        let wrong =
+            |why: &str| Error::new(Kind::Internal, format!("proxy: the URL {:?} {why}", String::from_utf8_lossy(&url)));
+        let Some(rest) = strip_scheme(&url) else { return Err(wrong("does not begin with http://")) };
+        let (authority, uri) = split(rest);
+        let authority = std::str::from_utf8(authority).map_err(|_| wrong("has a name that is no text"))?;
+        if authority.is_empty() {
+            return Err(wrong("names no server"));
+        }
+        let group = if let Some(group) = ex.plan.upstreams.get(authority) {
+            group.clone()
+        } else {
+            let address = Address::parse(authority).map_err(|e| wrong(&e))?;
+            ex.thread.upstreams.borrow_mut().single(&address).map_err(|e| wrong(&e))?
+        };
+        let (host, port) = host_and_port(authority);
+        let uri = if uri.is_empty() { Uri::Same } else { Uri::Whole(clean(uri)) };
+        Ok(Self { group, host: host.into(), port: port.into(), uri, default: None })
+    }
+
+    /// Appends the URI.
+    pub fn write_uri(&self, ex: &Exchange, out: &mut Vec<u8>) {
+        let request = &ex.request;
+        let path = |path: &[u8], out: &mut Vec<u8>| {
+            // nginx leaves a path alone that came without anything encoded.
+            if ex.internal || ex.path_was_encoded() || path.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
+                escape(path, Escape::Uri, out);
+            } else {
+                out.extend_from_slice(path);
+            }
+        };
+        match &self.uri {
+            Uri::Same if ex.as_sent => return out.extend_from_slice(&request.target),
+            Uri::Whole(uri) => return out.extend_from_slice(uri),
+            Uri::Same => path(&request.path, out),
+            // A rewrite that stays in the route has made the whole path.
+            Uri::Replaced { .. } if !ex.in_location => path(&request.path, out),
+            Uri::Replaced { by, matched } => {
+                out.extend_from_slice(by);
+                path(request.path.get(*matched..).unwrap_or_default(), out);
+            }
+        }
+        if let Some(query) = request.query.as_ref().filter(|query| !query.is_empty()) {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+    }
+}
+
+fn strip_scheme(url: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"http://";
+    let (scheme, rest) = url.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(rest)
+}
+
+/// The server and the URI of what stands behind the scheme.
+fn split(rest: &[u8]) -> (&[u8], &[u8]) {
+    if let Some(socket) = rest.strip_prefix(b"unix:") {
+        return match memchr::memchr(b':', socket) {
+            Some(at) => (&rest[.."unix:".len() + at], &socket[at + 1..]),
+            None => (rest, b""),
+        };
+    }
+    rest.split_at(memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()))
+}
+
+/// A URI that cannot break the request line: what is no part of any URI is encoded. A query alone gets a path.
+fn clean(uri: &[u8]) -> Vec<u8> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(uri.len() + 1);
+    if uri.starts_with(b"?") {
+        out.push(b'/');
+    }
+    for byte in uri {
+        match byte {
+            0..=b' ' | 0x7f => out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.push(*byte),
+        }
+    }
+    out
+}
+
+/// The host as `Host` has it, without the port where that is 80, and the port.
+pub fn host_and_port(authority: &str) -> (&str, &str) {
+    if authority.starts_with("unix:") {
+        return ("localhost", "");
+    }
+    match authority.rsplit_once(':') {
+        Some((host, "80")) => (host, "80"),
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => (authority, port),
+        _ => (authority, "80"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_split_where_nginx_splits_them() {
+        for (rest, authority, uri) in [
+            ("a", "a", ""),
+            ("a:80/b?c", "a:80", "/b?c"),
+            ("a?b", "a", "?b"),
+            ("unix:/run/x.sock", "unix:/run/x.sock", ""),
+            ("unix:/run/x.sock:/u", "unix:/run/x.sock", "/u"),
+        ] {
+            assert_eq!(split(rest.as_bytes()), (authority.as_bytes(), uri.as_bytes()), "{rest}");
+        }
+        assert_eq!(strip_scheme(b"HTTP://a"), Some(&b"a"[..]));
+        assert_eq!(strip_scheme(b"https://a"), None);
+        assert_eq!(strip_scheme(b"http:"), None);
+        assert_eq!(clean(b"?a b\r\nc"), b"/?a%20b%0D%0Ac");
+    }
+
+    #[test]
+    fn hosts_do_not_name_port_80() {
+        assert_eq!(host_and_port("a:80"), ("a", "80"));
+        assert_eq!(host_and_port("a:81"), ("a:81", "81"));
+        assert_eq!(host_and_port("[::1]"), ("[::1]", "80"));
+        assert_eq!(host_and_port("unix:/x"), ("localhost", ""));
+    }
+}
