@@ -31,6 +31,10 @@ KEPT = (
     "RealIp",
     "Replace",
     "CookieFlags",
+    "AddHeader",
+    "CharsetMap",
+    "ErrorPage",
+    "SubFilter",
 )
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}
@@ -62,6 +66,9 @@ def user_schema(plan: Schema) -> Schema:
     defs["Gateway"] = _merged(_python(ProcessSettings), rust["Gateway"])
     settings, limits = rust["Settings"]["properties"], rust["HeadLimits"]["properties"]
     settings["access_log"] = _access_log()
+    for name in ("add_headers", "add_trailers"):
+        settings[name] = _added(settings[name]["description"])
+    settings["error_page"] = _pages(settings["error_page"]["description"])
     _shorten(defs)
     defs["Route"] = _route(settings, rust["Route"])
     defs["Server"] = _server(settings, limits, rust["Server"])
@@ -194,6 +201,22 @@ def _access_log() -> Schema:
     )
 
 
+def _added(description: str) -> Schema:
+    return _described(
+        description,
+        {"type": "object", "additionalProperties": STRING},
+        {"type": "array", "items": _ref("AddHeader")},
+    )
+
+
+def _pages(description: str) -> Schema:
+    return {
+        "description": description,
+        "type": "object",
+        "additionalProperties": {"anyOf": [STRING, _ref("ErrorPage")]},
+    }
+
+
 def _shorten(defs: Schema) -> None:
     """Give upstreams, redirects and answers the forms people write."""
     upstream = defs["Upstream"]["properties"]
@@ -229,6 +252,7 @@ def _contents() -> Schema:
             _ref("AppContent"),
         ),
         "redirect": _described("A redirect: a URL (status 302) or a table.", STRING, _ref("Redirect")),
+        "empty_gif": {"description": "One transparent pixel: true (nginx: `empty_gif`).", "type": "boolean"},
         "respond": _described(
             "A fixed answer: a status, a text (status 200) or a table.", {"type": "integer"}, STRING, _ref("Respond")
         ),
@@ -253,7 +277,8 @@ def _route(settings: Schema, rust: Schema) -> Schema:
     own["limit_except"] = _described(rust["properties"]["limit_except"]["description"], _ref("LimitExcept"))
     return {
         "description": (
-            "A path of a server and what answers there: one of files, proxy, app, redirect, respond, stub_status."
+            "A path of a server and what answers there: "
+            "one of files, proxy, app, redirect, respond, stub_status, empty_gif."
         ),
         "type": "object",
         "properties": {**own, **_contents(), **copy.deepcopy(settings)},

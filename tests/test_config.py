@@ -128,11 +128,11 @@ def test_settings_are_inherited_and_kept_once(tmp_path: Path) -> None:
         ]
         """,
     )
-    base = {"max_body": 1 << 20, "add_headers": {"A": "1", "B": "2"}}
+    base = {"max_body": 1 << 20, "add_headers": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}
     assert loaded.plan["settings"] == [
         base,
         base | {"read_timeout": 90_000},
-        base | {"read_timeout": 90_000, "add_headers": {"C": "3"}},
+        base | {"read_timeout": 90_000, "add_headers": [{"name": "C", "value": "3"}]},
     ]
     assert [route["settings"] for route in loaded.plan["server"][0]["route"]] == [2, 2, 1]
 
@@ -169,10 +169,7 @@ def test_a_dict_has_the_same_shape_and_problems_name_its_origin() -> None:
         ("[app]\n[[server]]\nroute = [{ path = '/' }]", "3:10: server[0].route[0]: nothing answers this route"),
         (
             "[app]\n[[server]]\nroute = [{ path = '/', app = true, respond = 204 }]",
-            (
-                "3:10: server[0].route[0]: a route has one of files, proxy, app, redirect, respond, stub_status; "
-                "this one has app and"
-            ),
+            "3:10: server[0].route[0]: a route has one of files, proxy, app, redirect, respond, stub_status, empty_gif",
         ),
         (
             "[app]\n[[server]]\nroute = [{ path = 'x', app = true }]",

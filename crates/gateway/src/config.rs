@@ -6,7 +6,15 @@
 //! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
 //! from these types; doc comments are the documentation, so they give unit and default.
 pub use crate::access::Satisfy;
+pub use crate::backend::files::autoindex::Format as Autoindex;
+pub use crate::backend::files::conditional::IfModifiedSince;
+pub use crate::backend::files::resolve::DisableSymlinks;
 pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
+pub use crate::filter::charset::Config as CharsetMap;
+pub use crate::filter::gzip::Proxied;
+pub use crate::filter::headers::AddHeader;
+pub use crate::filter::sub_filter::Config as SubFilter;
+pub use crate::filter::userid::Enable as UserId;
 pub use crate::http::forwarded::Config as RealIp;
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
 use crate::variables;
@@ -249,24 +257,44 @@ pub enum Content {
     Respond(Respond),
     /// Numbers of connections and requests (nginx: `stub_status`). Always true.
     StubStatus(bool),
+    /// One transparent pixel. Always true.
+    EmptyGif(bool),
 }
 
 /// Static files.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Files {
-    /// Directory (absolute in the resolved document).
+    /// Directory (absolute in the resolved document), with variables.
     pub root: String,
     /// The route's path is replaced by `root` rather than appended to it (nginx: alias). Default: true.
     pub alias: bool,
-    /// Names tried for a path ending in `/`. Default: index.html.
+    /// `root` is the file itself, made of variables (nginx: `alias` in a location by regular expression). Default: false.
+    pub whole: bool,
+    /// Names tried for a path ending in `/`, with variables; one that begins with `/` is a URI to go to. Default: index.html.
     pub index: Vec<String>,
+    /// How the list of a directory without index looks: `html`, `xml`, `json` or `jsonp` (nginx: `autoindex`). Default: none, 403.
+    pub autoindex: Option<Autoindex>,
+    /// Lists of the kind `html` have sizes in bytes rather than rounded. Default: true (nginx: `autoindex_exact_size`).
+    pub autoindex_exact_size: bool,
+    /// A path ending in `/` is answered with a file of the directory chosen at random (nginx: `random_index`). Default: false.
+    pub random_index: bool,
     /// Precompressed siblings used when the client accepts them: of `br`, `zstd`, `gzip`, in order of preference. Default: all three.
     pub precompressed: Vec<String>,
+    /// They are sent whether or not the client accepts them (nginx: `gzip_static always`). Default: false.
+    pub precompressed_always: bool,
+    /// Answers that have such siblings say `Vary: Accept-Encoding`. Default: true (nginx: `gzip_vary`).
+    pub vary: bool,
     /// `Cache-Control` of answers. Default: none.
     pub cache_control: Option<String>,
     /// Symbolic links may lead out of `root`. Default: false.
     pub follow_symlinks: bool,
+    /// Whose symbolic links are refused: `on`, all, or `if_not_owner`, those that belong to another user than what they lead to (nginx: `disable_symlinks`). Default: off.
+    pub disable_symlinks: DisableSymlinks,
+    /// Part of a path up to which links are not looked at, with variables (nginx: `disable_symlinks … from=`). Default: none.
+    pub disable_symlinks_from: Option<String>,
+    /// How `If-Modified-Since` is compared: `before`, also later dates mean unchanged, `exact`, or `off` (nginx: `if_modified_since`). Default: before.
+    pub if_modified_since: IfModifiedSince,
     /// Send an `ETag`. Default: true.
     pub etag: bool,
     /// Ranges per request; 0 turns ranges off, more are answered whole. Default: 32.
@@ -284,10 +312,19 @@ impl Default for Files {
         Self {
             root: String::new(),
             alias: true,
+            whole: false,
             index: vec!["index.html".into()],
+            autoindex: None,
+            autoindex_exact_size: true,
+            random_index: false,
             precompressed: vec!["br".into(), "zstd".into(), "gzip".into()],
+            precompressed_always: false,
+            vary: true,
             cache_control: None,
             follow_symlinks: false,
+            disable_symlinks: DisableSymlinks::Off,
+            disable_symlinks_from: None,
+            if_modified_since: IfModifiedSince::Before,
             etag: true,
             max_ranges: 32,
             types: BTreeMap::new(),
@@ -422,10 +459,14 @@ pub struct Settings {
     pub proxy_socket_keepalive: bool,
     /// Trailers of upstreams go on to clients. Default: false.
     pub proxy_pass_trailers: bool,
-    /// Response headers added to answers below 400 and 3xx, name to value with variables (nginx: `add_header`). Default: none.
-    pub add_headers: BTreeMap<String, String>,
-    /// Pages for statuses: an URI for an internal redirect, or `@route`. Default: the built-in pages.
-    pub error_page: BTreeMap<u16, String>,
+    /// Response headers added to answers below 400 and 3xx, name to value with variables; or a list of tables, which may name a header several times (nginx: `add_header`). Default: none.
+    pub add_headers: Vec<AddHeader>,
+    /// Fields sent behind a body, name to value with variables, or a list of tables (nginx: `add_trailer`). Default: none.
+    pub add_trailers: Vec<AddHeader>,
+    /// Pages for statuses: a URI for an internal redirect, `@route`, the URL of a redirect, or a table. Default: the built-in pages.
+    pub error_page: BTreeMap<u16, ErrorPage>,
+    /// An error on the way to an error page has its page too. Default: false (nginx: `recursive_error_pages`).
+    pub recursive_error_pages: bool,
     /// Errors of an upstream or app are replaced by `error_page` too. Default: false (nginx: `proxy_intercept_errors`).
     pub intercept_errors: bool,
     /// Indices into [`Config::access_log`]. Default: none.
@@ -478,6 +519,74 @@ pub struct Settings {
     pub sendfile_headers: bool,
     /// Directories `X-Sendfile` may name files in. Default: none for proxies, the app's folder for apps.
     pub sendfile_roots: Vec<String>,
+    /// HTTP/1.1 bodies of unknown length are sent in chunks; else the connection's end is theirs. Default: true (nginx: `chunked_transfer_encoding`).
+    pub chunked_transfer_encoding: bool,
+    /// How long answers keep, as `Expires` and `Cache-Control`: `off`, `epoch`, `max`, a time (`1h`, `-1`), `modified +1h`, `@15h30m`, or a text with variables (nginx: `expires`). Default: off.
+    pub expires: Option<String>,
+    /// Answers are compressed for clients that take gzip (nginx: `gzip`). Default: false.
+    pub gzip: bool,
+    /// How well, 1 to 9 (nginx: `gzip_comp_level`). Default: 1.
+    pub gzip_comp_level: u32,
+    /// Media types that are compressed; `*`: all (nginx: `gzip_types`). Default: text/html.
+    pub gzip_types: Vec<String>,
+    /// Bytes of the shortest answer that is compressed (nginx: `gzip_min_length`). Default: 20.
+    pub gzip_min_length: Size,
+    /// Which answers to requests through a proxy (with `Via`) are compressed (nginx: `gzip_proxied`). Default: off, none.
+    pub gzip_proxied: Vec<Proxied>,
+    /// Answers that could be compressed say `Vary: Accept-Encoding` (nginx: `gzip_vary`). Default: false.
+    pub gzip_vary: bool,
+    /// Lowest version of requests whose answers are compressed, `1.0` or `1.1` (nginx: `gzip_http_version`). Default: 1.1.
+    pub gzip_http_version: String,
+    /// Regular expressions; clients whose `User-Agent` one matches get nothing compressed (nginx: `gzip_disable`). Default: none.
+    pub gzip_disable: Vec<String>,
+    /// Compressed answers are unpacked for clients that don't take gzip (nginx: `gunzip`). Default: false.
+    pub gunzip: bool,
+    /// Texts that are replaced in bodies (nginx: `sub_filter`). Default: none.
+    pub sub_filter: Vec<SubFilter>,
+    /// Each of them is replaced once only (nginx: `sub_filter_once`). Default: true.
+    pub sub_filter_once: bool,
+    /// Media types in which they are replaced; `*`: all (nginx: `sub_filter_types`). Default: text/html.
+    pub sub_filter_types: Vec<String>,
+    /// `Last-Modified` and `ETag` (as a weak one) stay (nginx: `sub_filter_last_modified`). Default: false.
+    pub sub_filter_last_modified: bool,
+    /// URI whose answer is put before the body; empty: none (nginx: `add_before_body`). Default: none.
+    pub add_before_body: Option<String>,
+    /// URI whose answer is put behind the body; empty: none (nginx: `add_after_body`). Default: none.
+    pub add_after_body: Option<String>,
+    /// Media types to which they are added; `*`: all (nginx: `addition_types`). Default: text/html.
+    pub addition_types: Vec<String>,
+    /// Charset that answers are in, with variables; `off`: nothing is said (nginx: `charset`). Default: off.
+    pub charset: Option<String>,
+    /// Charset that they come in; where it is another one, they are recoded by `charset_map` (nginx: `source_charset`). Default: none.
+    pub source_charset: Option<String>,
+    /// Answers that name their charset are recoded too (nginx: `override_charset`). Default: false.
+    pub override_charset: bool,
+    /// Media types that have a charset; `*`: all (nginx: `charset_types`). Default: text/html, text/xml, text/plain, text/vnd.wap.wml, application/javascript, application/rss+xml.
+    pub charset_types: Vec<String>,
+    /// Tables between charsets (nginx: `charset_map`). Default: none.
+    pub charset_map: Vec<CharsetMap>,
+    /// A cookie that tells clients apart: `off`, `log`, `v1`, `on` (nginx: `userid`). Default: off.
+    pub userid: UserId,
+    /// Its name (nginx: `userid_name`). Default: uid.
+    pub userid_name: String,
+    /// Its domain (nginx: `userid_domain`). Default: none.
+    pub userid_domain: Option<String>,
+    /// Its path (nginx: `userid_path`). Default: /.
+    pub userid_path: String,
+    /// How long it keeps: `off` for the session, `max`, or a time (nginx: `userid_expires`). Default: off.
+    pub userid_expires: Option<String>,
+    /// Value of a `P3P` header beside it (nginx: `userid_p3p`). Default: none.
+    pub userid_p3p: Option<String>,
+    /// A letter or digit that marks it; one without is set again (nginx: `userid_mark`). Default: off.
+    pub userid_mark: Option<String>,
+    /// Number of the service in it (nginx: `userid_service`). Default: the server's address.
+    pub userid_service: Option<u32>,
+    /// Its flags: `secure`, `httponly`, `samesite=lax`, … (nginx: `userid_flags`). Default: none.
+    pub userid_flags: Vec<String>,
+    /// Bytes per second of one answer, with variables; 0: as fast as can be (nginx: `limit_rate`). Default: 0.
+    pub limit_rate: Option<String>,
+    /// Bytes before that holds, with variables (nginx: `limit_rate_after`). Default: 0.
+    pub limit_rate_after: Option<String>,
 }
 
 impl Default for Settings {
@@ -517,8 +626,10 @@ impl Default for Settings {
             proxy_ignore_client_abort: false,
             proxy_socket_keepalive: false,
             proxy_pass_trailers: false,
-            add_headers: BTreeMap::new(),
+            add_headers: Vec::new(),
+            add_trailers: Vec::new(),
             error_page: BTreeMap::new(),
+            recursive_error_pages: false,
             intercept_errors: false,
             access_log: Vec::new(),
             access: Vec::new(),
@@ -545,8 +656,63 @@ impl Default for Settings {
             port_in_redirect: true,
             sendfile_headers: true,
             sendfile_roots: Vec::new(),
+            chunked_transfer_encoding: true,
+            expires: None,
+            gzip: false,
+            gzip_comp_level: 1,
+            gzip_types: html(),
+            gzip_min_length: Size(20),
+            gzip_proxied: Vec::new(),
+            gzip_vary: false,
+            gzip_http_version: "1.1".into(),
+            gzip_disable: Vec::new(),
+            gunzip: false,
+            sub_filter: Vec::new(),
+            sub_filter_once: true,
+            sub_filter_types: html(),
+            sub_filter_last_modified: false,
+            add_before_body: None,
+            add_after_body: None,
+            addition_types: html(),
+            charset: None,
+            source_charset: None,
+            override_charset: false,
+            charset_types: charset_types(),
+            charset_map: Vec::new(),
+            userid: UserId::Off,
+            userid_name: "uid".into(),
+            userid_domain: None,
+            userid_path: "/".into(),
+            userid_expires: None,
+            userid_p3p: None,
+            userid_mark: None,
+            userid_service: None,
+            userid_flags: Vec::new(),
+            limit_rate: None,
+            limit_rate_after: None,
         }
     }
+}
+
+fn html() -> Vec<String> {
+    vec!["text/html".into()]
+}
+
+fn charset_types() -> Vec<String> {
+    let names =
+        ["text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"];
+    names.map(Into::into).into()
+}
+
+/// The page of a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorPage {
+    /// A URI, `@route`, or the URL of a redirect; with variables.
+    pub to: String,
+    /// Status of the answer; 0: whatever the page answers. Default: the status it is the page of; 302 for a redirect.
+    #[serde(default)]
+    pub status: Option<u16>,
 }
 
 /// A group of HTTP servers.

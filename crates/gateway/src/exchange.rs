@@ -11,7 +11,7 @@ use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use bytes::Bytes;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -176,8 +176,12 @@ pub struct Exchange {
     pub kept: Option<Headers>,
     /// `WWW-Authenticate` of a check that refused the request; the page of an `error_page` has it too.
     pub challenges: Vec<Vec<u8>>,
-    /// The status that led to an `error_page`.
+    /// The status that led to an `error_page`, or the one that page is to have.
     pub error_status: Option<u16>,
+    /// It is on its way to an error page, whose own errors are not looked for.
+    pub in_error_page: bool,
+    /// The cookie that tells the client apart, once it was made.
+    pub uid: OnceCell<[u8; 16]>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
     /// Says that the work goes on when the client leaves; there where some route has that.
@@ -218,6 +222,8 @@ impl Exchange {
             kept: None,
             challenges: Vec::new(),
             error_status: None,
+            in_error_page: false,
+            uid: OnceCell::new(),
             upstream: UpstreamNote::default(),
             patience: None,
             failure: None,

@@ -13,6 +13,7 @@ use crate::plan::Route;
 use crate::rewrite::escape::{Escape, escape};
 use crate::rewrite::{self, Ran};
 use crate::route::Located;
+use crate::vars::Sent;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 
@@ -36,17 +37,23 @@ pub async fn run(ex: &mut Exchange) -> Response {
             Err(error) => page::of_error(ex, &error),
         };
         match error_page(ex, &response) {
-            Some(uri) if redirect(ex, &uri).is_ok() => {}
+            Some(Replacement::Redirect(response)) => break response,
+            Some(Replacement::Uri(uri)) if redirect(ex, &uri).is_ok() => {}
             _ => break response,
         }
     };
-    if let Some(status) = ex.error_status.filter(|_| response.status == 200) {
+    if let Some(status) = ex.error_status.filter(|_| takes_status(&response)) {
         response.status = status;
+        if !matches!(status, 200 | 206 | 304) {
+            // The date is that of the page, not of what was asked for; and a part of a page is no use.
+            response.headers.remove(HeaderId::LastModified);
+            response.headers.remove(HeaderId::AcceptRanges);
+        }
     }
     for challenge in std::mem::take(&mut ex.challenges) {
         response.headers.push(HeaderId::WwwAuthenticate, &challenge);
     }
-    filter::apply(ex, &mut response);
+    filter::apply(ex, &mut response).await;
     response
 }
 
@@ -145,21 +152,48 @@ async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
     }
 }
 
-/// The `error_page` that replaces this answer, if one is configured for its status. Pages of error pages are not looked for.
-fn error_page(ex: &mut Exchange, response: &Response) -> Option<Vec<u8>> {
-    if response.status < 300 || ex.error_status.is_some() {
+/// What an `error_page` puts in place of an answer.
+enum Replacement {
+    /// What this URI or named route answers.
+    Uri(Vec<u8>),
+    /// A redirect.
+    Redirect(Response),
+}
+
+/// Whether the answer of an error page takes the status that led to it: not where it failed itself, and not parts of one.
+fn takes_status(response: &Response) -> bool {
+    !response.own_error && matches!(response.status, 200..=205 | 207..=299 | 400..)
+}
+
+/// The `error_page` that replaces this answer, if one is configured for its status. Pages of error pages are looked for
+/// where `recursive_error_pages` says so.
+fn error_page(ex: &mut Exchange, response: &Response) -> Option<Replacement> {
+    if response.status < 300 || ex.in_error_page {
         return None;
     }
     let settings = ex.settings();
-    if settings.error_page.is_empty() || !(response.own_error || settings.intercept_errors) {
+    if settings.error_pages.is_empty() || !(response.own_error || settings.intercept_errors) {
         return None;
     }
-    let uri = settings.error_page.get(&response.status)?.clone().into_bytes();
-    ex.error_status = Some(response.status);
+    let page = settings.error_pages.get(&response.status)?;
+    let recursive = settings.recursive_error_pages;
+    let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+    let uri = page.to.value(ex, sent);
+    let status = page.status;
+    ex.in_error_page = !recursive;
+    if !uri.starts_with(b"/") && !uri.starts_with(b"@") {
+        let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308)).unwrap_or(302);
+        return Some(Replacement::Redirect(page::redirect(ex, status, &uri)));
+    }
+    ex.error_status = match status {
+        Some(0) => None,
+        Some(status) => Some(status),
+        None => Some(response.status),
+    };
     if !uri.starts_with(b"@") && ex.request.method != Method::Head {
         ex.request.method = Method::Get;
     }
-    Some(uri)
+    Some(Replacement::Uri(uri))
 }
 
 /// Goes back into the phases with another URI, or to a named route.

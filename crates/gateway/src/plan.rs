@@ -8,6 +8,7 @@ use crate::backend::proxy::options::Options;
 use crate::buffers::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
 use crate::exchange::Exchange;
+use crate::filter::Filters;
 use crate::http::forwarded::RealIp;
 use crate::observe::access_log::LogPlan;
 use crate::regex::Regex;
@@ -145,12 +146,14 @@ pub struct Settings {
     raw: config::Settings,
     /// Request headers for upstreams.
     pub set_headers: Vec<SetHeader>,
-    /// Response headers.
-    pub add_headers: Vec<SetHeader>,
     /// What proxied routes do differently than by default.
     pub proxy: Option<Box<Options>>,
     /// When another server is asked.
     pub next: Next,
+    /// What becomes of responses.
+    pub filters: Filters,
+    /// Pages of statuses.
+    pub error_pages: BTreeMap<u16, ErrorPage>,
     /// Who may come in.
     pub checks: Vec<Check>,
     /// Proxies that say who the client is.
@@ -170,6 +173,14 @@ impl Deref for Settings {
     fn deref(&self) -> &config::Settings {
         &self.raw
     }
+}
+
+/// The page of a status.
+pub struct ErrorPage {
+    /// A URI, `@route`, or the URL of a redirect.
+    pub to: Template,
+    /// Status of the answer; 0: the page's own, `None`: the one that led to it.
+    pub status: Option<u16>,
 }
 
 /// A header with a value made of variables.
@@ -415,7 +426,15 @@ impl Settings {
             referers: Referers::compile(&raw.valid_referers, names)?,
             browsers: Browsers::compile(raw)?,
             real_ip: raw.real_ip.as_ref().map(RealIp::compile).transpose().map_err(|e| format!("real_ip.{e}"))?,
-            add_headers: compile_headers(&raw.add_headers, names).map_err(|e| format!("add_headers: {e}"))?,
+            filters: Filters::compile(raw, names)?,
+            error_pages: raw
+                .error_page
+                .iter()
+                .map(|(code, page)| {
+                    let to = Template::compile(&page.to, names).map_err(|e| format!("error_page.{code}: {e}"))?;
+                    Ok((*code, ErrorPage { to, status: page.status }))
+                })
+                .collect::<Result<_, String>>()?,
             sendfile: raw
                 .sendfile_roots
                 .iter()

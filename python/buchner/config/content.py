@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from buchner.config.upstreams import Upstreams
     from buchner.config.variables import Definitions
 
-KINDS = ("files", "proxy", "app", "redirect", "respond", "stub_status")
+KINDS = ("files", "proxy", "app", "redirect", "respond", "stub_status", "empty_gif")
 DEFAULT_APP = "app"
 """Name of the pool of `[app]`."""
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -101,9 +101,14 @@ class Contents:
             files = Files(root=files)
         plan: dict[str, Any] = msgspec.to_builtins(files)
         plan["root"] = root = self.absolute(files.root)
-        if root not in self._seen_roots:
+        self.text(root, (*path, "root"))
+        for index, name in enumerate(plan.get("index", ())):
+            self.text(name, (*path, "index", index))
+        if "$" in root:
+            pass  # which directories there are shows with the requests
+        elif root not in self._seen_roots:
             self._seen_roots[root] = None if os.path.isdir(root) else f'there is no directory "{root}"'  # noqa: PTH112
-        if self._seen_roots[root]:
+        if self._seen_roots.get(root):
             self.report.warn(path, str(self._seen_roots[root]))
         for index, name in enumerate(plan.get("precompressed", ())):
             if name not in _PRECOMPRESSED:
@@ -113,7 +118,9 @@ class Contents:
         return plan
 
     def absolute(self, name: str) -> str:
-        """Return a path of the configuration as an absolute one."""
+        """Return a path of the configuration as an absolute one; one that begins with a variable stays as it is."""
+        if name.startswith("$"):
+            return name
         return os.path.normpath(os.path.join(self._directory, name))  # noqa: PTH118 - ten times the speed of pathlib
 
     def _proxy(self, proxy: str | Proxy, path: Path) -> dict[str, Any] | None:
@@ -162,6 +169,12 @@ class Contents:
             return f"there is no [app] table to run{others}"
         known = f"; known are {', '.join(sorted(self.apps))}" if self.apps else "; no [app] is defined"
         return f'unknown app "{name}"{hint(name, self.apps) or known}'
+
+    def _empty_gif(self, on: bool, path: Path) -> bool | None:
+        if not on:
+            self.report.error(path, "empty_gif = false answers nothing: take the line out")
+            return None
+        return True
 
     def _redirect(self, redirect: str | Redirect, path: Path) -> dict[str, Any]:
         if isinstance(redirect, str):

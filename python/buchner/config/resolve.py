@@ -199,11 +199,13 @@ class Resolver:
     def _check_targets(self, table: gen.Server | gen.Route, path: Path, named: set[str]) -> None:
         """Check that `@name` of error_page and fallback is a route of the same server."""
         pages = table.error_page if table.error_page is not UNSET else {}
-        targets = [((*path, "error_page", key), target) for key, target in pages.items()]
+        targets = [
+            ((*path, "error_page", key), page if isinstance(page, str) else page.to) for key, page in pages.items()
+        ]
         if isinstance(table, gen.Route) and isinstance(table.files, gen.Files) and table.files.fallback is not UNSET:
             targets.append(((*path, "files", "fallback"), table.files.fallback))
         for place, target in targets:
-            if target.startswith("@") and target not in named:
+            if target.startswith("@") and "$" not in target and target not in named:
                 self.report.error(place, f'this server has no route with the path "{target}"')
 
 

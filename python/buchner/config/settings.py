@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"[3-5]\d\d")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TEXTS = ("auth_basic", "auth_basic_user_file", "secure_link", "secure_link_md5")
+_TEXTS = (
+    "auth_basic",
+    "auth_basic_user_file",
+    "secure_link",
+    "secure_link_md5",
+    "expires",
+    "charset",
+    "source_charset",
+    "limit_rate",
+    "limit_rate_after",
+)
+"""Settings that are texts with variables."""
 _PROXY_TEXTS = ("proxy_method", "proxy_set_body", "proxy_bind", "proxy_limit_rate")
 _LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
 _PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page"))
@@ -69,14 +80,15 @@ class SettingsTable:
             own["access_log"] = self._logs(level.access_log, (*path, "access_log"))
         if level.error_page is not UNSET:
             own["error_page"] = self._pages(level.error_page, (*path, "error_page"))
-        for name in ("set_headers", "add_headers"):
-            for header, value in own.get(name, {}).items():
-                place = (*path, name, header)
-                if not _HEADER.fullmatch(header):
-                    self.report.error(place, f'"{header}" is not the name of a header', key=True)
-                if any(ord(character) < 0x20 and character != "\t" for character in value):  # noqa: PLR2004
-                    self.report.error(place, f"the value of {header} has control characters")
-                self.contents.text(value, place)
+        for header, value in own.get("set_headers", {}).items():
+            self._header(header, value, (*path, "set_headers", header))
+        for name in ("add_headers", "add_trailers"):
+            if name in own:
+                own[name] = self._added(own[name], (*path, name))
+        if "sub_filter" in own:
+            own["sub_filter"] = self._sub_filter(own["sub_filter"], (*path, "sub_filter"))
+        if "charset_map" in own:
+            own["charset_map"] = [msgspec.to_builtins(table) for table in own["charset_map"]]
         self._access(own, path)
         self._proxy_texts(own, path)
         if "sendfile_roots" in own:
@@ -112,15 +124,43 @@ class SettingsTable:
             for flag in flags.get("flags", ()):
                 self.contents.text(flag, (*path, "proxy_cookie_flags", index))
 
-    def _pages(self, pages: dict[str, str], path: Path) -> dict[str, str]:
-        plan: dict[str, str] = {}
-        for key, target in pages.items():
-            if not target.startswith(("/", "@")):
-                self.report.error((*path, key), f'"{target}" is no page: a URI such as "/404.html" or an "@route" is')
+    def _header(self, header: str, value: str, place: Path) -> None:
+        if not _HEADER.fullmatch(header):
+            self.report.error(place, f'"{header}" is not the name of a header', key=True)
+        if any(ord(character) < 0x20 and character != "\t" for character in value):  # noqa: PLR2004
+            self.report.error(place, f"the value of {header} has control characters")
+        self.contents.text(value, place)
+
+    def _added(self, headers: dict[str, str] | list[gen.AddHeader], path: Path) -> list[dict[str, Any]]:
+        if isinstance(headers, dict):
+            for header, value in headers.items():
+                self._header(header, value, (*path, header))
+            return [{"name": header, "value": value} for header, value in headers.items()]
+        for index, added in enumerate(headers):
+            self._header(added.name, added.value, (*path, index))
+        return [msgspec.to_builtins(added) for added in headers]
+
+    def _sub_filter(self, pairs: list[gen.SubFilter], path: Path) -> list[dict[str, Any]]:
+        for index, pair in enumerate(pairs):
+            if not pair.text:
+                self.report.error((*path, index), "an empty text would be found everywhere")
+            self.contents.text(pair.text, (*path, index))
+            self.contents.text(pair.replacement, (*path, index))
+        return [msgspec.to_builtins(pair) for pair in pairs]
+
+    def _pages(self, pages: dict[str, str | gen.ErrorPage], path: Path) -> dict[str, dict[str, Any]]:
+        plan: dict[str, dict[str, Any]] = {}
+        for key, page in pages.items():
+            target = page if isinstance(page, str) else page.to
+            if not target.startswith(("/", "@", "http://", "https://", "$")):
+                self.report.error(
+                    (*path, key), f'"{target}" is no page: a URI such as "/404.html", an "@route" or a URL is'
+                )
+            self.contents.text(target, (*path, key))
             for status in key.split() or [key]:
                 if not _STATUS.fullmatch(status):
                     self.report.error((*path, key), f'"{status}" is not a status from 300 to 599', key=True)
-                plan[status] = target
+                plan[status] = {"to": page} if isinstance(page, str) else msgspec.to_builtins(page)
         return plan
 
     def _logs(self, value: str | bool | gen.AccessLog | list[str | gen.AccessLog], path: Path) -> list[int]:

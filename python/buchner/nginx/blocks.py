@@ -35,7 +35,7 @@ _METHODS = (
     "UNLOCK",
     "PATCH",
 )
-_FILES = ("root", "alias", "index", "types", "default_type", "expires", "etag")
+_FILES = ("root", "alias", "index", "types", "default_type", "etag")
 
 
 def events(scope: Scope, directive: Directive) -> None:
@@ -153,7 +153,9 @@ def _answer(scope: Scope, directive: Directive) -> None:
     """Settle what answers a location: `proxy_pass`, else files, unless a `return` comes before both."""
     table = scope.table
     steps = [] if table.rewrite is UNSET else table.rewrite
-    if table.proxy is UNSET and table.stub_status is UNSET and not any(step.return_ is not UNSET for step in steps):
+    contents = (table.proxy, table.stub_status, table.empty_gif)
+    answered = any(content is not UNSET for content in contents) or any(step.return_ is not UNSET for step in steps)
+    if not answered:
         _answer_with_files(scope, directive)
 
 
@@ -177,7 +179,7 @@ def _answer_if(scope: Scope, directive: Directive) -> None:
     """Give the block of an ``if`` files of its own where it says something about them; else what is around answers."""
     around: Scope | None = scope
     while around is not None and around.kind in ("location_if", "location"):
-        if around.table.proxy is not UNSET:
+        if around.table.proxy is not UNSET or around.table.empty_gif is not UNSET:
             return
         around = around.parent if around.kind == "location_if" else None
     if any(name in scope.values for name in _FILES):

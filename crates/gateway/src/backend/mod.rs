@@ -1,5 +1,6 @@
 //! What answers a request. A new backend is one file and one line in each list here.
 pub mod app;
+pub mod empty_gif;
 pub mod files;
 pub mod fixed;
 pub mod proxy;
@@ -35,6 +36,8 @@ pub enum Backend {
     Fixed(fixed::Fixed),
     /// Numbers of connections and requests.
     StubStatus,
+    /// One transparent pixel.
+    EmptyGif,
     /// Nothing: whoever gets here gets 404.
     None,
 }
@@ -49,11 +52,12 @@ impl Backend {
         names: &Names,
     ) -> std::result::Result<Self, String> {
         Ok(match content {
-            Content::Files(files) => Self::Files(files::Files::compile(files, path)?),
+            Content::Files(files) => Self::Files(files::Files::compile(files, path, names)?),
             Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, path, upstreams, names)?),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect, names)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond, names)?),
             Content::StubStatus(_) => Self::StubStatus,
+            Content::EmptyGif(_) => Self::EmptyGif,
             Content::App(app) => Self::App(app::App::compile(app, config)?),
         })
     }
@@ -66,6 +70,7 @@ impl Backend {
             Self::Proxy(proxy) => proxy.handle(ex).await,
             Self::Fixed(fixed) => fixed.handle(ex),
             Self::StubStatus => stub_status::handle(ex),
+            Self::EmptyGif => Ok(Outcome::Respond(empty_gif::handle(ex))),
             Self::None => Err(Error::new(Kind::NotFound, "nothing answers this route")),
         }
     }

@@ -2,6 +2,7 @@
 use crate::error::Result;
 use crate::exchange::Response;
 use crate::http::body::{Body, Source};
+use buchner_wire::headers::HeaderId;
 use bytes::Bytes;
 use std::task::{Context, Poll};
 
@@ -23,17 +24,48 @@ pub trait Transform {
 
 /// Puts a filter behind the body of a response. Its length is no longer known; a response without a body stays without one.
 pub fn wrap(response: &mut Response, transform: impl Transform + 'static) {
+    response.headers.remove(HeaderId::ContentLength);
+    response.headers.remove(HeaderId::AcceptRanges);
+    put(response, transform, false);
+}
+
+/// Puts a filter behind the body of a response that makes a byte of each byte, so that the length stays.
+pub fn wrap_measured(response: &mut Response, transform: impl Transform + 'static) {
+    put(response, transform, true);
+}
+
+fn put(response: &mut Response, transform: impl Transform + 'static, measured: bool) {
     let body = std::mem::replace(&mut response.body, Body::EMPTY);
     response.body = match body.into_source() {
-        Ok(source) => Body::Stream(Box::new(Filtered { source, transform, held: false, ended: false })),
-        Err(Body::None { .. }) => Body::None { length: None },
+        Ok(source) => Body::Stream(Box::new(Filtered { source, transform, measured, held: false, ended: false })),
+        Err(Body::None { .. }) if !measured => Body::None { length: None },
         Err(other) => other,
     };
+}
+
+/// Forgets the length of a body, so that it is sent in chunks.
+pub fn unmeasured(response: &mut Response) {
+    struct Copied;
+    impl Transform for Copied {
+        fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()> {
+            out.extend_from_slice(&chunk);
+            Ok(())
+        }
+    }
+    if response.body.length().is_some() {
+        let ranges = response.headers.contains(HeaderId::AcceptRanges);
+        wrap(response, Copied);
+        if ranges {
+            response.headers.push(HeaderId::AcceptRanges, b"bytes");
+        }
+    }
 }
 
 struct Filtered<T> {
     source: Box<dyn Source>,
     transform: T,
+    /// As many bytes go out as come in.
+    measured: bool,
     /// The transform may hold something back.
     held: bool,
     ended: bool,
@@ -72,7 +104,7 @@ impl<T: Transform> Source for Filtered<T> {
     }
 
     fn length(&self) -> Option<u64> {
-        None
+        self.source.length().filter(|_| self.measured)
     }
 
     fn flush_each(&self) -> bool {

@@ -119,7 +119,7 @@ fn send(ex: &Exchange, response: Response, path: &[u8]) -> Result<Response> {
         return Ok(whole);
     }
     let cookies = cookies_of(&headers);
-    let answer = answer(asked, file, headers, Validators { etag: etag.as_deref(), modified });
+    let answer = answer(asked, file, headers, Validators { etag: etag.as_deref(), modified, ..Validators::default() });
     let fresh = !matches!(answer, Answer::Response(_));
     let mut response = respond(ex, answer);
     for cookie in cookies.iter().filter(|_| fresh) {

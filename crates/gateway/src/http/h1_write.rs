@@ -1,6 +1,7 @@
 //! Writing a response on HTTP/1: head and first bytes leave in one call, framing is decided here and nowhere else.
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, Response};
+use crate::filter::headers::write_trailers;
 use crate::http::body::{Body, Part, Source, Upgraded, next_chunk};
 use crate::http::h1::Conn;
 use crate::http::tunnel;
@@ -53,7 +54,13 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
             drop(body);
             writer.flush(false).await
         }
-        body => writer.body(body, framing == Framing::Chunked).await,
+        body => {
+            let chunked = framing == Framing::Chunked;
+            match writer.body(body, chunked).await {
+                Ok(trailers) if chunked => writer.end(ex, status, &headers, &trailers).await,
+                sent => sent.map(|_| ()),
+            }
+        }
     };
     let Writer { out, mut written, .. } = writer;
     written.body = written.total.saturating_sub(head_bytes);
@@ -83,7 +90,8 @@ fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
     }
     match (body.length(), ex.request.version) {
         (Some(_), _) => Framing::Length,
-        (None, Version::H11) => Framing::Chunked,
+        (None, Version::H11) if ex.settings().chunked_transfer_encoding => Framing::Chunked,
+        (None, Version::H11) => Framing::Close,
         (None, Version::H10) => Framing::Close,
     }
 }
@@ -169,13 +177,15 @@ impl Writer<'_> {
         sent.map_err(|_| Error::client_gone())
     }
 
-    async fn body(&mut self, body: Body, chunked: bool) -> Result<()> {
+    /// Sends the body; returns the fields that follow it, as they are written.
+    async fn body(&mut self, body: Body, chunked: bool) -> Result<Vec<u8>> {
         match body {
-            Body::None { .. } | Body::Upgraded(_) => self.flush(false).await,
-            Body::Full(bytes) => self.send(&bytes, false).await,
-            Body::Parts(parts) => self.parts(&parts).await,
-            Body::Stream(source) => self.stream(source, chunked).await,
+            Body::None { .. } | Body::Upgraded(_) => self.flush(false).await?,
+            Body::Full(bytes) => self.send(&bytes, false).await?,
+            Body::Parts(parts) => self.parts(&parts).await?,
+            Body::Stream(source) => return self.stream(source, chunked).await,
         }
+        Ok(Vec::new())
     }
 
     async fn parts(&mut self, parts: &[Part]) -> Result<()> {
@@ -193,7 +203,7 @@ impl Writer<'_> {
         self.flush(false).await
     }
 
-    async fn stream(&mut self, mut source: Box<dyn Source>, chunked: bool) -> Result<()> {
+    async fn stream(&mut self, mut source: Box<dyn Source>, chunked: bool) -> Result<Vec<u8>> {
         let watch = source.length().is_none() && source.flush_each();
         let mut next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
         loop {
@@ -210,12 +220,25 @@ impl Writer<'_> {
             self.chunk(&chunk, chunked).await?;
             next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
         }
+        // The end of the chunks leaves with the last of them.
         if chunked {
-            match source.trailers() {
-                Some(trailers) => chunked::encode_trailers(trailers, &mut self.out),
-                None => self.out.extend_from_slice(chunked::LAST_CHUNK),
+            let mut trailers = Vec::new();
+            if let Some(fields) = source.trailers() {
+                fields.write_to(&mut trailers);
             }
+            return Ok(trailers);
         }
+        self.flush(false).await?;
+        Ok(Vec::new())
+    }
+
+    /// The last chunk, and the fields behind it: those of the body and those of the configuration.
+    async fn end(&mut self, ex: &Exchange, status: u16, headers: &Headers, trailers: &[u8]) -> Result<()> {
+        let (size, end) = chunked::LAST_CHUNK.split_at(3);
+        self.out.extend_from_slice(size);
+        self.out.extend_from_slice(trailers);
+        write_trailers(ex, status, headers, &mut self.out);
+        self.out.extend_from_slice(end);
         self.flush(false).await
     }
 

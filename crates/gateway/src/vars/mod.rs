@@ -17,6 +17,7 @@ use crate::backend::proxy::variables as proxy;
 use crate::backend::stub_status;
 use crate::config;
 use crate::exchange::Exchange;
+use crate::filter::userid;
 use crate::variables::{browser, referer, secure_link};
 use buchner_wire::headers::HeaderId;
 use std::cell::Cell;
@@ -184,6 +185,8 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("upstream_connect_time", proxy::connect_time),
     ("upstream_header_time", proxy::header_time),
     ("upstream_response_length", proxy::length),
+    ("uid_got", userid::write_got),
+    ("uid_set", userid::write_set),
 ];
 
 /// What templates want to know of upstreams' answers that is not kept otherwise.

@@ -6,51 +6,65 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from buchner.config import _generated as gen
 from buchner.nginx import units
-from buchner.nginx.rows import WITH_IF, keep, one_of, refused, supported, words
+from buchner.nginx.rows import WITH_IF, keep, one_of, supported, words
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
+    from buchner.nginx.rows import Handler
     from buchner.nginx.scope import Scope
 
 MODULE = "ngx_http_headers_module"
-_MAX_AGE = 315_360_000
+_DAY = 86_400_000
 _THREE = 3
 
 
-def _add_header(scope: Scope, directive: Directive) -> None:
-    name, value = directive.words[:2]
-    if len(directive.args) == _THREE:
-        if directive.words[2] == "always":
-            scope.warn(directive.args[2], '"always" has no effect yet: answers from 400 on do not get the header')
-        else:
-            scope.error(directive.args[2], f'unknown parameter "{directive.words[2]}" of "add_header"')
-    headers = {} if scope.table.add_headers is UNSET else scope.table.add_headers
-    if name in headers:
-        scope.error(directive.args[0], f'"{name}" is added twice: several values of one header are not supported yet')
-    scope.table.add_headers = {**headers, name: value}
-    scope.state.places[(*scope.path, "add_headers", name)] = directive.args[1]
+def _added(setting: str) -> Handler:
+    """Return a handler of a field that is added, under a setting that is a list of them."""
+
+    def handle(scope: Scope, directive: Directive) -> None:
+        name, value = directive.words[:2]
+        header = gen.AddHeader(name=name, value=value)
+        if len(directive.args) == _THREE:
+            if directive.words[2] != "always":
+                scope.error(directive.args[2], f'unknown parameter "{directive.words[2]}" of "{directive.name}"')
+            header.always = True
+        above = getattr(scope.table, setting)
+        headers = [] if above is UNSET else above
+        setattr(scope.table, setting, [*headers, header])
+        scope.state.places[(*scope.path, setting, len(headers))] = directive.args[0]
+
+    return handle
 
 
 def _expires(scope: Scope, directive: Directive) -> None:
-    word = directive.words[0]
-    if len(directive.args) > 1 or word.startswith(("@", "$")):
-        scope.error(directive.args[0], "this form of expires is not supported yet: a time, max, epoch and off are")
+    first = directive.words[0]
+    if len(directive.args) > 1 and first != "modified":
+        scope.error(directive.args[0], f'"{first}" is not "modified", the only word before a time')
         return
-    values = {"off": None, "epoch": "no-cache", "max": f"max-age={_MAX_AGE}"}
+    time = directive.words[-1]
     try:
-        value = values[word] if word in values else _age(word)
+        if "$" not in time and not (len(directive.args) == 1 and time in ("off", "epoch", "max")):
+            _check(time, daily=len(directive.args) == 1 and time.startswith("@"))
     except ValueError as error:
-        scope.error(directive.args[0], str(error))
+        scope.error(directive.args[-1], str(error))
         return
-    scope.values["expires"] = value
+    scope.put("expires", " ".join(directive.words), directive.args[0])
 
 
-def _age(word: str) -> str:
-    if word.startswith("-"):
-        units.milliseconds(word[1:], seconds=True)
-        return "no-cache"
-    return f"max-age={units.milliseconds(word.removeprefix('+'), seconds=True) // 1000}"
+def _check(time: str, *, daily: bool) -> None:
+    """Check a time of expiry.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    if daily:
+        if units.milliseconds(time[1:], seconds=True) >= _DAY:
+            raise ValueError(f'"{time}" is not a time of a day')
+        return
+    units.milliseconds(time[1:] if time[:1] in ("-", "+") else time, seconds=True)
 
 
 DIRECTIVES = [
@@ -58,7 +72,7 @@ DIRECTIVES = [
         "add_header",
         WITH_IF,
         words(2, 3),
-        _add_header,
+        _added("add_headers"),
         "add_headers",
         sets=("add_headers",),
         mode="add_header_inherit",
@@ -71,6 +85,22 @@ DIRECTIVES = [
         keep,
         "add_headers, put together from the blocks around",
     ),
-    supported("expires", WITH_IF, words(1, 2), _expires, "files.cache_control, for files only"),
-    *refused("add_trailer add_trailer_inherit", WITH_IF, "trailers are not supported yet"),
+    supported(
+        "add_trailer",
+        WITH_IF,
+        words(2, 3),
+        _added("add_trailers"),
+        "add_trailers",
+        sets=("add_trailers",),
+        mode="add_trailer_inherit",
+        repeat=True,
+    ),
+    supported(
+        "add_trailer_inherit",
+        WITH_IF,
+        one_of("on", "off", "merge"),
+        keep,
+        "add_trailers, put together from the blocks around",
+    ),
+    supported("expires", WITH_IF, words(1, 2), _expires, "expires"),
 ]

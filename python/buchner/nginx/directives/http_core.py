@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from buchner.nginx import blocks
+from buchner.config import _generated as gen
+from buchner.nginx import blocks, units
 from buchner.nginx.directives import resolver
 from buchner.nginx.directives.listen import listen
 from buchner.nginx.rows import (
@@ -59,10 +60,8 @@ def _directory(scope: Scope, directive: Directive) -> None:
     other = {"root": "alias", "alias": "root"}[directive.name]
     if other in scope.seen:
         scope.error(directive.token, '"alias" and "root" in one location: keep one of them')
-    if directive.name == "alias" and scope.table.match in ("regex", "regex_nocase"):
-        scope.error(directive.args[0], '"alias" in a location by regular expression is not supported yet')
-    if "$" in directive.words[0]:
-        scope.error(directive.args[0], "variables in the name of a directory are not supported yet")
+    if directive.name == "alias" and str(getattr(scope.table, "path", "")).startswith("@"):
+        scope.error(directive.args[0], '"alias" cannot be in a named location: nothing of the path can be replaced')
     scope.values[directive.name] = directive.words[0]
     scope.tokens[directive.name] = directive.args[0]
     scope.state.places[(*scope.path, "files")] = directive.args[0]
@@ -112,18 +111,48 @@ def _large_client_header_buffers(scope: Scope, directive: Directive) -> None:
 
 def _error_page(scope: Scope, directive: Directive) -> None:
     *codes, target = directive.args
+    status: int | None = None
     if codes and codes[-1].text.startswith("="):
-        scope.error(codes[-1], f'changing the status with "{codes[-1].text}" is not supported yet')
+        change = codes.pop()
+        if change.text != "=" and not (change.text[1:].isascii() and change.text[1:].isdecimal()):
+            scope.error(change, f'"{change.text}" is no status')
+            return
+        status = int(change.text[1:] or 0)
+    if not codes:
+        scope.error(directive.token, '"error_page" has no status')
         return
-    if target.text.startswith(("http://", "https://", "$")):
-        scope.error(target, "a redirect as error page is not supported yet: a URI or an @name is")
-        return
+    page = target.text if status is None else gen.ErrorPage(to=target.text, status=status)
     pages = {} if scope.table.error_page is UNSET else scope.table.error_page
     for code in codes:
-        pages[code.text] = target.text
-        scope.state.places[(*scope.path, "error_page", code.text)] = code if not code.text.isdecimal() else target
+        if code.text not in pages:  # the first one counts
+            pages[code.text] = page
+            scope.state.places[(*scope.path, "error_page", code.text)] = code if not code.text.isdecimal() else target
     scope.table.error_page = pages
     scope.state.places.setdefault((*scope.path, "error_page"), directive.token)
+
+
+def _rate(scope: Scope, directive: Directive) -> None:
+    word = directive.words[0]
+    if "$" not in word:
+        try:
+            units.size(word)
+        except ValueError as error:
+            scope.error(directive.args[0], str(error))
+            return
+    scope.put(directive.name, word, directive.args[0])
+
+
+def _disable_symlinks(scope: Scope, directive: Directive) -> None:
+    word, *rest = directive.words
+    start = rest[0].removeprefix("from=") if rest and rest[0].startswith("from=") else None
+    if word not in ("on", "off", "if_not_owner") or (rest and (start is None or word == "off")):
+        scope.error(directive.token, '"disable_symlinks" is off, or on or if_not_owner with from=part')
+        return
+    if start and "$" in start and start != "$document_root":
+        scope.refuse(directive.args[1], rest[0], "of variables, only $document_root can be here")
+        return
+    scope.values["disable_symlinks"] = (word, start)
+    scope.tokens["disable_symlinks"] = directive.args[0]
 
 
 _ALL = HTTP_SERVER_LOCATION
@@ -145,6 +174,19 @@ DIRECTIVES = [
     supported("types", _ALL, NOTHING, _types, "files.types", repeat=True, block=True),
     supported("default_type", _ALL, WORD, _default_type, "files.default_type"),
     supported("etag", _ALL, FLAG, keep, "files.etag"),
+    supported("max_ranges", _ALL, NUMBER, keep, "files.max_ranges"),
+    supported("if_modified_since", _ALL, one_of("off", "exact", "before"), keep, "files.if_modified_since"),
+    supported(
+        "disable_symlinks",
+        _ALL,
+        words(1, 2),
+        _disable_symlinks,
+        "files.disable_symlinks, files.disable_symlinks_from",
+    ),
+    supported("limit_rate", WITH_IF, WORD, _rate, "limit_rate"),
+    supported("limit_rate_after", WITH_IF, WORD, _rate, "limit_rate_after"),
+    supported("chunked_transfer_encoding", _ALL, FLAG, put("chunked_transfer_encoding"), "chunked_transfer_encoding"),
+    supported("recursive_error_pages", _ALL, FLAG, put("recursive_error_pages"), "recursive_error_pages"),
     supported("internal", "location", NOTHING, _internal, "route.internal", inherit=Inherit.NONE, sets=("internal",)),
     supported("client_max_body_size", _ALL, FILE_SIZE, put("max_body"), "max_body; nginx's default 1m holds"),
     supported("client_body_timeout", _ALL, TIME, put_time("body_timeout"), "body_timeout"),
@@ -171,10 +213,15 @@ DIRECTIVES = [
     *no_effect("subrequest_output_buffer_size", _ALL, SIZE, _MEMORY),
     *no_effect("client_body_temp_path", _ALL, words(1, 4), "bodies spill into unlinked files of gateway.spool_dir"),
     *no_effect("client_body_in_single_buffer", _ALL, FLAG, "a body that is kept in memory is one piece"),
-    *no_effect("open_file_cache", _ALL, words(1, 2), "files are opened per request; only the speed differs"),
-    *no_effect("open_file_cache_errors", _ALL, FLAG, "there is no cache of open files"),
-    *no_effect("open_file_cache_min_uses", _ALL, NUMBER, "there is no cache of open files"),
-    *no_effect("open_file_cache_valid", _ALL, SECONDS, "there is no cache of open files"),
+    *no_effect(
+        "open_file_cache",
+        _ALL,
+        words(1, 2),
+        "the gateway's own cache of open files is always there; an entry is believed for a second",
+    ),
+    *no_effect("open_file_cache_errors", _ALL, FLAG, "the gateway's own cache of open files has bounds of its own"),
+    *no_effect("open_file_cache_min_uses", _ALL, NUMBER, "the gateway's own cache of open files has bounds of its own"),
+    *no_effect("open_file_cache_valid", _ALL, SECONDS, "the gateway's own cache of open files has bounds of its own"),
     *no_effect("log_not_found", _ALL, FLAG, "missing files are not logged"),
     supported("log_subrequest", _ALL, FLAG, put("log_subrequest"), "log_subrequest"),
     supported("satisfy", _ALL, one_of("all", "any"), put("satisfy"), "satisfy"),
@@ -187,20 +234,16 @@ DIRECTIVES = [
     *no_effect("keepalive_disable", _ALL, some_of("none", "msie6", "safari", most=2), "browsers of before 2013 only"),
     *no_effect("keepalive_min_timeout", _ALL, TIME, "connections are closed gracefully anyway"),
     *no_effect("server_tokens", _ALL, WORD, "the Server header never has a version"),
-    *no_effect("chunked_transfer_encoding", _ALL, FLAG, "HTTP/1.1 clients understand it"),
     supported("absolute_redirect", _ALL, FLAG, put("absolute_redirect"), "absolute_redirect; on by default"),
     supported("server_name_in_redirect", _ALL, FLAG, put("server_name_in_redirect"), "server_name_in_redirect"),
     supported("port_in_redirect", _ALL, FLAG, put("port_in_redirect"), "port_in_redirect"),
     supported("merge_slashes", HTTP_SERVER, FLAG, put("merge_slashes"), "merge_slashes"),
-    *no_effect("recursive_error_pages", _ALL, FLAG, "an error page's own error has the built-in page"),
     *refused(
-        "if_modified_since max_ranges client_body_in_file_only "
-        "disable_symlinks early_hints keepalive_time error_log_tag",
+        "client_body_in_file_only early_hints keepalive_time error_log_tag",
         _ALL,
         _LATER,
     ),
     *resolver.DIRECTIVES,
-    *refused("limit_rate limit_rate_after", WITH_IF, _LATER),
     *refused("ignore_invalid_headers max_headers", HTTP_SERVER, _LATER),
     *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

@@ -15,9 +15,11 @@ MODULE = "ngx_http_index_module"
 
 def _index(scope: Scope, directive: Directive) -> None:
     for arg in directive.args:
-        if "$" in arg.text:
-            scope.error(arg, 'variables in "index" are not supported yet')
+        if not arg.text:
+            scope.error(arg, "the name of an index cannot be empty")
+            return
     scope.values["index"] = [*scope.values.get("index", []), *directive.words]
+    scope.tokens.setdefault("index", directive.args[0])
 
 
 DIRECTIVES = [supported("index", HTTP_SERVER_LOCATION, WORDS, _index, "files.index", repeat=True)]

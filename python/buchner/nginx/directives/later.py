@@ -15,39 +15,16 @@ from buchner.nginx.rows import (
 
 _LATER = "it is not supported yet"
 _ALL = HTTP_SERVER_LOCATION
-_GZIP = "responses are sent uncompressed, which every client takes"
 _REALIP = f"{_LATER}; `trusted_proxies` of gateway.toml does it"
 _HTTP2 = "HTTP/2 is not supported yet"
 _NO_HTTP2 = "nothing uses it: `http2` is refused"
 _NO_HTTP3 = "nothing uses it: `listen … quic` is refused"
 
 MODULES = {
-    "ngx_http_addition_module": refused("add_before_body add_after_body addition_types", _ALL, _LATER),
-    "ngx_http_autoindex_module": refused(
-        "autoindex autoindex_exact_size autoindex_format autoindex_localtime", _ALL, _LATER
-    ),
-    "ngx_http_charset_module": [
-        *refused("charset override_charset source_charset", WITH_IF, _LATER),
-        *refused("charset_map", HTTP, _LATER, block=True),
-        *refused("charset_types", _ALL, _LATER),
-    ],
-    "ngx_http_empty_gif_module": refused("empty_gif", "location", _LATER),
     "ngx_http_geo_module": refused("geo", HTTP, _LATER, block=True),
     "ngx_http_geoip_module": refused(
         "geoip_country geoip_city geoip_org geoip_proxy geoip_proxy_recursive", HTTP, _LATER
     ),
-    "ngx_http_gunzip_module": refused("gunzip gunzip_buffers", _ALL, _LATER),
-    "ngx_http_gzip_module": [
-        *no_effect("gzip", WITH_IF, WORDS, _GZIP),
-        *no_effect(
-            "gzip_buffers gzip_comp_level gzip_disable gzip_http_version gzip_min_length gzip_proxied gzip_types "
-            "gzip_vary",
-            _ALL,
-            WORDS,
-            _GZIP,
-        ),
-    ],
-    "ngx_http_gzip_static_module": refused("gzip_static", _ALL, _LATER),
     "ngx_http_limit_conn_module": [
         *refused("limit_conn limit_conn_dry_run limit_conn_log_level limit_conn_status", _ALL, _LATER),
         *refused("limit_conn_zone limit_zone", HTTP, _LATER),
@@ -60,26 +37,16 @@ MODULES = {
         *refused("map", HTTP, _LATER, block=True),
         *no_effect("map_hash_bucket_size map_hash_max_size", HTTP, WORDS, "tables grow by themselves"),
     ],
-    "ngx_http_random_index_module": refused("random_index", "location", _LATER),
     "ngx_http_realip_module": refused("set_real_ip_from real_ip_header real_ip_recursive", _ALL, _REALIP),
     "ngx_http_split_clients_module": refused("split_clients", HTTP, _LATER, block=True),
     "ngx_http_ssi_module": [
         *refused("ssi", WITH_IF, _LATER),
         *refused("ssi_last_modified ssi_min_file_chunk ssi_silent_errors ssi_types ssi_value_length", _ALL, _LATER),
     ],
-    "ngx_http_sub_module": refused(
-        "sub_filter sub_filter_last_modified sub_filter_once sub_filter_types", _ALL, _LATER
-    ),
     "ngx_http_try_files_module": refused(
         "try_files",
         "server location",
         f"{_LATER}; `files = {{ root = …, fallback = … }}` of gateway.toml does its usual work",
-    ),
-    "ngx_http_userid_module": refused(
-        "userid userid_domain userid_expires userid_flags userid_mark userid_name userid_p3p userid_path "
-        "userid_service",
-        _ALL,
-        _LATER,
     ),
     "ngx_http_v2_module": [
         *refused("http2", HTTP_SERVER, _HTTP2),

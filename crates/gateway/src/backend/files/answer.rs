@@ -65,13 +65,17 @@ pub fn answer(asked: Asked<'_>, file: &Representation, mut headers: Headers, val
     let (status, body) = match ranges {
         Ranges::Unsatisfiable => return Answer::Unsatisfiable(file.size()),
         Ranges::Whole => (200, file.body()),
-        Ranges::Some(ranges) => match ranges.as_slice() {
-            [range] => {
-                headers.set(HeaderId::ContentRange, content_range(range, file.size()).as_bytes());
-                (206, Body::Parts(vec![file.part(range)]))
+        Ranges::Some(ranges) => {
+            // Whoever got a part knows that there are parts.
+            headers.remove(HeaderId::AcceptRanges);
+            match ranges.as_slice() {
+                [range] => {
+                    headers.set(HeaderId::ContentRange, content_range(range, file.size()).as_bytes());
+                    (206, Body::Parts(vec![file.part(range)]))
+                }
+                ranges => (206, multipart(ranges, file, &mut headers)),
             }
-            ranges => (206, multipart(ranges, file, &mut headers)),
-        },
+        }
     };
     let mut response = Response::new(status, body);
     response.headers = headers;

@@ -1,6 +1,21 @@
 //! Conditional requests (RFC 9110 section 13): whether the client's copy is still good, in the order section 13.2.2 sets.
 use crate::clock::parse_http_date;
 use buchner_wire::headers::{HeaderId, Headers};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How `If-Modified-Since` is compared with the last modification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IfModifiedSince {
+    /// The same date, or a later one.
+    #[default]
+    Before,
+    /// The same date.
+    Exact,
+    /// Not at all.
+    Off,
+}
 
 /// What identifies the state of a representation (RFC 9110 section 8.8).
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,6 +24,8 @@ pub struct Validators<'a> {
     pub etag: Option<&'a [u8]>,
     /// Last modification as Unix time in seconds, where one is sent.
     pub modified: Option<u64>,
+    /// How that is compared.
+    pub since: IfModifiedSince,
 }
 
 /// What the conditions of a GET or HEAD come to.
@@ -38,7 +55,12 @@ pub fn evaluate(request: &Headers, validators: Validators<'_>) -> Verdict {
             return Verdict::NotModified;
         }
     } else if let (Some(since), Some(modified)) = (date(request, HeaderId::IfModifiedSince), validators.modified) {
-        if modified <= since {
+        let unchanged = match validators.since {
+            IfModifiedSince::Before => modified <= since,
+            IfModifiedSince::Exact => modified == since,
+            IfModifiedSince::Off => false,
+        };
+        if unchanged {
             return Verdict::NotModified;
         }
     }
@@ -150,7 +172,7 @@ mod tests {
             (&[(IfMatch, "\"a-1\""), (IfNoneMatch, "\"a-1\"")], NotModified),
             (&[(IfUnmodifiedSince, DATE), (IfModifiedSince, DATE)], NotModified),
         ];
-        let validators = Validators { etag: Some(ETAG), modified: Some(AT) };
+        let validators = Validators { etag: Some(ETAG), modified: Some(AT), ..Validators::default() };
         for (fields, verdict) in cases {
             assert_eq!(evaluate(&request(fields), validators), *verdict, "{fields:?}");
         }
@@ -167,7 +189,7 @@ mod tests {
 
     #[test]
     fn if_range_wants_exactly_our_validator() {
-        let validators = Validators { etag: Some(ETAG), modified: Some(AT) };
+        let validators = Validators { etag: Some(ETAG), modified: Some(AT), ..Validators::default() };
         let cases = [
             ("\"a-1\"", AT, true),
             ("W/\"a-1\"", AT, false),
@@ -183,7 +205,7 @@ mod tests {
             assert_eq!(range_applies(&request, validators, now), applies, "{value}");
         }
         assert!(range_applies(&Headers::default(), validators, AT));
-        let weak = Validators { etag: Some(b"W/\"a-1\""), modified: None };
+        let weak = Validators { etag: Some(b"W/\"a-1\""), ..Validators::default() };
         assert!(!range_applies(&request(&[(HeaderId::IfRange, "W/\"a-1\"")]), weak, AT));
     }
 }

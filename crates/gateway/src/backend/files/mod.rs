@@ -3,6 +3,7 @@
 //! A path below the route becomes a path below `root` ([`resolve`]), an open file with its siblings ([`cache`]), one of them
 //! ([`precompressed`]), and an answer ([`answer`]). The file system is asked on the I/O thread, as nginx does.
 pub mod answer;
+pub mod autoindex;
 pub mod cache;
 pub mod conditional;
 pub mod mime;
@@ -17,19 +18,23 @@ use crate::backend::Outcome;
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
+use crate::filter;
 use crate::http::body::Body;
 use crate::http::page;
+use crate::vars::{Names, Sent, Template, Var, write_var};
 use answer::{Answer, Asked, answer};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use buchner_wire::path::encode_path;
 use bytes::Bytes;
 use cache::{Cache, Entry, FRESH_MS};
+use conditional::{IfModifiedSince, Validators};
 use mime::Types;
 use precompressed::Coding;
 use representation::{Representation, Traits};
-use resolve::{Found, Links, Stamp};
+use resolve::{Found, LinkCheck, Links, Stamp};
 use rustix::io::Errno;
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -40,11 +45,22 @@ pub struct Files {
     /// Key in the caches; every compiled route has its own.
     id: u64,
     root: Box<str>,
+    /// `root` with variables, where it has some.
+    varying: Option<Template>,
+    /// `root` is the file.
+    whole: bool,
     /// What `root` replaces of a path; empty: nothing, the path is appended.
     prefix: Box<[u8]>,
-    index: Vec<Box<str>>,
+    index: Vec<Template>,
+    autoindex: Option<autoindex::Format>,
+    exact_size: bool,
+    random_index: bool,
     codings: Vec<Coding>,
+    always_coded: bool,
+    vary: bool,
     links: Links,
+    owner: Option<LinkCheck>,
+    since: IfModifiedSince,
     types: Types,
     etag: bool,
     max_ranges: u32,
@@ -65,8 +81,10 @@ pub enum Miss {
 
 impl Files {
     /// Compiles a route's files.
-    pub fn compile(files: &config::Files, route_path: &str) -> std::result::Result<Self, String> {
-        if !files.root.starts_with('/') {
+    pub fn compile(files: &config::Files, route_path: &str, names: &Names) -> std::result::Result<Self, String> {
+        let root = Template::compile(&files.root, names).map_err(|e| format!("files.root: {e}"))?;
+        let varying = Some(root).filter(|root| root.as_text().is_none());
+        if varying.is_none() && !files.root.starts_with('/') {
             return Err(format!("files.root: {:?} must be an absolute path", files.root));
         }
         let coding = |name: &String| {
@@ -77,9 +95,12 @@ impl Files {
         if let Some(value) = values.find(|value| !is_valid_value(value.as_bytes())) {
             return Err(format!("files: {value:?} has characters no header may have"));
         }
-        if let Some(name) = files.index.iter().find(|name| name.is_empty() || name.starts_with('/')) {
-            return Err(format!("files.index: {name:?} must be a name relative to the directory"));
+        if files.index.iter().any(String::is_empty) {
+            return Err("files.index: a name cannot be empty".into());
         }
+        let index =
+            files.index.iter().map(|name| Template::compile(name, names).map_err(|e| format!("files.index: {e}")));
+        let owner = LinkCheck::new(files.disable_symlinks, files.disable_symlinks_from.as_deref());
         if files.fallback.as_ref().is_some_and(|to| !to.starts_with(['/', '@'])) {
             return Err(format!("files.fallback: {:?} must start with / (or @ for a named route)", files.fallback));
         }
@@ -88,7 +109,16 @@ impl Files {
             id: next_id(),
             root: root_of(&files.root).into(),
             prefix: if alias { route_path.as_bytes().into() } else { Box::default() },
-            index: files.index.iter().map(|name| name.as_str().into()).collect(),
+            varying,
+            whole: files.whole,
+            index: index.collect::<std::result::Result<_, _>>()?,
+            autoindex: files.autoindex,
+            exact_size: files.autoindex_exact_size,
+            random_index: files.random_index,
+            always_coded: files.precompressed_always,
+            vary: files.vary,
+            owner,
+            since: files.if_modified_since,
             codings: files.precompressed.iter().map(coding).collect::<std::result::Result<_, _>>()?,
             links: if files.follow_symlinks { Links::Anywhere } else { Links::Beneath },
             types: Types::new(&files.types, &files.default_type),
@@ -102,7 +132,7 @@ impl Files {
     /// Files that responses name by path (X-Sendfile), below an absolute `root`.
     pub fn named_by_path(root: &str) -> std::result::Result<Self, String> {
         let files = config::Files { root: root.into(), precompressed: Vec::new(), ..config::Files::default() };
-        Self::compile(&files, "")
+        Self::compile(&files, "", &Names::default())
     }
 
     /// The directory.
@@ -143,6 +173,9 @@ impl Files {
 
     /// The path below the root that a request's path stands for.
     fn relative<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        if self.whole {
+            return Some(b"");
+        }
         let rest = path.strip_prefix(&*self.prefix)?;
         // `/static` with the route `/static` is a path of its own; `/staticfoo` is not below it.
         let below = rest.is_empty() || rest.starts_with(b"/") || self.prefix.ends_with(b"/") || self.prefix.is_empty();
@@ -150,16 +183,37 @@ impl Files {
         below.then(|| &rest[start..])
     }
 
+    /// The root for this request. `None`: its variables make none.
+    fn place<'p>(&self, ex: &Exchange, relative: &'p [u8]) -> Option<Place<'p>> {
+        let Some(template) = &self.varying else { return Some(Place::fixed(relative)) };
+        let value = template.value(ex, Sent::default());
+        // What a client sends can be in there.
+        if !value.starts_with(b"/") || !resolve::is_plain(&value) {
+            return None;
+        }
+        let end = value.iter().rposition(|byte| *byte != b'/').map_or(1, |last| last + 1);
+        let root = value[..end].to_vec();
+        Some(Place { key: [&root, &b"\0"[..], relative].concat().into(), root: Some(root), relative })
+    }
+
+    /// The path in the file system of one below the root; a directory's has a slash at its end.
+    fn full(&self, ex: &Exchange, relative: &[u8]) -> Option<Vec<u8>> {
+        let place = self.place(ex, relative)?;
+        let root = place.root.as_deref().unwrap_or(self.root.as_bytes());
+        Some([root, if root == b"/" { b"" } else { b"/" }, relative].concat())
+    }
+
     /// The file of a path below the root, from the cache while it is fresh.
     pub fn find(&self, ex: &Exchange, relative: &[u8]) -> std::result::Result<Rc<Entry>, Miss> {
         let thread = &ex.thread;
         let fresh_ms = if ex.plan.gateway.development { 0 } else { FRESH_MS };
+        let Some(place) = self.place(ex, relative) else { return Err(Miss::Absent) };
         let mut cache = thread.files.borrow_mut();
-        let found = self.find_in(&mut cache, relative, thread.clock.now(), fresh_ms);
+        let found = self.find_at(&mut cache, &place, thread.clock.now(), fresh_ms);
         let warning = match &found {
             Err(Miss::Failed(error)) => Some(error.cause.clone()),
             // Nothing is found below a root that isn't there; a configuration with a mistake in it looks just like that.
-            Err(Miss::Absent) if !relative.is_empty() => {
+            Err(Miss::Absent) if !relative.is_empty() && place.root.is_none() => {
                 let root = cache.root(self.id, self.root.as_bytes(), thread.clock.now(), fresh_ms);
                 root.err()
                     .map(|errno| format!("cannot open the directory {:?} (files.root): {errno}", self.root).into())
@@ -172,6 +226,7 @@ impl Files {
         found
     }
 
+    #[cfg(test)]
     fn find_in(
         &self,
         cache: &mut Cache,
@@ -179,27 +234,37 @@ impl Files {
         now: u64,
         fresh_ms: u64,
     ) -> std::result::Result<Rc<Entry>, Miss> {
-        let known = cache.get(self.id, relative, now);
+        self.find_at(cache, &Place::fixed(relative), now, fresh_ms)
+    }
+
+    fn find_at(
+        &self,
+        cache: &mut Cache,
+        place: &Place<'_>,
+        now: u64,
+        fresh_ms: u64,
+    ) -> std::result::Result<Rc<Entry>, Miss> {
+        let known = cache.get(self.id, &place.key, now);
         if let Some(entry) = known.as_ref().filter(|entry| entry.is_fresh(now, fresh_ms)) {
             return Ok(entry.clone());
         }
-        let mut loaded = self.load(cache, relative, known.as_deref(), now, fresh_ms);
+        let mut loaded = self.load(cache, place, known.as_deref(), now, fresh_ms);
         if matches!(loaded, Err(Refusal::Errno(Errno::MFILE | Errno::NFILE))) {
             // The cache's own descriptors are the ones that can be spared.
             cache.clear();
-            loaded = self.load(cache, relative, None, now, fresh_ms);
+            loaded = self.load(cache, place, None, now, fresh_ms);
         }
         match loaded {
             Ok(entry) => {
                 let entry = Rc::new(entry);
-                cache.put(self.id, relative, entry.clone(), now);
+                cache.put(self.id, &place.key, entry.clone(), now);
                 Ok(entry)
             }
             Err(refusal) => {
                 if known.is_some() {
-                    cache.remove(self.id, relative);
+                    cache.remove(self.id, &place.key);
                 }
-                Err(self.miss(&refusal, relative))
+                Err(self.miss(&refusal, place))
             }
         }
     }
@@ -208,19 +273,28 @@ impl Files {
     fn load(
         &self,
         cache: &mut Cache,
-        relative: &[u8],
+        place: &Place<'_>,
         known: Option<&Entry>,
         now: u64,
         fresh_ms: u64,
     ) -> std::result::Result<Entry, Refusal> {
+        let relative = place.relative;
         if !resolve::is_plain(relative) {
             return Err(Refusal::Errno(Errno::NOENT));
         }
+        let path = place.root.as_deref().unwrap_or(self.root.as_bytes());
         let mut open = |name: &[u8]| {
-            if relative.is_empty() {
-                return resolve::open_itself(&[self.root.as_bytes(), name].concat());
+            if let Some(check) = &self.owner {
+                let slash: &[u8] = if relative.is_empty() { b"" } else { b"/" };
+                return check.open(&[path, slash, name].concat());
             }
-            let root = cache.root(self.id, self.root.as_bytes(), now, fresh_ms)?;
+            if relative.is_empty() {
+                return resolve::open_itself(&[path, name].concat());
+            }
+            if place.root.is_some() {
+                return resolve::open(resolve::open_root(path)?.as_fd(), name, self.links);
+            }
+            let root = cache.root(self.id, path, now, fresh_ms)?;
             resolve::open(root.as_fd(), name, self.links)
         };
         let (file, stamp) = match open(relative)? {
@@ -238,11 +312,11 @@ impl Files {
                 siblings.push((file, stamp, *coding));
             }
         }
-        let named = if relative.is_empty() { self.root.as_bytes() } else { relative };
+        let named = if relative.is_empty() { path } else { relative };
         let traits = Traits {
             content_type: self.types.of(named),
             coding: None,
-            varies: !siblings.is_empty(),
+            varies: self.vary && !siblings.is_empty(),
             etag: self.etag,
             ranges: self.max_ranges > 0,
             cache_control: self.cache_control.as_deref(),
@@ -256,8 +330,9 @@ impl Files {
     }
 
     /// What a refusal means to the client, and in words to whoever runs the gateway.
-    fn miss(&self, refusal: &Refusal, relative: &[u8]) -> Miss {
-        let path = format!("{}/{}", self.root, String::from_utf8_lossy(relative));
+    fn miss(&self, refusal: &Refusal, place: &Place<'_>) -> Miss {
+        let root = String::from_utf8_lossy(place.root.as_deref().unwrap_or(self.root.as_bytes()));
+        let path = format!("{root}/{}", String::from_utf8_lossy(place.relative));
         let (kind, cause) = match refusal {
             Refusal::Directory => return Miss::Directory,
             Refusal::Special => (Kind::Forbidden, format!("{path:?} is not a regular file")),
@@ -289,11 +364,22 @@ impl Files {
         Miss::Failed(Error::new(kind, cause))
     }
 
-    /// A path with a slash at its end: its index, if it has one.
+    /// A path with a slash at its end: a file of it at random, its index, or its list.
     fn directory(&self, ex: &mut Exchange, path: &[u8], relative: &[u8]) -> Result<Outcome> {
+        if self.random_index && readable(ex) {
+            let full = self.full(ex, relative).unwrap_or_default();
+            let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
+            if let Ok(Some(name)) = autoindex::random(&full, random) {
+                ex.request.path = Bytes::from([path, &name].concat());
+                return Ok(Outcome::Locate);
+            }
+        }
         if let Some(name) = self.find_index(ex, relative)? {
+            if name.starts_with(b"/") {
+                return Ok(Outcome::Redirect(name));
+            }
             // The path may hold a question mark of its own, so it is set as it is rather than taken apart as a URI.
-            ex.request.path = Bytes::from([path, name.as_bytes()].concat());
+            ex.request.path = Bytes::from([path, &name].concat());
             return Ok(Outcome::Locate);
         }
         if self.fallback.is_some() {
@@ -303,24 +389,52 @@ impl Files {
             return Ok(Outcome::Respond(not_allowed(ex)));
         }
         match self.find(ex, relative.strip_suffix(b"/").unwrap_or(relative)) {
-            Err(Miss::Directory) => {
-                let names = self.index.join(", ");
-                Err(Error::new(Kind::Forbidden, format!("the directory has no index file ({names})")))
-            }
+            Err(Miss::Directory) => match self.autoindex {
+                Some(format) => self.list(ex, path, relative, format),
+                None => Err(Error::new(Kind::Forbidden, "the directory has no index file")),
+            },
             Err(Miss::Failed(error)) => Err(error),
             Ok(_) | Err(Miss::Absent) => self.absent(ex),
         }
     }
 
-    fn find_index(&self, ex: &Exchange, relative: &[u8]) -> Result<Option<&str>> {
+    fn list(&self, ex: &Exchange, path: &[u8], relative: &[u8], format: autoindex::Format) -> Result<Outcome> {
+        let full = self.full(ex, relative).unwrap_or_default();
+        let mut callback = Vec::new();
+        write_var(&Var::Arg("callback".into()), ex, Sent::default(), &mut callback);
+        let utf8 = ex.settings().charset.as_deref().is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
+        let look = autoindex::Look { format, exact_size: self.exact_size, utf8, callback: &callback };
+        match autoindex::list(&full, path, look) {
+            Ok(response) => Ok(Outcome::Respond(response)),
+            Err(None) => Err(Error::new(Kind::BadRequest(400), "the argument callback is not the name of a function")),
+            Err(Some(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(Error::new(Kind::Forbidden, format!("listing a directory: {error}")))
+            }
+            Err(Some(error)) => Err(Error::new(Kind::Internal, format!("listing a directory: {error}"))),
+        }
+    }
+
+    fn find_index(&self, ex: &Exchange, relative: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut name = relative.to_vec();
         if !name.is_empty() && !name.ends_with(b"/") {
             name.push(b'/');
         }
         let directory = name.len();
         for index in &self.index {
+            let index = index.value(ex, Sent::default());
+            if index.starts_with(b"/") {
+                return Ok(Some(index));
+            }
+            if self.whole {
+                // The root is a directory then, and the name stands behind it.
+                let full = self.full(ex, &index);
+                if full.is_some_and(|full| matches!(resolve::open_itself(&full), Ok(Found::File(..)))) {
+                    return Ok(Some(index));
+                }
+                continue;
+            }
             name.truncate(directory);
-            name.extend_from_slice(index.as_bytes());
+            name.extend_from_slice(&index);
             match self.find(ex, &name) {
                 Ok(_) => return Ok(Some(index)),
                 Err(Miss::Absent | Miss::Directory) => {}
@@ -355,7 +469,10 @@ impl Files {
         match &self.fallback {
             // A fallback that is missing itself is no reason to go round in circles.
             Some(to) if *to.as_bytes() != *ex.request.path => Ok(Outcome::Redirect(to.as_bytes().to_vec())),
-            _ if readable(ex) => Err(Error::new(Kind::NotFound, "there is no such file")),
+            // What a form is sent to may well be missing; other methods there are none of at all.
+            _ if readable(ex) || ex.request.method == Method::Post => {
+                Err(Error::new(Kind::NotFound, "there is no such file"))
+            }
             _ => Ok(Outcome::Respond(not_allowed(ex))),
         }
     }
@@ -364,9 +481,34 @@ impl Files {
     fn send(&self, ex: &Exchange, entry: &Entry) -> Response {
         let request = &ex.request.headers;
         let now = ex.thread.clock.unix_ms() / 1000;
-        let file = choose(entry, request);
+        let file = match entry.variants.first() {
+            Some(variant) if self.always_coded => variant,
+            _ => choose(entry, request),
+        };
+        let validators = || Validators { since: self.since, ..file.validators(now) };
         let asked = Asked { method: &ex.request.method, headers: request, max_ranges: self.max_ranges, now };
-        respond(ex, answer(asked, file, file.headers(now), file.validators(now)))
+        let response = respond(ex, answer(asked, file, file.headers(now), validators()));
+        if !matches!(response.status, 206 | 416) {
+            return response;
+        }
+        // A filter that changes the body changes all of it.
+        let whole = respond(ex, answer(Asked { max_ranges: 0, ..asked }, file, file.headers(now), validators()));
+        if filter::changes_body(ex, &whole) { whole } else { response }
+    }
+}
+
+/// Where a file is looked for.
+struct Place<'p> {
+    /// A root made of variables.
+    root: Option<Vec<u8>>,
+    relative: &'p [u8],
+    /// In the cache.
+    key: Cow<'p, [u8]>,
+}
+
+impl<'p> Place<'p> {
+    fn fixed(relative: &'p [u8]) -> Self {
+        Self { root: None, relative, key: Cow::Borrowed(relative) }
     }
 }
 

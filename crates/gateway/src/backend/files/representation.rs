@@ -103,6 +103,7 @@ impl Representation {
         Validators {
             etag: self.etag.as_deref(),
             modified: Some(self.stamp.modified()).filter(|modified| *modified <= now),
+            ..Validators::default()
         }
     }
 

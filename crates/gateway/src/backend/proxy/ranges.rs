@@ -21,6 +21,7 @@ pub fn cut(ex: &Exchange, mut response: Response) -> Response {
     let validators = Validators {
         etag: headers.get(HeaderId::Etag),
         modified: headers.get(HeaderId::LastModified).and_then(parse_http_date),
+        ..Validators::default()
     };
     let asked = ex.request.headers.get(HeaderId::Range);
     let now = ex.thread.clock.unix_ms() / 1000;

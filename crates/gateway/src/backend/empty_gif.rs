@@ -1,0 +1,36 @@
+//! One transparent pixel (nginx: `empty_gif`).
+use crate::backend::files::conditional::{self, IfModifiedSince, Validators, Verdict};
+use crate::clock::http_date;
+use crate::exchange::{Exchange, Response};
+use crate::http::body::Body;
+use crate::http::page;
+use buchner_wire::headers::HeaderId;
+use buchner_wire::method::Method;
+use bytes::Bytes;
+
+/// GIF89a of one pixel whose only colour is transparent.
+const PIXEL: &[u8] =
+    b"GIF89a\x01\0\x01\0\x80\x01\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\x01\0,\0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
+/// When it was last modified, as nginx has it: 28 September 1970.
+const MODIFIED: u64 = 23_349_600;
+
+/// Answers with the pixel.
+pub fn handle(ex: &Exchange) -> Response {
+    if !matches!(ex.request.method, Method::Get | Method::Head) {
+        return page::of_status(ex, 405);
+    }
+    let (status, body) = match conditional::evaluate(
+        &ex.request.headers,
+        Validators { modified: Some(MODIFIED), since: IfModifiedSince::Exact, ..Validators::default() },
+    ) {
+        Verdict::Proceed => (200, Body::Full(Bytes::from_static(PIXEL))),
+        Verdict::NotModified => (304, Body::None { length: None }),
+        Verdict::Failed => return page::of_status(ex, 412),
+    };
+    let mut response = Response::new(status, body);
+    if status == 200 {
+        response.headers.push(HeaderId::ContentType, b"image/gif");
+    }
+    response.headers.push(HeaderId::LastModified, &http_date(MODIFIED));
+    response
+}

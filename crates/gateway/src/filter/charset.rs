@@ -1,0 +1,302 @@
+//! Names the charset of answers, and recodes them (nginx: the charset module). Tables lead between single bytes, and
+//! between single bytes and UTF-8.
+use crate::config::Settings;
+use crate::error::Result;
+use crate::exchange::{Exchange, Response};
+use crate::filter::body::{self, Transform};
+use crate::filter::types::Types;
+use crate::vars::{Names, Sent, Template};
+use buchner_wire::headers::HeaderId;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::sync::Arc;
+
+/// A table between two charsets, used in both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CharsetMap")]
+pub struct Config {
+    /// Charset of the first column: single bytes.
+    pub from: String,
+    /// Charset of the second column: single bytes, or UTF-8.
+    pub to: String,
+    /// Codes by code, both in hexadecimal, such as `C0 = "D18E"`. Below 80, both charsets are ASCII unless said otherwise.
+    pub codes: BTreeMap<String, String>,
+}
+
+/// The compiled settings.
+pub struct Charset {
+    to: Template,
+    from: Template,
+    override_charset: bool,
+    types: Types,
+    tables: Vec<Table>,
+}
+
+struct Table {
+    from: Box<str>,
+    to: Box<str>,
+    forth: Recode,
+    back: Recode,
+}
+
+#[derive(Clone)]
+enum Recode {
+    Bytes(Arc<[u8; 256]>),
+    ToUtf8(Arc<Vec<Box<[u8]>>>),
+    FromUtf8(Arc<HashMap<u32, u8>>),
+}
+
+impl Charset {
+    /// Compiles the settings.
+    pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Self, String> {
+        let template = |name: Option<&String>, setting: &str| match name {
+            Some(name) if name != "off" => Template::compile(name, names).map_err(|e| format!("{setting}: {e}")),
+            _ => Ok(Template::default()),
+        };
+        let tables = settings.charset_map.iter().map(|map| {
+            Table::compile(map).map_err(|e| format!("charset_map from {:?} to {:?}: {e}", map.from, map.to))
+        });
+        let charset = Self {
+            to: template(settings.charset.as_ref(), "charset")?,
+            from: template(settings.source_charset.as_ref(), "source_charset")?,
+            override_charset: settings.override_charset,
+            types: Types::compile(&settings.charset_types),
+            tables: tables.collect::<std::result::Result<_, _>>()?,
+        };
+        if let (Some(from @ [_, ..]), Some(to @ [_, ..])) = (charset.from.as_text(), charset.to.as_text()) {
+            if !from.eq_ignore_ascii_case(to) && charset.recode(from, to).is_none() {
+                let name = String::from_utf8_lossy;
+                return Err(format!("no charset_map between the charsets {:?} and {:?}", name(from), name(to)));
+            }
+        }
+        Ok(charset)
+    }
+
+    fn recode(&self, from: &[u8], to: &[u8]) -> Option<Recode> {
+        self.tables.iter().find_map(|table| {
+            let is = |name: &str, wanted: &[u8]| name.as_bytes().eq_ignore_ascii_case(wanted);
+            match () {
+                () if is(&table.from, from) && is(&table.to, to) => Some(table.forth.clone()),
+                () if is(&table.to, from) && is(&table.from, to) => Some(table.back.clone()),
+                () => None,
+            }
+        })
+    }
+}
+
+impl Table {
+    fn compile(map: &Config) -> std::result::Result<Self, String> {
+        let utf8 = map.to.eq_ignore_ascii_case("utf-8");
+        let ascii = |byte: u8| if byte < 0x80 { byte } else { b'?' };
+        let mut forth = std::array::from_fn(|i| ascii(i as u8));
+        let mut back = forth;
+        let mut texts: Vec<Box<[u8]>> = forth.iter().map(|byte| Box::from([*byte])).collect();
+        let mut codes = HashMap::new();
+        for (from, to) in &map.codes {
+            let single =
+                |text: &str| u8::from_str_radix(text, 16).map_err(|_| format!("{text:?} is not a byte in hexadecimal"));
+            let byte = single(from)?;
+            if !utf8 {
+                let to = single(to)?;
+                forth[usize::from(byte)] = to;
+                back[usize::from(to)] = byte;
+                continue;
+            }
+            let wrong = || format!("{to:?} is not a character of UTF-8 in hexadecimal");
+            let text = hexadecimal(to).ok_or_else(wrong)?;
+            let mut characters = std::str::from_utf8(&text).map_err(|_| wrong())?.chars();
+            let (Some(character), None) = (characters.next(), characters.next()) else { return Err(wrong()) };
+            texts[usize::from(byte)] = text.into();
+            codes.insert(u32::from(character), byte);
+        }
+        let (forth, back) = if utf8 {
+            (Recode::ToUtf8(Arc::new(texts)), Recode::FromUtf8(Arc::new(codes)))
+        } else {
+            (Recode::Bytes(Arc::new(forth)), Recode::Bytes(Arc::new(back)))
+        };
+        Ok(Self { from: map.from.as_str().into(), to: map.to.as_str().into(), forth, back })
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let pair = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(pair).collect()
+}
+
+/// What is to be done with an answer.
+struct Change {
+    to: Vec<u8>,
+    recode: Option<Recode>,
+}
+
+fn change(ex: &Exchange, response: &Response) -> Option<Change> {
+    let charset = ex.settings().filters.charset.as_ref()?;
+    let kind = response.headers.get(HeaderId::ContentType).filter(|kind| !kind.is_empty())?;
+    if !ex.is_main() || matches!(response.status, 301 | 302) {
+        return None;
+    }
+    let named = charset_of(kind);
+    if named.map_or_else(|| !charset.types.has(&response.headers), |_| !charset.override_charset) {
+        return None;
+    }
+    let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+    let to = charset.to.value(ex, sent);
+    if to.is_empty() || to == b"off" {
+        return None;
+    }
+    let from = match named {
+        Some(named) => named.to_vec(),
+        None => charset.from.value(ex, sent),
+    };
+    if from.is_empty() || from.eq_ignore_ascii_case(&to) {
+        return Some(Change { to, recode: None });
+    }
+    if response.headers.get(HeaderId::ContentEncoding).is_some_and(|coding| !coding.is_empty()) {
+        return None;
+    }
+    let Some(recode) = charset.recode(&from, &to) else {
+        let name = String::from_utf8_lossy;
+        ex.thread.log.error(&format!("no charset_map between the charsets {:?} and {:?}", name(&from), name(&to)));
+        return None;
+    };
+    Some(Change { to, recode: Some(recode) })
+}
+
+/// Whether [`apply`] would change the length of the body.
+pub fn applies(ex: &Exchange, response: &Response) -> bool {
+    matches!(change(ex, response), Some(Change { recode: Some(Recode::ToUtf8(_) | Recode::FromUtf8(_)), .. }))
+}
+
+/// Names the charset and recodes the body.
+pub fn apply(ex: &Exchange, response: &mut Response) {
+    let Some(Change { to, recode }) = change(ex, response) else { return };
+    let kind = response.headers.get(HeaderId::ContentType).unwrap_or_default();
+    let end = memchr::memchr(b';', kind).filter(|_| charset_of(kind).is_some()).unwrap_or(kind.len());
+    let kind = [kind[..end].trim_ascii_end(), b"; charset=", &to].concat();
+    response.headers.set(HeaderId::ContentType, &kind);
+    // The entity tag stays a strong one, as in nginx: all answers of a URI are recoded alike.
+    match recode {
+        None => {}
+        Some(recode @ Recode::Bytes(_)) => body::wrap_measured(response, Recoder { recode, held: Vec::new() }),
+        Some(recode) => body::wrap(response, Recoder { recode, held: Vec::new() }),
+    }
+}
+
+/// The charset parameter of a Content-Type.
+fn charset_of(kind: &[u8]) -> Option<&[u8]> {
+    kind.split(|byte| *byte == b';').skip(1).find_map(|parameter| {
+        let parameter = parameter.trim_ascii();
+        let (name, value) = parameter.split_at_checked(8)?;
+        name.eq_ignore_ascii_case(b"charset=")
+            .then(|| value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value))
+    })
+}
+
+struct Recoder {
+    recode: Recode,
+    /// The beginning of a character that is not all there.
+    held: Vec<u8>,
+}
+
+impl Recoder {
+    fn leave_utf8(&mut self, codes: &HashMap<u32, u8>, more: bool, out: &mut Vec<u8>) {
+        let text = std::mem::take(&mut self.held);
+        for chunk in text.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                let code = u32::from(character);
+                match codes.get(&code) {
+                    Some(byte) => out.push(*byte),
+                    None if code < 0x80 => out.push(code as u8),
+                    None => {
+                        let _ = write!(out, "&#{code};");
+                    }
+                }
+            }
+            let invalid = chunk.invalid();
+            let last = chunk.valid().as_ptr() as usize + chunk.valid().len() + invalid.len()
+                == text.as_ptr() as usize + text.len();
+            if more && last && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none()) {
+                self.held = invalid.to_vec();
+            } else {
+                out.extend(invalid.iter().map(|_| b'?'));
+            }
+        }
+    }
+}
+
+impl Transform for Recoder {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()> {
+        match &self.recode {
+            Recode::Bytes(table) => out.extend(chunk.iter().map(|byte| table[usize::from(*byte)])),
+            Recode::ToUtf8(texts) => {
+                for byte in &chunk {
+                    out.extend_from_slice(&texts[usize::from(*byte)]);
+                }
+            }
+            Recode::FromUtf8(codes) => {
+                let codes = codes.clone();
+                self.held.extend_from_slice(&chunk);
+                self.leave_utf8(&codes, true, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if let Recode::FromUtf8(codes) = &self.recode {
+            let codes = codes.clone();
+            self.leave_utf8(&codes, false, out);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let codes = [("C0", "D18E"), ("C1", "D0B0"), ("80", "E282AC")];
+        let codes = codes.iter().map(|(from, to)| ((*from).into(), (*to).into())).collect();
+        Table::compile(&Config { from: "koi8-r".into(), to: "utf-8".into(), codes }).unwrap()
+    }
+
+    fn recoded(recode: &Recode, text: &[u8], size: usize) -> Vec<u8> {
+        let mut recoder = Recoder { recode: recode.clone(), held: Vec::new() };
+        let mut out = Vec::new();
+        for piece in text.chunks(size) {
+            recoder.push(Bytes::copy_from_slice(piece), &mut out).unwrap();
+        }
+        recoder.finish(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn both_directions_in_pieces_of_any_size() {
+        let table = table();
+        for size in [1, 2, 3, 100] {
+            assert_eq!(recoded(&table.forth, b"a\xc0\xc1\x80\xff", size), "aюа€?".as_bytes());
+            assert_eq!(recoded(&table.back, "aюа€é".as_bytes(), size), b"a\xc0\xc1\x80&#233;");
+            assert_eq!(recoded(&table.back, b"a\xd1", size), b"a?");
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_is_an_error() {
+        for (from, to) in [("C0", "D1"), ("100", "D18E"), ("C0", "xy"), ("C0", "6162")] {
+            let codes = BTreeMap::from([(from.into(), to.into())]);
+            assert!(Table::compile(&Config { from: "a".into(), to: "utf-8".into(), codes }).is_err(), "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn charsets_of_types() {
+        assert_eq!(charset_of(b"text/html; charset=utf-8"), Some(&b"utf-8"[..]));
+        assert_eq!(charset_of(b"text/html; a=b; Charset=\"x\""), Some(&b"x"[..]));
+        assert_eq!(charset_of(b"text/html"), None);
+    }
+}

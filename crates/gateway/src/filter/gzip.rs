@@ -1,0 +1,282 @@
+//! Compresses answers for clients that take it (nginx: the gzip module; RFC 1952).
+use crate::clock::parse_http_date;
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Exchange, Response};
+use crate::filter::body::{self, Transform};
+use crate::filter::types::Types;
+use crate::filter::{vary, weaken};
+use crate::regex::Regex;
+use crate::vars::Names;
+use buchner_wire::h1::Version;
+use buchner_wire::headers::{HeaderId, Headers};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+
+/// Answers to requests that came through another proxy (they have a `Via` field) that are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proxied {
+    /// None.
+    Off,
+    /// Those that have expired (`Expires` in the past).
+    Expired,
+    /// Those with `Cache-Control: no-cache`.
+    NoCache,
+    /// Those with `Cache-Control: no-store`.
+    NoStore,
+    /// Those with `Cache-Control: private`.
+    Private,
+    /// Those without `Last-Modified`.
+    #[serde(rename = "no_last_modified")]
+    NoLastModified,
+    /// Those without `ETag`.
+    #[serde(rename = "no_etag")]
+    NoEtag,
+    /// Those to requests with `Authorization`.
+    Auth,
+    /// All.
+    Any,
+}
+
+/// Who gets compressed answers; also what `gunzip` asks.
+pub struct Accepting {
+    proxied: Vec<Proxied>,
+    version: Version,
+    disable: Vec<Regex>,
+}
+
+/// The compiled settings of compression.
+pub struct Gzip {
+    level: Compression,
+    types: Types,
+    min_length: u64,
+}
+
+impl Accepting {
+    /// Compiles the conditions on requests.
+    pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Self, String> {
+        let version = match settings.gzip_http_version.as_str() {
+            "1.0" => Version::H10,
+            "1.1" => Version::H11,
+            other => return Err(format!("gzip_http_version: {other:?} is neither 1.0 nor 1.1")),
+        };
+        let disable = settings.gzip_disable.iter().map(|pattern| {
+            let pattern = if pattern == "msie6" { r"MSIE [4-6]\.(?!.*SV1)" } else { pattern };
+            Regex::compile(pattern, true, names).map_err(|e| format!("gzip_disable: {e}"))
+        });
+        Ok(Self {
+            proxied: settings.gzip_proxied.clone(),
+            version,
+            disable: disable.collect::<std::result::Result<_, _>>()?,
+        })
+    }
+
+    /// Whether the client of this request is sent compressed answers.
+    pub fn accepts(&self, ex: &Exchange, answer: &Headers) -> bool {
+        let headers = &ex.request.headers;
+        let Some(accept) = headers.get(HeaderId::AcceptEncoding) else { return false };
+        ex.is_main()
+            && accepts_gzip(accept)
+            && !(ex.request.version == Version::H10 && self.version == Version::H11)
+            && (!headers.contains(HeaderId::Via) || self.through_proxy(ex, answer))
+            && !headers.get(HeaderId::UserAgent).is_some_and(|agent| self.is_disabled(agent))
+    }
+
+    fn is_disabled(&self, agent: &[u8]) -> bool {
+        self.disable.iter().any(|regex| regex.is_match(agent).unwrap_or(false))
+    }
+
+    fn through_proxy(&self, ex: &Exchange, answer: &Headers) -> bool {
+        let has = |condition| self.proxied.contains(&condition);
+        if self.proxied.is_empty() || has(Proxied::Off) {
+            return false;
+        }
+        if has(Proxied::Any) || (has(Proxied::Auth) && ex.request.headers.contains(HeaderId::Authorization)) {
+            return true;
+        }
+        if let Some(expires) = answer.get(HeaderId::Expires) {
+            let now = match answer.get(HeaderId::Date) {
+                Some(date) => parse_http_date(date),
+                None => Some(ex.thread.clock.unix_ms() / 1000),
+            };
+            let past = parse_http_date(expires).zip(now).is_some_and(|(expires, now)| expires < now);
+            return has(Proxied::Expired) && past;
+        }
+        if answer.contains(HeaderId::CacheControl) {
+            let says = |word: &[u8]| {
+                let mut values = answer.get_all(HeaderId::CacheControl);
+                values.any(|value| memchr::memmem::find(&value.to_ascii_lowercase(), word).is_some())
+            };
+            return (has(Proxied::NoCache) && says(b"no-cache"))
+                || (has(Proxied::NoStore) && says(b"no-store"))
+                || (has(Proxied::Private) && says(b"private"));
+        }
+        !(has(Proxied::NoLastModified) && answer.contains(HeaderId::LastModified)
+            || has(Proxied::NoEtag) && answer.contains(HeaderId::Etag))
+    }
+}
+
+impl Gzip {
+    /// Compiles the conditions on answers.
+    pub fn compile(settings: &Settings) -> std::result::Result<Self, String> {
+        if !(1..=9).contains(&settings.gzip_comp_level) {
+            return Err(format!("gzip_comp_level: {} is not between 1 and 9", settings.gzip_comp_level));
+        }
+        Ok(Self {
+            level: Compression::new(settings.gzip_comp_level),
+            types: Types::compile(&settings.gzip_types),
+            min_length: settings.gzip_min_length.0,
+        })
+    }
+
+    /// Whether this answer is compressed for clients that take it.
+    fn suits(&self, ex: &Exchange, response: &Response) -> bool {
+        matches!(response.status, 200 | 403 | 404)
+            && ex.is_main()
+            && response.headers.get(HeaderId::ContentEncoding).is_none_or(<[u8]>::is_empty)
+            && response.body.length().is_none_or(|length| length >= self.min_length)
+            && self.types.has(&response.headers)
+    }
+}
+
+/// Whether [`apply`] would change the body.
+pub fn applies(ex: &Exchange, response: &Response) -> bool {
+    let filters = &ex.settings().filters;
+    let (Some(gzip), Some(accepting)) = (&filters.gzip, &filters.accepting) else { return false };
+    gzip.suits(ex, response) && accepting.accepts(ex, &response.headers)
+}
+
+/// Compresses the body.
+pub fn apply(ex: &Exchange, response: &mut Response) {
+    let filters = &ex.settings().filters;
+    let (Some(gzip), Some(accepting)) = (&filters.gzip, &filters.accepting) else { return };
+    if !gzip.suits(ex, response) {
+        return;
+    }
+    vary(ex, response);
+    if !accepting.accepts(ex, &response.headers) {
+        return;
+    }
+    response.headers.set(HeaderId::ContentEncoding, b"gzip");
+    weaken(response);
+    body::wrap(response, Compressor(GzEncoder::new(Vec::new(), gzip.level)));
+}
+
+/// Whether an Accept-Encoding value names gzip with a weight above 0. `*` is not understood, as in nginx.
+pub fn accepts_gzip(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let mut from = 0;
+    let rest = loop {
+        let Some(at) = memchr::memmem::find(&lower[from..], b"gzip") else { return false };
+        let at = from + at;
+        if at == 0 || matches!(lower[at - 1], b',' | b' ') {
+            break lower[at + 4..].trim_ascii_start();
+        }
+        from = at + 4;
+    };
+    match rest {
+        [] | [b',', ..] => true,
+        [b';', parameters @ ..] => match parameters.trim_ascii_start() {
+            [] => true,
+            [b'q', b'=', weight @ ..] => weight_above_zero(weight),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// `0`, `1`, or either with up to three digits behind a point; ended by a comma, a space or the end.
+fn weight_above_zero(text: &[u8]) -> bool {
+    let end = text.iter().position(|byte| matches!(byte, b',' | b' ')).unwrap_or(text.len());
+    let (whole, digits) = match &text[..end] {
+        [whole @ (b'0' | b'1')] => (*whole, &b""[..]),
+        [whole @ (b'0' | b'1'), b'.', digits @ ..] => (*whole, digits),
+        _ => return false,
+    };
+    let zeros = digits.iter().all(|digit| *digit == b'0');
+    // At most 1, and more than 0.
+    digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) && (whole == b'1') == zeros
+}
+
+struct Compressor(GzEncoder<Vec<u8>>);
+
+impl Compressor {
+    fn take(&mut self, out: &mut Vec<u8>) {
+        out.append(self.0.get_mut());
+    }
+}
+
+fn failed(error: &std::io::Error) -> Error {
+    Error::new(Kind::Internal, format!("compressing an answer: {error}")).closing()
+}
+
+impl Transform for Compressor {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()> {
+        self.0.write_all(&chunk).map_err(|e| failed(&e))?;
+        self.take(out);
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.0.flush().map_err(|e| failed(&e))?;
+        self.take(out);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.0.try_finish().map_err(|e| failed(&e))?;
+        self.take(out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn the_table_of_accept_encoding() {
+        for yes in
+            ["gzip", "gzip,deflate", "deflate, gzip", "GZIP", "gzip;q=1", "gzip; q=0.5", "br,gzip ;q=0.001", "gzip;"]
+        {
+            assert!(accepts_gzip(yes.as_bytes()), "{yes}");
+        }
+        for no in [
+            "",
+            "*",
+            "x-gzip",
+            "gzipped",
+            "gzip;q=0",
+            "gzip;q=0.000",
+            "gzip;q=2",
+            "gzip;q=0.0001",
+            "gzip;q=1.1",
+            "gzip;x",
+            "gzip;q=0.",
+        ] {
+            assert!(!accepts_gzip(no.as_bytes()), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_flush_lets_everything_through() {
+        let mut compressor = Compressor(GzEncoder::new(Vec::new(), Compression::new(1)));
+        let mut out = Vec::new();
+        compressor.push(Bytes::from_static(b"data: 1\n\n"), &mut out).unwrap();
+        compressor.flush(&mut out).unwrap();
+        let mut text = [0; 9];
+        flate2::read::GzDecoder::new(&out[..]).read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"data: 1\n\n");
+        compressor.push(Bytes::from_static(b"data: 2\n\n"), &mut out).unwrap();
+        compressor.finish(&mut out).unwrap();
+        let mut whole = String::new();
+        flate2::read::GzDecoder::new(&out[..]).read_to_string(&mut whole).unwrap();
+        assert_eq!(whole, "data: 1\n\ndata: 2\n\n");
+    }
+}

@@ -1,0 +1,277 @@
+//! Fields added to answers and behind bodies, and how long answers keep (nginx: the headers module).
+use crate::clock::{http_date, parse_http_date};
+use crate::exchange::{Exchange, Response};
+use crate::filter::body;
+use crate::vars::{Names, Sent, Template};
+use buchner_wire::h1::Version;
+use buchner_wire::headers::{HeaderId, Headers, is_valid_name, is_valid_value};
+use buchner_wire::method::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+const DAY: i64 = 86_400;
+/// `expires max`.
+const TEN_YEARS: &[u8] = b"max-age=315360000";
+
+/// A field that is added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddHeader {
+    /// Its name.
+    pub name: String,
+    /// Its value, with variables; where it is empty, the field is left out.
+    pub value: String,
+    /// It is added whatever the status; else to answers with 200, 201, 204, 206, 301, 302, 303, 304, 307 and 308. Default: false.
+    #[serde(default)]
+    pub always: bool,
+}
+
+/// A compiled field.
+#[derive(Debug)]
+pub struct Added {
+    id: HeaderId,
+    name: Box<[u8]>,
+    value: Template,
+    always: bool,
+}
+
+/// Compiles fields.
+pub fn compile(headers: &[AddHeader], names: &Names) -> Result<Vec<Added>, String> {
+    let compile = |header: &AddHeader| {
+        let name = &header.name;
+        if !is_valid_name(name.as_bytes()) {
+            return Err(format!("{name:?} is not a header name"));
+        }
+        if !is_valid_value(header.value.as_bytes()) {
+            return Err(format!("{name}: the value has characters no header may have (CR, LF, NUL)"));
+        }
+        Ok(Added {
+            id: HeaderId::of(name.as_bytes()),
+            name: name.as_bytes().into(),
+            value: Template::compile(&header.value, names)?,
+            always: header.always,
+        })
+    };
+    headers.iter().map(compile).collect()
+}
+
+/// When an answer expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Nothing is said.
+    Off,
+    /// It has.
+    Epoch,
+    /// As late as can be.
+    Max,
+    /// Seconds from now.
+    Access(i64),
+    /// Seconds from its last modification.
+    Modified(i64),
+    /// At a time of the day, in seconds.
+    Daily(i64),
+}
+
+/// How long answers keep.
+pub enum Expires {
+    /// As the configuration says.
+    Fixed(FixedExpires),
+    /// As a text with variables says.
+    Varying(Template),
+}
+
+/// A time of expiry that was read when the configuration was.
+pub struct FixedExpires(When);
+
+impl Expires {
+    /// Compiles `off`, `epoch`, `max`, a time, `modified` and a time, `@` and a time of the day, or a text with variables.
+    pub fn compile(text: &str, names: &Names) -> Result<Self, String> {
+        if text.contains('$') {
+            return Ok(Self::Varying(Template::compile(text, names)?));
+        }
+        match parse(text) {
+            Some(when) => Ok(Self::Fixed(FixedExpires(when))),
+            None => Err(format!(
+                "{text:?} is none of off, epoch, max, a time, \"modified\" and a time, @ and a time of the day"
+            )),
+        }
+    }
+}
+
+fn parse(text: &str) -> Option<When> {
+    match text {
+        "off" => return Some(When::Off),
+        "epoch" => return Some(When::Epoch),
+        "max" => return Some(When::Max),
+        _ => {}
+    }
+    if let Some(time) = text.strip_prefix('@') {
+        return seconds(time).filter(|time| *time < DAY).map(When::Daily);
+    }
+    let (modified, time) = match text.strip_prefix("modified") {
+        Some(time) => (true, time.trim_start()),
+        None => (false, text),
+    };
+    let (sign, time) = match time.strip_prefix('-') {
+        Some(time) => (-1, time),
+        None => (1, time.strip_prefix('+').unwrap_or(time)),
+    };
+    let time = sign * seconds(time)?;
+    Some(if modified { When::Modified(time) } else { When::Access(time) })
+}
+
+/// A time with units from the largest to the smallest, in seconds.
+pub(super) fn seconds(text: &str) -> Option<i64> {
+    const UNITS: [(u8, i64); 7] =
+        [(b'y', 365 * DAY), (b'M', 30 * DAY), (b'w', 7 * DAY), (b'd', DAY), (b'h', 3600), (b'm', 60), (b's', 1)];
+    let (mut total, mut number, mut least) = (0i64, None::<i64>, 0);
+    for byte in text.bytes() {
+        if byte.is_ascii_digit() {
+            let digit = i64::from(byte - b'0');
+            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
+            continue;
+        }
+        if byte == b' ' && number.is_none() {
+            continue;
+        }
+        let rank = UNITS.iter().position(|(unit, _)| *unit == byte)?;
+        if rank < least {
+            return None;
+        }
+        least = rank + 1;
+        total = total.checked_add(number.take()?.checked_mul(UNITS[rank].1)?)?;
+    }
+    match number {
+        Some(rest) => total.checked_add(rest),
+        None => (!text.trim().is_empty()).then_some(total),
+    }
+}
+
+/// Adds the configured fields, and says how long the answer keeps.
+pub fn apply(ex: &Exchange, response: &mut Response) {
+    let filters = &ex.settings().filters;
+    if !ex.is_main() || (filters.expires.is_none() && filters.headers.is_empty()) {
+        return;
+    }
+    let usual = is_usual(response.status);
+    if let Some(expires) = filters.expires.as_ref().filter(|_| usual) {
+        let when = match &**expires {
+            Expires::Fixed(FixedExpires(when)) => *when,
+            Expires::Varying(template) => {
+                let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+                let text = template.value(ex, sent);
+                std::str::from_utf8(&text).ok().and_then(parse).unwrap_or(When::Off)
+            }
+        };
+        set_expires(ex, when, &mut response.headers);
+    }
+    let mut added = Vec::with_capacity(filters.headers.len());
+    for header in filters.headers.iter().filter(|header| usual || header.always) {
+        let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+        let mut value = Vec::new();
+        header.value.write(ex, sent, &mut value);
+        // A variable may carry what the client sent; a value that could split the response is dropped.
+        if is_valid_value(&value) {
+            added.push((header, value));
+        }
+    }
+    for (header, value) in added {
+        // These two are there once, and an empty value takes them away.
+        if matches!(header.id, HeaderId::LastModified | HeaderId::Etag) {
+            response.headers.remove(header.id);
+        }
+        if !value.is_empty() {
+            response.headers.push_name(&header.name, &value);
+        }
+    }
+}
+
+fn is_usual(status: u16) -> bool {
+    matches!(status, 200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308)
+}
+
+fn set_expires(ex: &Exchange, when: When, headers: &mut Headers) {
+    let now = (ex.thread.clock.unix_ms() / 1000) as i64;
+    let (expires, age) = match when {
+        When::Off => return,
+        When::Epoch => (1, None),
+        When::Max => {
+            headers.set(HeaderId::Expires, b"Thu, 31 Dec 2037 23:55:55 GMT");
+            headers.set(HeaderId::CacheControl, TEN_YEARS);
+            return;
+        }
+        When::Access(seconds) => (now + seconds, Some(seconds)),
+        When::Modified(seconds) => match headers.get(HeaderId::LastModified).and_then(parse_http_date) {
+            Some(modified) => (modified as i64 + seconds, Some(modified as i64 + seconds - now)),
+            None => (now + seconds, Some(seconds)),
+        },
+        When::Daily(time) => {
+            let today = now - now.rem_euclid(DAY) + time;
+            let next = if today > now { today } else { today + DAY };
+            (next, Some(next - now))
+        }
+    };
+    headers.set(HeaderId::Expires, &http_date(expires.max(0) as u64));
+    match age {
+        Some(age) if age >= 0 => headers.set(HeaderId::CacheControl, format!("max-age={age}").as_bytes()),
+        _ => headers.set(HeaderId::CacheControl, b"no-cache"),
+    };
+}
+
+/// Fields that follow the body go behind its last chunk, so it is sent in chunks.
+pub fn announce_trailers(ex: &Exchange, response: &mut Response) {
+    let trailers = &ex.settings().filters.trailers;
+    if trailers.is_empty() || !ex.is_main() || ex.request.version == Version::H10 || ex.request.method == Method::Head {
+        return;
+    }
+    if trailers.iter().any(|trailer| trailer.always || is_usual(response.status)) {
+        response.headers.remove(HeaderId::ContentLength);
+        body::unmeasured(response);
+    }
+}
+
+/// Appends the fields that follow a body.
+pub fn write_trailers(ex: &Exchange, status: u16, headers: &Headers, out: &mut Vec<u8>) {
+    if !ex.is_main() {
+        return;
+    }
+    let usual = is_usual(status);
+    for trailer in ex.settings().filters.trailers.iter().filter(|trailer| usual || trailer.always) {
+        let value = trailer.value.value(ex, Sent { status, headers: Some(headers), ..Sent::default() });
+        if !value.is_empty() {
+            buchner_wire::headers::write_header(out, &trailer.name, &value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_expires() {
+        let cases = [
+            ("off", Some(When::Off)),
+            ("epoch", Some(When::Epoch)),
+            ("max", Some(When::Max)),
+            ("0", Some(When::Access(0))),
+            ("-1", Some(When::Access(-1))),
+            ("+1h", Some(When::Access(3600))),
+            ("1d12h", Some(When::Access(129_600))),
+            ("1h 30m", Some(When::Access(5400))),
+            ("1M", Some(When::Access(2_592_000))),
+            ("modified +24h", Some(When::Modified(86_400))),
+            ("modified -1", Some(When::Modified(-1))),
+            ("@15h30m", Some(When::Daily(55_800))),
+            ("@24h", None),
+            ("1h1d", None),
+            ("", None),
+            ("h", None),
+            ("soon", None),
+            ("999999999999999999y", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+}

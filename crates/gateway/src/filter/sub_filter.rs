@@ -1,0 +1,219 @@
+//! Replaces texts in bodies as they pass (nginx: the sub module).
+//!
+//! Law: what is found does not depend on how the body is cut into pieces. A piece's end is held back as long as it may be
+//! the beginning of a text that is looked for.
+use crate::config::Settings;
+use crate::error::Result;
+use crate::exchange::{Exchange, Response};
+use crate::filter::body::{self, Transform};
+use crate::filter::types::Types;
+use crate::filter::weaken;
+use crate::vars::{Names, Sent, Template};
+use buchner_wire::headers::HeaderId;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A text and what takes its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SubFilter")]
+pub struct Config {
+    /// The text, whose case does not matter, with variables.
+    pub text: String,
+    /// What takes its place, with variables.
+    pub replacement: String,
+}
+
+/// The compiled settings.
+pub struct SubFilter {
+    pairs: Vec<(Template, Template)>,
+    types: Types,
+    once: bool,
+    last_modified: bool,
+}
+
+impl SubFilter {
+    /// Compiles the settings.
+    pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Self, String> {
+        let pair = |pair: &Config| {
+            if pair.text.is_empty() {
+                return Err("sub_filter: an empty text would be found everywhere".to_owned());
+            }
+            let compile = |text: &str| Template::compile(text, names).map_err(|e| format!("sub_filter: {e}"));
+            Ok((compile(&pair.text)?, compile(&pair.replacement)?))
+        };
+        Ok(Self {
+            pairs: settings.sub_filter.iter().map(pair).collect::<std::result::Result<_, _>>()?,
+            types: Types::compile(&settings.sub_filter_types),
+            once: settings.sub_filter_once,
+            last_modified: settings.sub_filter_last_modified,
+        })
+    }
+}
+
+/// The texts to look for in this answer; a text of variables may turn out to be empty.
+fn pairs(ex: &Exchange, response: &Response) -> Vec<Pair> {
+    let Some(sub) = &ex.settings().filters.sub else { return Vec::new() };
+    if response.body.length() == Some(0) || !sub.types.has(&response.headers) {
+        return Vec::new();
+    }
+    let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+    let pairs = sub.pairs.iter().map(|(text, to)| Pair {
+        text: text.value(ex, sent).to_ascii_lowercase(),
+        to: to.value(ex, sent),
+        done: false,
+    });
+    pairs.filter(|pair| !pair.text.is_empty()).collect()
+}
+
+/// Whether [`apply`] would change the body.
+pub fn applies(ex: &Exchange, response: &Response) -> bool {
+    !pairs(ex, response).is_empty()
+}
+
+/// Puts the replacement in.
+pub fn apply(ex: &Exchange, response: &mut Response) {
+    let Some(sub) = &ex.settings().filters.sub else { return };
+    let pairs = pairs(ex, response);
+    if pairs.is_empty() {
+        return;
+    }
+    if sub.last_modified {
+        weaken(response);
+    } else {
+        response.headers.remove(HeaderId::LastModified);
+        response.headers.remove(HeaderId::Etag);
+    }
+    body::wrap(response, Replacer { pairs, once: sub.once, held: Vec::new() });
+}
+
+struct Pair {
+    /// In lower case.
+    text: Vec<u8>,
+    to: Vec<u8>,
+    /// Was found, and is looked for once only.
+    done: bool,
+}
+
+struct Replacer {
+    pairs: Vec<Pair>,
+    once: bool,
+    held: Vec<u8>,
+}
+
+/// What begins at a place.
+enum At {
+    /// This text.
+    Text(usize),
+    /// Perhaps one, as far as can be seen.
+    Perhaps,
+    Nothing,
+}
+
+impl Replacer {
+    /// Looks at a place. In nginx's order: the first of the configured texts that is there.
+    fn at(&self, rest: &[u8], more: bool) -> At {
+        let mut perhaps = false;
+        for (i, pair) in self.pairs.iter().enumerate().filter(|(_, pair)| !pair.done) {
+            let n = pair.text.len().min(rest.len());
+            if rest[..n].eq_ignore_ascii_case(&pair.text[..n]) {
+                if n == pair.text.len() {
+                    // An earlier one might still turn out to be there.
+                    return if perhaps { At::Perhaps } else { At::Text(i) };
+                }
+                perhaps |= more;
+            }
+        }
+        if perhaps { At::Perhaps } else { At::Nothing }
+    }
+
+    fn run(&mut self, more: bool, out: &mut Vec<u8>) {
+        let text = std::mem::take(&mut self.held);
+        let mut starts = [false; 256];
+        for pair in self.pairs.iter().filter(|pair| !pair.done) {
+            starts[usize::from(pair.text[0])] = true;
+            starts[usize::from(pair.text[0].to_ascii_uppercase())] = true;
+        }
+        let (mut from, mut at) = (0, 0);
+        while let Some(next) = text[at..].iter().position(|byte| starts[usize::from(*byte)]) {
+            at += next;
+            match self.at(&text[at..], more) {
+                At::Nothing => at += 1,
+                At::Perhaps => {
+                    out.extend_from_slice(&text[from..at]);
+                    self.held = text[at..].to_vec();
+                    return;
+                }
+                At::Text(i) => {
+                    out.extend_from_slice(&text[from..at]);
+                    let pair = &mut self.pairs[i];
+                    out.extend_from_slice(&pair.to);
+                    at += pair.text.len();
+                    from = at;
+                    pair.done = self.once;
+                }
+            }
+        }
+        out.extend_from_slice(&text[from..]);
+    }
+}
+
+impl Transform for Replacer {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()> {
+        if self.pairs.iter().all(|pair| pair.done) {
+            out.append(&mut self.held);
+            out.extend_from_slice(&chunk);
+            return Ok(());
+        }
+        self.held.extend_from_slice(&chunk);
+        self.run(true, out);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.run(false, out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(pairs: &[(&str, &str)], once: bool, text: &str, size: usize) -> String {
+        let pairs = pairs.iter().map(|(text, to)| Pair {
+            text: text.as_bytes().to_vec(),
+            to: to.as_bytes().to_vec(),
+            done: false,
+        });
+        let mut replacer = Replacer { pairs: pairs.collect(), once, held: Vec::new() };
+        let mut out = Vec::new();
+        for piece in text.as_bytes().chunks(size) {
+            replacer.push(Bytes::copy_from_slice(piece), &mut out).unwrap();
+        }
+        replacer.finish(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same() {
+        type Case = (&'static [(&'static str, &'static str)], bool, &'static str, &'static str);
+        let cases: &[Case] = &[
+            (&[("abc", "X")], false, "abcabdABCabaabcab", "XabdXabaXab"),
+            (&[("abc", "X")], true, "abcabc", "Xabc"),
+            (&[("a", "1"), ("b", "2")], true, "abab", "12ab"),
+            (&[("a", "1"), ("b", "2")], false, "abab", "1212"),
+            (&[("abcd", "1"), ("ab", "2")], false, "ab abcd abc", "2 1 2c"),
+            (&[("ab", "2"), ("abcd", "1")], false, "abcd", "2cd"),
+            (&[("aab", "X")], false, "aaab aaaab", "aX aaX"),
+            (&[("</head>", "<x></head>")], true, "<HTML></HEAD></head>", "<HTML><x></head></head>"),
+            (&[("é", "e")], false, "été", "ete"),
+        ];
+        for (pairs, once, text, expected) in cases {
+            for size in [1, 2, 3, 100] {
+                assert_eq!(replaced(pairs, *once, text, size), *expected, "{pairs:?} {text} {size}");
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A cookie that tells clients apart (nginx: the userid module). Its value is 16 bytes in base64: service, time, process, count.
+use crate::clock::{Civil, http_date};
+use crate::config::Settings;
+use crate::exchange::{Exchange, Response};
+use crate::vars::Sent;
+use buchner_wire::headers::{HeaderId, is_valid_value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Letters of a value without the padding.
+const LETTERS: usize = 22;
+/// The lowest byte of a count says which version of the format it is.
+const VERSION_1: u32 = 1;
+const VERSION_2: u32 = 2;
+
+/// Whether clients get a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Enable {
+    /// Neither set nor read.
+    #[default]
+    Off,
+    /// Read, for `$uid_got`.
+    Log,
+    /// Set in the older format.
+    V1,
+    /// Set.
+    On,
+}
+
+/// The compiled settings.
+pub struct UserId {
+    enable: Enable,
+    name: Box<str>,
+    expires: Expires,
+    /// `; domain=…; path=…` and flags.
+    tail: Box<str>,
+    p3p: Option<Box<str>>,
+    mark: Option<u8>,
+    service: Option<u32>,
+}
+
+enum Expires {
+    Session,
+    Max,
+    After(u64),
+}
+
+impl UserId {
+    /// Compiles the settings; none if the module is off.
+    pub fn compile(settings: &Settings) -> Result<Option<Self>, String> {
+        if settings.userid == Enable::Off {
+            return Ok(None);
+        }
+        let expires = match settings.userid_expires.as_deref() {
+            None | Some("off") => Expires::Session,
+            Some("max") => Expires::Max,
+            Some(text) => Expires::After(
+                super::headers::seconds(text)
+                    .and_then(|seconds| u64::try_from(seconds).ok())
+                    .ok_or_else(|| format!("userid_expires: {text:?} is none of off, max and a time"))?,
+            ),
+        };
+        let mark = match settings.userid_mark.as_deref().unwrap_or("off").as_bytes() {
+            b"off" => None,
+            [mark @ (b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'=')] => Some(*mark),
+            _ => return Err("userid_mark: a letter, a digit or = is a mark".into()),
+        };
+        let mut tail = String::new();
+        if let Some(domain) = settings.userid_domain.as_deref().filter(|domain| *domain != "none") {
+            tail.push_str("; domain=");
+            tail.push_str(domain);
+        }
+        tail.push_str("; path=");
+        tail.push_str(&settings.userid_path);
+        for flag in &settings.userid_flags {
+            tail.push_str(match flag.as_str() {
+                "off" => "",
+                "secure" => "; secure",
+                "httponly" => "; httponly",
+                "samesite=strict" => "; samesite=strict",
+                "samesite=lax" => "; samesite=lax",
+                "samesite=none" => "; samesite=none",
+                other => return Err(format!("userid_flags: {other:?} is no flag of a cookie")),
+            });
+        }
+        let name = settings.userid_name.as_str();
+        if !is_valid_value(tail.as_bytes()) || !buchner_wire::headers::is_valid_name(name.as_bytes()) {
+            return Err("userid: a cookie cannot have this name, domain or path".into());
+        }
+        let p3p = settings.userid_p3p.as_deref().filter(|p3p| *p3p != "none").map(Into::into);
+        let service = settings.userid_service;
+        Ok(Some(Self { enable: settings.userid, name: name.into(), expires, tail: tail.into(), p3p, mark, service }))
+    }
+
+    /// The client's cookie.
+    fn cookie<'e>(&self, ex: &'e Exchange) -> Option<&'e [u8]> {
+        ex.request
+            .headers
+            .get_all(HeaderId::Cookie)
+            .flat_map(|field| field.split(|byte| *byte == b';'))
+            .find_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="))
+    }
+
+    fn got(&self, ex: &Exchange) -> Option<[u8; 16]> {
+        decode(self.cookie(ex)?.get(..LETTERS)?)
+    }
+
+    /// What the client is given, if anything; the same however often it is asked.
+    fn given(&self, ex: &Exchange) -> Option<[u8; 16]> {
+        if matches!(self.enable, Enable::Off | Enable::Log) {
+            return None;
+        }
+        let Some(got) = self.got(ex) else { return Some(*ex.uid.get_or_init(|| self.make(ex))) };
+        // A cookie without the mark is given again, with it.
+        let mark = self.mark?;
+        let marked = self.cookie(ex).and_then(|cookie| cookie.get(LETTERS..LETTERS + 2)) == Some(&[mark, b'=']);
+        (!marked).then_some(got)
+    }
+
+    fn make(&self, ex: &Exchange) -> [u8; 16] {
+        static COUNT: AtomicU32 = AtomicU32::new(0x03_0303);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed) << 8;
+        let unix_ms = ex.thread.clock.unix_ms();
+        let process = ((unix_ms as u32) << 16) | (std::process::id() & 0xffff);
+        let local = match ex.client.local.ip() {
+            Some(std::net::IpAddr::V4(ip)) => u32::from(ip),
+            Some(std::net::IpAddr::V6(ip)) => ip
+                .octets()
+                .chunks(4)
+                .fold(0, |sum, part| sum ^ part.iter().fold(0, |word, byte| (word << 8) | u32::from(*byte))),
+            None => 0,
+        };
+        let old = self.enable == Enable::V1;
+        let service = self.service.unwrap_or(if old { 0 } else { local });
+        let version = if old { VERSION_1 } else { VERSION_2 };
+        let mut bytes = [0; 16];
+        for (at, word) in [service, (unix_ms / 1000) as u32, process, count | version].into_iter().enumerate() {
+            let word = if old { word.to_ne_bytes() } else { word.to_be_bytes() };
+            bytes[at * 4..at * 4 + 4].copy_from_slice(&word);
+        }
+        bytes
+    }
+}
+
+/// Sets the cookie.
+pub fn apply(ex: &Exchange, response: &mut Response) {
+    let Some(userid) = &ex.settings().filters.userid else { return };
+    if !ex.is_main() {
+        return;
+    }
+    let Some(given) = userid.given(ex) else { return };
+    let mut value = format!("{}=", userid.name).into_bytes();
+    value.extend_from_slice(&encode(given));
+    value.extend_from_slice(&[userid.mark.unwrap_or(b'='), b'=']);
+    match userid.expires {
+        Expires::Session => {}
+        Expires::Max => value.extend_from_slice(b"; expires=Thu, 31-Dec-37 23:55:55 GMT"),
+        Expires::After(seconds) => {
+            value.extend_from_slice(b"; expires=");
+            cookie_date(ex.thread.clock.unix_ms() / 1000 + seconds, &mut value);
+        }
+    }
+    value.extend_from_slice(userid.tail.as_bytes());
+    response.headers.push(HeaderId::SetCookie, &value);
+    if let Some(p3p) = &userid.p3p {
+        response.headers.push_name(b"P3P", p3p.as_bytes());
+    }
+}
+
+/// `$uid_got`: the name and the client's cookie in hexadecimal.
+pub fn write_got(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+    if let Some(userid) = &ex.settings().filters.userid {
+        write(&userid.name, userid.got(ex), out);
+    }
+}
+
+/// `$uid_set`: the name and the cookie the client is given.
+pub fn write_set(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+    if let Some(userid) = &ex.settings().filters.userid {
+        write(&userid.name, userid.given(ex), out);
+    }
+}
+
+fn write(name: &str, uid: Option<[u8; 16]>, out: &mut Vec<u8>) {
+    let Some(uid) = uid else { return };
+    let _ = write!(out, "{name}=");
+    for word in uid.chunks(4) {
+        let word = word.iter().rev().fold(0u32, |word, byte| (word << 8) | u32::from(*byte));
+        let _ = write!(out, "{word:08X}");
+    }
+}
+
+/// `Wdy, DD-Mon-YY HH:MM:SS GMT`; a year that two digits cannot tell has four.
+fn cookie_date(unix: u64, out: &mut Vec<u8>) {
+    let date = http_date(unix);
+    let year = if Civil::of(unix).year > 2037 { 12 } else { 14 };
+    out.extend_from_slice(&date[..7]);
+    out.push(b'-');
+    out.extend_from_slice(&date[8..11]);
+    out.push(b'-');
+    out.extend_from_slice(&date[year..]);
+}
+
+fn encode(bytes: [u8; 16]) -> [u8; LETTERS] {
+    let number = u128::from_be_bytes(bytes);
+    std::array::from_fn(|i| {
+        let shift = 122 - 6 * i as i32;
+        let six = if shift >= 0 { number >> shift } else { number << -shift };
+        ALPHABET[(six & 63) as usize]
+    })
+}
+
+fn decode(letters: &[u8]) -> Option<[u8; 16]> {
+    let mut number = 0u128;
+    for (i, letter) in letters.iter().enumerate() {
+        let six = ALPHABET.iter().position(|known| known == letter)? as u128;
+        number = if i == LETTERS - 1 { (number << 2) | (six >> 4) } else { (number << 6) | six };
+    }
+    Some(number.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_there_and_back() {
+        let bytes = [127, 0, 0, 1, 0x51, 0x2c, 0xb0, 0x66, 0xfb, 0xff, 0, 1, 2, 3, 3, 3];
+        assert_eq!(&encode(bytes), b"fwAAAVEssGb7/wABAgMDAw");
+        assert_eq!(decode(&encode(bytes)), Some(bytes));
+        assert_eq!(decode(b"fwAAAVEssGb7/wABAgMDA!"), None);
+        let mut out = Vec::new();
+        write("uid", Some(bytes), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "uid=0100007F66B02C510100FFFB03030302");
+    }
+
+    #[test]
+    fn dates_of_cookies() {
+        let mut out = Vec::new();
+        cookie_date(784_111_777, &mut out);
+        assert_eq!(out, b"Sun, 06-Nov-94 08:49:37 GMT");
+        out.clear();
+        cookie_date(4_102_444_800, &mut out);
+        assert_eq!(out, b"Fri, 01-Jan-2100 00:00:00 GMT");
+    }
+}
