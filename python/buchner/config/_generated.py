@@ -18,6 +18,7 @@ class AccessLog(Table, kw_only=True):
     buffer: str | int | UnsetType = UNSET
     flush: str | float | UnsetType = UNSET
     gzip: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    if_: str | UnsetType = field(name='if', default=UNSET)
 
 
 class AddHeader(Table, kw_only=True):

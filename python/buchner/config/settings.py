@@ -86,9 +86,7 @@ class SettingsTable:
             if name in own:
                 own[name] = self._added(own[name], (*path, name))
         if "sub_filter" in own:
-            own["sub_filter"] = self._sub_filter(own["sub_filter"], (*path, "sub_filter"))
-        if "charset_map" in own:
-            own["charset_map"] = [msgspec.to_builtins(table) for table in own["charset_map"]]
+            self._sub_filter(own["sub_filter"], (*path, "sub_filter"))
         self._access(own, path)
         self._proxy_texts(own, path)
         if "sendfile_roots" in own:
@@ -131,22 +129,21 @@ class SettingsTable:
             self.report.error(place, f"the value of {header} has control characters")
         self.contents.text(value, place)
 
-    def _added(self, headers: dict[str, str] | list[gen.AddHeader], path: Path) -> list[dict[str, Any]]:
+    def _added(self, headers: dict[str, str] | list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
         if isinstance(headers, dict):
             for header, value in headers.items():
                 self._header(header, value, (*path, header))
             return [{"name": header, "value": value} for header, value in headers.items()]
         for index, added in enumerate(headers):
-            self._header(added.name, added.value, (*path, index))
-        return [msgspec.to_builtins(added) for added in headers]
+            self._header(added["name"], added["value"], (*path, index))
+        return headers
 
-    def _sub_filter(self, pairs: list[gen.SubFilter], path: Path) -> list[dict[str, Any]]:
+    def _sub_filter(self, pairs: list[dict[str, Any]], path: Path) -> None:
         for index, pair in enumerate(pairs):
-            if not pair.text:
+            if not pair["text"]:
                 self.report.error((*path, index), "an empty text would be found everywhere")
-            self.contents.text(pair.text, (*path, index))
-            self.contents.text(pair.replacement, (*path, index))
-        return [msgspec.to_builtins(pair) for pair in pairs]
+            self.contents.text(pair["text"], (*path, index))
+            self.contents.text(pair["replacement"], (*path, index))
 
     def _pages(self, pages: dict[str, str | gen.ErrorPage], path: Path) -> dict[str, dict[str, Any]]:
         plan: dict[str, dict[str, Any]] = {}
