@@ -13,10 +13,10 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 class AccessLog(Table, kw_only=True):
     path: str
-    format: str | UnsetType = UNSET
-    escape: Literal['default', 'json', 'none'] | UnsetType = UNSET
     buffer: str | int | UnsetType = UNSET
+    escape: Literal['default', 'json', 'none'] | UnsetType = UNSET
     flush: str | float | UnsetType = UNSET
+    format: str | UnsetType = UNSET
     gzip: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     if_: str | UnsetType = field(name='if', default=UNSET)
 
@@ -108,7 +108,7 @@ class Document(Table, kw_only=True):
     proxy_cookie_domain: list[Replace] | UnsetType = UNSET
     proxy_cookie_path: list[Replace] | UnsetType = UNSET
     proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
         UNSET
     )
     proxy_next_upstream_timeout: str | float | UnsetType = UNSET
@@ -281,7 +281,7 @@ class If(Table, kw_only=True):
     proxy_cookie_domain: list[Replace] | UnsetType = UNSET
     proxy_cookie_path: list[Replace] | UnsetType = UNSET
     proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
         UNSET
     )
     proxy_next_upstream_timeout: str | float | UnsetType = UNSET
@@ -394,7 +394,7 @@ class LimitExcept(Table, kw_only=True):
     proxy_cookie_domain: list[Replace] | UnsetType = UNSET
     proxy_cookie_path: list[Replace] | UnsetType = UNSET
     proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
         UNSET
     )
     proxy_next_upstream_timeout: str | float | UnsetType = UNSET
@@ -474,10 +474,10 @@ class LimitExcept(Table, kw_only=True):
 
 
 class Proxy(Table, kw_only=True):
-    upstream: str
     authority: str | UnsetType = UNSET
-    url: str | UnsetType = UNSET
+    upstream: str | UnsetType = UNSET
     uri: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
 
 
 class RealIp(Table, kw_only=True):
@@ -561,7 +561,7 @@ class Route(Table, kw_only=True):
     proxy_cookie_domain: list[Replace] | UnsetType = UNSET
     proxy_cookie_path: list[Replace] | UnsetType = UNSET
     proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
         UNSET
     )
     proxy_next_upstream_timeout: str | float | UnsetType = UNSET
@@ -671,7 +671,7 @@ class Server(Table, kw_only=True):
     proxy_cookie_domain: list[Replace] | UnsetType = UNSET
     proxy_cookie_path: list[Replace] | UnsetType = UNSET
     proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http500', 'http502', 'http503', 'http504', 'http403', 'http404', 'http429', 'non_idempotent', 'off']] | UnsetType = (
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
         UNSET
     )
     proxy_next_upstream_timeout: str | float | UnsetType = UNSET
