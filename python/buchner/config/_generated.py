@@ -44,9 +44,9 @@ class App(Table, kw_only=True):
     start_timeout: str | float | UnsetType = UNSET
     stop_timeout: str | float | UnsetType = UNSET
     static: bool | UnsetType = UNSET
+    look_ahead: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     queue: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     queue_timeout: str | float | UnsetType = UNSET
-    look_ahead: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
 
 
 class AppContent(Table, kw_only=True):
@@ -83,117 +83,117 @@ class Document(Table, kw_only=True):
     server: list[Server] | UnsetType = UNSET
     upstream: dict[str, Upstream] | UnsetType = UNSET
     gateway: Gateway | UnsetType = UNSET
-    max_body: str | int | UnsetType = UNSET
-    body_timeout: str | float | UnsetType = UNSET
-    send_timeout: str | float | UnsetType = UNSET
-    request_buffering: bool | UnsetType = UNSET
-    buffering: bool | UnsetType = UNSET
-    buffer_memory: str | int | UnsetType = UNSET
-    buffer_spool: str | int | UnsetType = UNSET
-    connect_timeout: str | float | UnsetType = UNSET
-    upstream_send_timeout: str | float | UnsetType = UNSET
-    read_timeout: str | float | UnsetType = UNSET
-    app_timeout: str | float | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
-    forwarded_headers: bool | UnsetType = UNSET
-    proxy_method: str | UnsetType = UNSET
-    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
-    proxy_set_body: str | UnsetType = UNSET
-    proxy_pass_request_body: bool | UnsetType = UNSET
-    proxy_pass_request_headers: bool | UnsetType = UNSET
-    proxy_hide_headers: list[str] | UnsetType = UNSET
-    proxy_pass_headers: list[str] | UnsetType = UNSET
-    proxy_ignore_headers: list[str] | UnsetType = UNSET
-    proxy_redirect: list[Replace] | UnsetType = UNSET
-    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
-    proxy_cookie_path: list[Replace] | UnsetType = UNSET
-    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
-        UNSET
-    )
-    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
-    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    proxy_bind: str | UnsetType = UNSET
-    proxy_limit_rate: str | UnsetType = UNSET
-    proxy_force_ranges: bool | UnsetType = UNSET
-    proxy_ignore_client_abort: bool | UnsetType = UNSET
-    proxy_socket_keepalive: bool | UnsetType = UNSET
-    proxy_pass_trailers: bool | UnsetType = UNSET
+    absolute_redirect: bool | UnsetType = UNSET
+    access: list[str] | UnsetType = UNSET
+    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
+    add_after_body: str | UnsetType = UNSET
+    add_before_body: str | UnsetType = UNSET
     add_headers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
     add_trailers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
-    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
-    recursive_error_pages: bool | UnsetType = UNSET
-    intercept_errors: bool | UnsetType = UNSET
-    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
-    access: list[str] | UnsetType = UNSET
+    addition_types: list[str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
+    app_timeout: str | float | UnsetType = UNSET
     auth_basic: str | UnsetType = UNSET
     auth_basic_user_file: str | UnsetType = UNSET
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
-    mirror: list[str] | UnsetType = UNSET
-    mirror_request_body: bool | UnsetType = UNSET
-    log_subrequest: bool | UnsetType = UNSET
-    secure_link: str | UnsetType = UNSET
-    secure_link_md5: str | UnsetType = UNSET
-    secure_link_secret: str | UnsetType = UNSET
-    valid_referers: list[str] | UnsetType = UNSET
-    ancient_browser: list[str] | UnsetType = UNSET
-    modern_browser: list[str] | UnsetType = UNSET
-    ancient_browser_value: str | UnsetType = UNSET
-    modern_browser_value: str | UnsetType = UNSET
-    satisfy: Literal['all', 'any'] | UnsetType = UNSET
-    real_ip: RealIp | UnsetType = UNSET
-    absolute_redirect: bool | UnsetType = UNSET
-    server_name_in_redirect: bool | UnsetType = UNSET
-    port_in_redirect: bool | UnsetType = UNSET
-    sendfile_headers: bool | UnsetType = UNSET
-    sendfile_roots: list[str] | UnsetType = UNSET
+    body_timeout: str | float | UnsetType = UNSET
+    buffer_memory: str | int | UnsetType = UNSET
+    buffer_spool: str | int | UnsetType = UNSET
+    buffering: bool | UnsetType = UNSET
+    charset: str | UnsetType = UNSET
+    charset_map: list[CharsetMap] | UnsetType = UNSET
+    charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
+    connect_timeout: str | float | UnsetType = UNSET
+    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
+    forwarded_headers: bool | UnsetType = UNSET
+    gunzip: bool | UnsetType = UNSET
     gzip: bool | UnsetType = UNSET
     gzip_comp_level: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    gzip_types: list[str] | UnsetType = UNSET
+    gzip_disable: list[str] | UnsetType = UNSET
+    gzip_http_version: str | UnsetType = UNSET
     gzip_min_length: str | int | UnsetType = UNSET
     gzip_proxied: list[Literal['off', 'expired', 'no-cache', 'no-store', 'private', 'no_last_modified', 'no_etag', 'auth', 'any']] | UnsetType = (
         UNSET
     )
+    gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
-    gzip_http_version: str | UnsetType = UNSET
-    gzip_disable: list[str] | UnsetType = UNSET
-    gunzip: bool | UnsetType = UNSET
-    sub_filter: list[SubFilter] | UnsetType = UNSET
-    sub_filter_once: bool | UnsetType = UNSET
-    sub_filter_types: list[str] | UnsetType = UNSET
-    sub_filter_last_modified: bool | UnsetType = UNSET
-    add_before_body: str | UnsetType = UNSET
-    add_after_body: str | UnsetType = UNSET
-    addition_types: list[str] | UnsetType = UNSET
-    charset: str | UnsetType = UNSET
-    source_charset: str | UnsetType = UNSET
-    override_charset: bool | UnsetType = UNSET
-    charset_types: list[str] | UnsetType = UNSET
-    charset_map: list[CharsetMap] | UnsetType = UNSET
-    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
-    userid_name: str | UnsetType = UNSET
-    userid_domain: str | UnsetType = UNSET
-    userid_path: str | UnsetType = UNSET
-    userid_expires: str | UnsetType = UNSET
-    userid_p3p: str | UnsetType = UNSET
-    userid_mark: str | UnsetType = UNSET
-    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    userid_flags: list[str] | UnsetType = UNSET
+    intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
-    max_head: str | int | UnsetType = UNSET
-    max_target: str | int | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
+    max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
+    override_charset: bool | UnsetType = UNSET
+    port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
+    read_timeout: str | float | UnsetType = UNSET
+    real_ip: RealIp | UnsetType = UNSET
+    recursive_error_pages: bool | UnsetType = UNSET
+    request_buffering: bool | UnsetType = UNSET
+    satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
+    send_timeout: str | float | UnsetType = UNSET
+    sendfile_headers: bool | UnsetType = UNSET
+    sendfile_roots: list[str] | UnsetType = UNSET
+    server_name_in_redirect: bool | UnsetType = UNSET
+    set_headers: dict[str, str] | UnsetType = UNSET
+    source_charset: str | UnsetType = UNSET
+    sub_filter: list[SubFilter] | UnsetType = UNSET
+    sub_filter_last_modified: bool | UnsetType = UNSET
+    sub_filter_once: bool | UnsetType = UNSET
+    sub_filter_types: list[str] | UnsetType = UNSET
+    upstream_send_timeout: str | float | UnsetType = UNSET
+    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
+    userid_domain: str | UnsetType = UNSET
+    userid_expires: str | UnsetType = UNSET
+    userid_flags: list[str] | UnsetType = UNSET
+    userid_mark: str | UnsetType = UNSET
+    userid_name: str | UnsetType = UNSET
+    userid_p3p: str | UnsetType = UNSET
+    userid_path: str | UnsetType = UNSET
+    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
+    header_timeout: str | float | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    header_timeout: str | float | UnsetType = UNSET
-    keepalive_timeout: str | float | UnsetType = UNSET
-    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    underscores_in_headers: bool | UnsetType = UNSET
+    max_head: str | int | UnsetType = UNSET
+    max_target: str | int | UnsetType = UNSET
     merge_slashes: bool | UnsetType = UNSET
+    underscores_in_headers: bool | UnsetType = UNSET
 
 
 class ErrorPage(Table, kw_only=True):
@@ -204,24 +204,24 @@ class ErrorPage(Table, kw_only=True):
 class Files(Table, kw_only=True):
     root: str
     alias: bool | UnsetType = UNSET
-    whole: bool | UnsetType = UNSET
-    index: list[str] | UnsetType = UNSET
     autoindex: Literal['html', 'xml', 'json', 'jsonp'] | UnsetType = UNSET
     autoindex_exact_size: bool | UnsetType = UNSET
-    random_index: bool | UnsetType = UNSET
-    precompressed: list[str] | UnsetType = UNSET
-    precompressed_always: bool | UnsetType = UNSET
-    vary: bool | UnsetType = UNSET
     cache_control: str | UnsetType = UNSET
-    follow_symlinks: bool | UnsetType = UNSET
+    default_type: str | UnsetType = UNSET
     disable_symlinks: Literal['off', 'on', 'if_not_owner'] | UnsetType = UNSET
     disable_symlinks_from: str | UnsetType = UNSET
-    if_modified_since: Literal['before', 'exact', 'off'] | UnsetType = UNSET
     etag: bool | UnsetType = UNSET
-    max_ranges: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    types: dict[str, str] | UnsetType = UNSET
-    default_type: str | UnsetType = UNSET
     fallback: str | UnsetType = UNSET
+    follow_symlinks: bool | UnsetType = UNSET
+    if_modified_since: Literal['before', 'exact', 'off'] | UnsetType = UNSET
+    index: list[str] | UnsetType = UNSET
+    max_ranges: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    precompressed: list[str] | UnsetType = UNSET
+    precompressed_always: bool | UnsetType = UNSET
+    random_index: bool | UnsetType = UNSET
+    types: dict[str, str] | UnsetType = UNSET
+    vary: bool | UnsetType = UNSET
+    whole: bool | UnsetType = UNSET
 
 
 class Gateway(Table, kw_only=True):
@@ -232,18 +232,18 @@ class Gateway(Table, kw_only=True):
     daemon: bool | UnsetType = UNSET
     open_files: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     shutdown_timeout: str | float | UnsetType = UNSET
+    development: bool | UnsetType = UNSET
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections_per_address: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    trusted_proxies: list[str] | UnsetType = UNSET
-    spool_dir: str | UnsetType = UNSET
-    spool_max: str | int | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
-    resolver_valid: str | float | UnsetType = UNSET
-    resolver_timeout: str | float | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
     resolver_ipv6: bool | UnsetType = UNSET
-    development: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
+    spool_dir: str | UnsetType = UNSET
+    spool_max: str | int | UnsetType = UNSET
+    trusted_proxies: list[str] | UnsetType = UNSET
 
 
 class If(Table, kw_only=True):
@@ -256,108 +256,108 @@ class If(Table, kw_only=True):
     empty_gif: bool | UnsetType = UNSET
     respond: int | str | Respond | UnsetType = UNSET
     stub_status: bool | UnsetType = UNSET
-    max_body: str | int | UnsetType = UNSET
-    body_timeout: str | float | UnsetType = UNSET
-    send_timeout: str | float | UnsetType = UNSET
-    request_buffering: bool | UnsetType = UNSET
-    buffering: bool | UnsetType = UNSET
-    buffer_memory: str | int | UnsetType = UNSET
-    buffer_spool: str | int | UnsetType = UNSET
-    connect_timeout: str | float | UnsetType = UNSET
-    upstream_send_timeout: str | float | UnsetType = UNSET
-    read_timeout: str | float | UnsetType = UNSET
-    app_timeout: str | float | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
-    forwarded_headers: bool | UnsetType = UNSET
-    proxy_method: str | UnsetType = UNSET
-    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
-    proxy_set_body: str | UnsetType = UNSET
-    proxy_pass_request_body: bool | UnsetType = UNSET
-    proxy_pass_request_headers: bool | UnsetType = UNSET
-    proxy_hide_headers: list[str] | UnsetType = UNSET
-    proxy_pass_headers: list[str] | UnsetType = UNSET
-    proxy_ignore_headers: list[str] | UnsetType = UNSET
-    proxy_redirect: list[Replace] | UnsetType = UNSET
-    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
-    proxy_cookie_path: list[Replace] | UnsetType = UNSET
-    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
-        UNSET
-    )
-    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
-    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    proxy_bind: str | UnsetType = UNSET
-    proxy_limit_rate: str | UnsetType = UNSET
-    proxy_force_ranges: bool | UnsetType = UNSET
-    proxy_ignore_client_abort: bool | UnsetType = UNSET
-    proxy_socket_keepalive: bool | UnsetType = UNSET
-    proxy_pass_trailers: bool | UnsetType = UNSET
+    absolute_redirect: bool | UnsetType = UNSET
+    access: list[str] | UnsetType = UNSET
+    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
+    add_after_body: str | UnsetType = UNSET
+    add_before_body: str | UnsetType = UNSET
     add_headers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
     add_trailers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
-    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
-    recursive_error_pages: bool | UnsetType = UNSET
-    intercept_errors: bool | UnsetType = UNSET
-    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
-    access: list[str] | UnsetType = UNSET
+    addition_types: list[str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
+    app_timeout: str | float | UnsetType = UNSET
     auth_basic: str | UnsetType = UNSET
     auth_basic_user_file: str | UnsetType = UNSET
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
-    mirror: list[str] | UnsetType = UNSET
-    mirror_request_body: bool | UnsetType = UNSET
-    log_subrequest: bool | UnsetType = UNSET
-    secure_link: str | UnsetType = UNSET
-    secure_link_md5: str | UnsetType = UNSET
-    secure_link_secret: str | UnsetType = UNSET
-    valid_referers: list[str] | UnsetType = UNSET
-    ancient_browser: list[str] | UnsetType = UNSET
-    modern_browser: list[str] | UnsetType = UNSET
-    ancient_browser_value: str | UnsetType = UNSET
-    modern_browser_value: str | UnsetType = UNSET
-    satisfy: Literal['all', 'any'] | UnsetType = UNSET
-    real_ip: RealIp | UnsetType = UNSET
-    absolute_redirect: bool | UnsetType = UNSET
-    server_name_in_redirect: bool | UnsetType = UNSET
-    port_in_redirect: bool | UnsetType = UNSET
-    sendfile_headers: bool | UnsetType = UNSET
-    sendfile_roots: list[str] | UnsetType = UNSET
+    body_timeout: str | float | UnsetType = UNSET
+    buffer_memory: str | int | UnsetType = UNSET
+    buffer_spool: str | int | UnsetType = UNSET
+    buffering: bool | UnsetType = UNSET
+    charset: str | UnsetType = UNSET
+    charset_map: list[CharsetMap] | UnsetType = UNSET
+    charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
+    connect_timeout: str | float | UnsetType = UNSET
+    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
+    forwarded_headers: bool | UnsetType = UNSET
+    gunzip: bool | UnsetType = UNSET
     gzip: bool | UnsetType = UNSET
     gzip_comp_level: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    gzip_types: list[str] | UnsetType = UNSET
+    gzip_disable: list[str] | UnsetType = UNSET
+    gzip_http_version: str | UnsetType = UNSET
     gzip_min_length: str | int | UnsetType = UNSET
     gzip_proxied: list[Literal['off', 'expired', 'no-cache', 'no-store', 'private', 'no_last_modified', 'no_etag', 'auth', 'any']] | UnsetType = (
         UNSET
     )
+    gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
-    gzip_http_version: str | UnsetType = UNSET
-    gzip_disable: list[str] | UnsetType = UNSET
-    gunzip: bool | UnsetType = UNSET
-    sub_filter: list[SubFilter] | UnsetType = UNSET
-    sub_filter_once: bool | UnsetType = UNSET
-    sub_filter_types: list[str] | UnsetType = UNSET
-    sub_filter_last_modified: bool | UnsetType = UNSET
-    add_before_body: str | UnsetType = UNSET
-    add_after_body: str | UnsetType = UNSET
-    addition_types: list[str] | UnsetType = UNSET
-    charset: str | UnsetType = UNSET
-    source_charset: str | UnsetType = UNSET
-    override_charset: bool | UnsetType = UNSET
-    charset_types: list[str] | UnsetType = UNSET
-    charset_map: list[CharsetMap] | UnsetType = UNSET
-    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
-    userid_name: str | UnsetType = UNSET
-    userid_domain: str | UnsetType = UNSET
-    userid_path: str | UnsetType = UNSET
-    userid_expires: str | UnsetType = UNSET
-    userid_p3p: str | UnsetType = UNSET
-    userid_mark: str | UnsetType = UNSET
-    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    userid_flags: list[str] | UnsetType = UNSET
+    intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
+    max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
+    override_charset: bool | UnsetType = UNSET
+    port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
+    read_timeout: str | float | UnsetType = UNSET
+    real_ip: RealIp | UnsetType = UNSET
+    recursive_error_pages: bool | UnsetType = UNSET
+    request_buffering: bool | UnsetType = UNSET
+    satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
+    send_timeout: str | float | UnsetType = UNSET
+    sendfile_headers: bool | UnsetType = UNSET
+    sendfile_roots: list[str] | UnsetType = UNSET
+    server_name_in_redirect: bool | UnsetType = UNSET
+    set_headers: dict[str, str] | UnsetType = UNSET
+    source_charset: str | UnsetType = UNSET
+    sub_filter: list[SubFilter] | UnsetType = UNSET
+    sub_filter_last_modified: bool | UnsetType = UNSET
+    sub_filter_once: bool | UnsetType = UNSET
+    sub_filter_types: list[str] | UnsetType = UNSET
+    upstream_send_timeout: str | float | UnsetType = UNSET
+    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
+    userid_domain: str | UnsetType = UNSET
+    userid_expires: str | UnsetType = UNSET
+    userid_flags: list[str] | UnsetType = UNSET
+    userid_mark: str | UnsetType = UNSET
+    userid_name: str | UnsetType = UNSET
+    userid_p3p: str | UnsetType = UNSET
+    userid_path: str | UnsetType = UNSET
+    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
 
 
 class LimitExcept(Table, kw_only=True):
@@ -369,108 +369,108 @@ class LimitExcept(Table, kw_only=True):
     empty_gif: bool | UnsetType = UNSET
     respond: int | str | Respond | UnsetType = UNSET
     stub_status: bool | UnsetType = UNSET
-    max_body: str | int | UnsetType = UNSET
-    body_timeout: str | float | UnsetType = UNSET
-    send_timeout: str | float | UnsetType = UNSET
-    request_buffering: bool | UnsetType = UNSET
-    buffering: bool | UnsetType = UNSET
-    buffer_memory: str | int | UnsetType = UNSET
-    buffer_spool: str | int | UnsetType = UNSET
-    connect_timeout: str | float | UnsetType = UNSET
-    upstream_send_timeout: str | float | UnsetType = UNSET
-    read_timeout: str | float | UnsetType = UNSET
-    app_timeout: str | float | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
-    forwarded_headers: bool | UnsetType = UNSET
-    proxy_method: str | UnsetType = UNSET
-    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
-    proxy_set_body: str | UnsetType = UNSET
-    proxy_pass_request_body: bool | UnsetType = UNSET
-    proxy_pass_request_headers: bool | UnsetType = UNSET
-    proxy_hide_headers: list[str] | UnsetType = UNSET
-    proxy_pass_headers: list[str] | UnsetType = UNSET
-    proxy_ignore_headers: list[str] | UnsetType = UNSET
-    proxy_redirect: list[Replace] | UnsetType = UNSET
-    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
-    proxy_cookie_path: list[Replace] | UnsetType = UNSET
-    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
-        UNSET
-    )
-    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
-    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    proxy_bind: str | UnsetType = UNSET
-    proxy_limit_rate: str | UnsetType = UNSET
-    proxy_force_ranges: bool | UnsetType = UNSET
-    proxy_ignore_client_abort: bool | UnsetType = UNSET
-    proxy_socket_keepalive: bool | UnsetType = UNSET
-    proxy_pass_trailers: bool | UnsetType = UNSET
+    absolute_redirect: bool | UnsetType = UNSET
+    access: list[str] | UnsetType = UNSET
+    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
+    add_after_body: str | UnsetType = UNSET
+    add_before_body: str | UnsetType = UNSET
     add_headers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
     add_trailers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
-    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
-    recursive_error_pages: bool | UnsetType = UNSET
-    intercept_errors: bool | UnsetType = UNSET
-    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
-    access: list[str] | UnsetType = UNSET
+    addition_types: list[str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
+    app_timeout: str | float | UnsetType = UNSET
     auth_basic: str | UnsetType = UNSET
     auth_basic_user_file: str | UnsetType = UNSET
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
-    mirror: list[str] | UnsetType = UNSET
-    mirror_request_body: bool | UnsetType = UNSET
-    log_subrequest: bool | UnsetType = UNSET
-    secure_link: str | UnsetType = UNSET
-    secure_link_md5: str | UnsetType = UNSET
-    secure_link_secret: str | UnsetType = UNSET
-    valid_referers: list[str] | UnsetType = UNSET
-    ancient_browser: list[str] | UnsetType = UNSET
-    modern_browser: list[str] | UnsetType = UNSET
-    ancient_browser_value: str | UnsetType = UNSET
-    modern_browser_value: str | UnsetType = UNSET
-    satisfy: Literal['all', 'any'] | UnsetType = UNSET
-    real_ip: RealIp | UnsetType = UNSET
-    absolute_redirect: bool | UnsetType = UNSET
-    server_name_in_redirect: bool | UnsetType = UNSET
-    port_in_redirect: bool | UnsetType = UNSET
-    sendfile_headers: bool | UnsetType = UNSET
-    sendfile_roots: list[str] | UnsetType = UNSET
+    body_timeout: str | float | UnsetType = UNSET
+    buffer_memory: str | int | UnsetType = UNSET
+    buffer_spool: str | int | UnsetType = UNSET
+    buffering: bool | UnsetType = UNSET
+    charset: str | UnsetType = UNSET
+    charset_map: list[CharsetMap] | UnsetType = UNSET
+    charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
+    connect_timeout: str | float | UnsetType = UNSET
+    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
+    forwarded_headers: bool | UnsetType = UNSET
+    gunzip: bool | UnsetType = UNSET
     gzip: bool | UnsetType = UNSET
     gzip_comp_level: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    gzip_types: list[str] | UnsetType = UNSET
+    gzip_disable: list[str] | UnsetType = UNSET
+    gzip_http_version: str | UnsetType = UNSET
     gzip_min_length: str | int | UnsetType = UNSET
     gzip_proxied: list[Literal['off', 'expired', 'no-cache', 'no-store', 'private', 'no_last_modified', 'no_etag', 'auth', 'any']] | UnsetType = (
         UNSET
     )
+    gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
-    gzip_http_version: str | UnsetType = UNSET
-    gzip_disable: list[str] | UnsetType = UNSET
-    gunzip: bool | UnsetType = UNSET
-    sub_filter: list[SubFilter] | UnsetType = UNSET
-    sub_filter_once: bool | UnsetType = UNSET
-    sub_filter_types: list[str] | UnsetType = UNSET
-    sub_filter_last_modified: bool | UnsetType = UNSET
-    add_before_body: str | UnsetType = UNSET
-    add_after_body: str | UnsetType = UNSET
-    addition_types: list[str] | UnsetType = UNSET
-    charset: str | UnsetType = UNSET
-    source_charset: str | UnsetType = UNSET
-    override_charset: bool | UnsetType = UNSET
-    charset_types: list[str] | UnsetType = UNSET
-    charset_map: list[CharsetMap] | UnsetType = UNSET
-    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
-    userid_name: str | UnsetType = UNSET
-    userid_domain: str | UnsetType = UNSET
-    userid_path: str | UnsetType = UNSET
-    userid_expires: str | UnsetType = UNSET
-    userid_p3p: str | UnsetType = UNSET
-    userid_mark: str | UnsetType = UNSET
-    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    userid_flags: list[str] | UnsetType = UNSET
+    intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
+    max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
+    override_charset: bool | UnsetType = UNSET
+    port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
+    read_timeout: str | float | UnsetType = UNSET
+    real_ip: RealIp | UnsetType = UNSET
+    recursive_error_pages: bool | UnsetType = UNSET
+    request_buffering: bool | UnsetType = UNSET
+    satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
+    send_timeout: str | float | UnsetType = UNSET
+    sendfile_headers: bool | UnsetType = UNSET
+    sendfile_roots: list[str] | UnsetType = UNSET
+    server_name_in_redirect: bool | UnsetType = UNSET
+    set_headers: dict[str, str] | UnsetType = UNSET
+    source_charset: str | UnsetType = UNSET
+    sub_filter: list[SubFilter] | UnsetType = UNSET
+    sub_filter_last_modified: bool | UnsetType = UNSET
+    sub_filter_once: bool | UnsetType = UNSET
+    sub_filter_types: list[str] | UnsetType = UNSET
+    upstream_send_timeout: str | float | UnsetType = UNSET
+    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
+    userid_domain: str | UnsetType = UNSET
+    userid_expires: str | UnsetType = UNSET
+    userid_flags: list[str] | UnsetType = UNSET
+    userid_mark: str | UnsetType = UNSET
+    userid_name: str | UnsetType = UNSET
+    userid_p3p: str | UnsetType = UNSET
+    userid_path: str | UnsetType = UNSET
+    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
 
 
 class Proxy(Table, kw_only=True):
@@ -497,9 +497,9 @@ class Replace(Table, kw_only=True):
 
 
 class Respond(Table, kw_only=True):
-    status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
     body: str | UnsetType = UNSET
     content_type: str | UnsetType = UNSET
+    status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
 
 
 class Return(Table, kw_only=True):
@@ -536,108 +536,108 @@ class Route(Table, kw_only=True):
     empty_gif: bool | UnsetType = UNSET
     respond: int | str | Respond | UnsetType = UNSET
     stub_status: bool | UnsetType = UNSET
-    max_body: str | int | UnsetType = UNSET
-    body_timeout: str | float | UnsetType = UNSET
-    send_timeout: str | float | UnsetType = UNSET
-    request_buffering: bool | UnsetType = UNSET
-    buffering: bool | UnsetType = UNSET
-    buffer_memory: str | int | UnsetType = UNSET
-    buffer_spool: str | int | UnsetType = UNSET
-    connect_timeout: str | float | UnsetType = UNSET
-    upstream_send_timeout: str | float | UnsetType = UNSET
-    read_timeout: str | float | UnsetType = UNSET
-    app_timeout: str | float | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
-    forwarded_headers: bool | UnsetType = UNSET
-    proxy_method: str | UnsetType = UNSET
-    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
-    proxy_set_body: str | UnsetType = UNSET
-    proxy_pass_request_body: bool | UnsetType = UNSET
-    proxy_pass_request_headers: bool | UnsetType = UNSET
-    proxy_hide_headers: list[str] | UnsetType = UNSET
-    proxy_pass_headers: list[str] | UnsetType = UNSET
-    proxy_ignore_headers: list[str] | UnsetType = UNSET
-    proxy_redirect: list[Replace] | UnsetType = UNSET
-    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
-    proxy_cookie_path: list[Replace] | UnsetType = UNSET
-    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
-        UNSET
-    )
-    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
-    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    proxy_bind: str | UnsetType = UNSET
-    proxy_limit_rate: str | UnsetType = UNSET
-    proxy_force_ranges: bool | UnsetType = UNSET
-    proxy_ignore_client_abort: bool | UnsetType = UNSET
-    proxy_socket_keepalive: bool | UnsetType = UNSET
-    proxy_pass_trailers: bool | UnsetType = UNSET
+    absolute_redirect: bool | UnsetType = UNSET
+    access: list[str] | UnsetType = UNSET
+    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
+    add_after_body: str | UnsetType = UNSET
+    add_before_body: str | UnsetType = UNSET
     add_headers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
     add_trailers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
-    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
-    recursive_error_pages: bool | UnsetType = UNSET
-    intercept_errors: bool | UnsetType = UNSET
-    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
-    access: list[str] | UnsetType = UNSET
+    addition_types: list[str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
+    app_timeout: str | float | UnsetType = UNSET
     auth_basic: str | UnsetType = UNSET
     auth_basic_user_file: str | UnsetType = UNSET
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
-    mirror: list[str] | UnsetType = UNSET
-    mirror_request_body: bool | UnsetType = UNSET
-    log_subrequest: bool | UnsetType = UNSET
-    secure_link: str | UnsetType = UNSET
-    secure_link_md5: str | UnsetType = UNSET
-    secure_link_secret: str | UnsetType = UNSET
-    valid_referers: list[str] | UnsetType = UNSET
-    ancient_browser: list[str] | UnsetType = UNSET
-    modern_browser: list[str] | UnsetType = UNSET
-    ancient_browser_value: str | UnsetType = UNSET
-    modern_browser_value: str | UnsetType = UNSET
-    satisfy: Literal['all', 'any'] | UnsetType = UNSET
-    real_ip: RealIp | UnsetType = UNSET
-    absolute_redirect: bool | UnsetType = UNSET
-    server_name_in_redirect: bool | UnsetType = UNSET
-    port_in_redirect: bool | UnsetType = UNSET
-    sendfile_headers: bool | UnsetType = UNSET
-    sendfile_roots: list[str] | UnsetType = UNSET
+    body_timeout: str | float | UnsetType = UNSET
+    buffer_memory: str | int | UnsetType = UNSET
+    buffer_spool: str | int | UnsetType = UNSET
+    buffering: bool | UnsetType = UNSET
+    charset: str | UnsetType = UNSET
+    charset_map: list[CharsetMap] | UnsetType = UNSET
+    charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
+    connect_timeout: str | float | UnsetType = UNSET
+    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
+    forwarded_headers: bool | UnsetType = UNSET
+    gunzip: bool | UnsetType = UNSET
     gzip: bool | UnsetType = UNSET
     gzip_comp_level: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    gzip_types: list[str] | UnsetType = UNSET
+    gzip_disable: list[str] | UnsetType = UNSET
+    gzip_http_version: str | UnsetType = UNSET
     gzip_min_length: str | int | UnsetType = UNSET
     gzip_proxied: list[Literal['off', 'expired', 'no-cache', 'no-store', 'private', 'no_last_modified', 'no_etag', 'auth', 'any']] | UnsetType = (
         UNSET
     )
+    gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
-    gzip_http_version: str | UnsetType = UNSET
-    gzip_disable: list[str] | UnsetType = UNSET
-    gunzip: bool | UnsetType = UNSET
-    sub_filter: list[SubFilter] | UnsetType = UNSET
-    sub_filter_once: bool | UnsetType = UNSET
-    sub_filter_types: list[str] | UnsetType = UNSET
-    sub_filter_last_modified: bool | UnsetType = UNSET
-    add_before_body: str | UnsetType = UNSET
-    add_after_body: str | UnsetType = UNSET
-    addition_types: list[str] | UnsetType = UNSET
-    charset: str | UnsetType = UNSET
-    source_charset: str | UnsetType = UNSET
-    override_charset: bool | UnsetType = UNSET
-    charset_types: list[str] | UnsetType = UNSET
-    charset_map: list[CharsetMap] | UnsetType = UNSET
-    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
-    userid_name: str | UnsetType = UNSET
-    userid_domain: str | UnsetType = UNSET
-    userid_path: str | UnsetType = UNSET
-    userid_expires: str | UnsetType = UNSET
-    userid_p3p: str | UnsetType = UNSET
-    userid_mark: str | UnsetType = UNSET
-    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    userid_flags: list[str] | UnsetType = UNSET
+    intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
+    max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
+    override_charset: bool | UnsetType = UNSET
+    port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
+    read_timeout: str | float | UnsetType = UNSET
+    real_ip: RealIp | UnsetType = UNSET
+    recursive_error_pages: bool | UnsetType = UNSET
+    request_buffering: bool | UnsetType = UNSET
+    satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
+    send_timeout: str | float | UnsetType = UNSET
+    sendfile_headers: bool | UnsetType = UNSET
+    sendfile_roots: list[str] | UnsetType = UNSET
+    server_name_in_redirect: bool | UnsetType = UNSET
+    set_headers: dict[str, str] | UnsetType = UNSET
+    source_charset: str | UnsetType = UNSET
+    sub_filter: list[SubFilter] | UnsetType = UNSET
+    sub_filter_last_modified: bool | UnsetType = UNSET
+    sub_filter_once: bool | UnsetType = UNSET
+    sub_filter_types: list[str] | UnsetType = UNSET
+    upstream_send_timeout: str | float | UnsetType = UNSET
+    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
+    userid_domain: str | UnsetType = UNSET
+    userid_expires: str | UnsetType = UNSET
+    userid_flags: list[str] | UnsetType = UNSET
+    userid_mark: str | UnsetType = UNSET
+    userid_name: str | UnsetType = UNSET
+    userid_p3p: str | UnsetType = UNSET
+    userid_path: str | UnsetType = UNSET
+    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
 
 
 class Server(Table, kw_only=True):
@@ -646,117 +646,117 @@ class Server(Table, kw_only=True):
     default_server: bool | UnsetType = UNSET
     rewrite: list[RewriteStep] | UnsetType = UNSET
     route: list[Route] | UnsetType = UNSET
-    max_body: str | int | UnsetType = UNSET
-    body_timeout: str | float | UnsetType = UNSET
-    send_timeout: str | float | UnsetType = UNSET
-    request_buffering: bool | UnsetType = UNSET
-    buffering: bool | UnsetType = UNSET
-    buffer_memory: str | int | UnsetType = UNSET
-    buffer_spool: str | int | UnsetType = UNSET
-    connect_timeout: str | float | UnsetType = UNSET
-    upstream_send_timeout: str | float | UnsetType = UNSET
-    read_timeout: str | float | UnsetType = UNSET
-    app_timeout: str | float | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
-    forwarded_headers: bool | UnsetType = UNSET
-    proxy_method: str | UnsetType = UNSET
-    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
-    proxy_set_body: str | UnsetType = UNSET
-    proxy_pass_request_body: bool | UnsetType = UNSET
-    proxy_pass_request_headers: bool | UnsetType = UNSET
-    proxy_hide_headers: list[str] | UnsetType = UNSET
-    proxy_pass_headers: list[str] | UnsetType = UNSET
-    proxy_ignore_headers: list[str] | UnsetType = UNSET
-    proxy_redirect: list[Replace] | UnsetType = UNSET
-    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
-    proxy_cookie_path: list[Replace] | UnsetType = UNSET
-    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
-    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
-        UNSET
-    )
-    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
-    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    proxy_bind: str | UnsetType = UNSET
-    proxy_limit_rate: str | UnsetType = UNSET
-    proxy_force_ranges: bool | UnsetType = UNSET
-    proxy_ignore_client_abort: bool | UnsetType = UNSET
-    proxy_socket_keepalive: bool | UnsetType = UNSET
-    proxy_pass_trailers: bool | UnsetType = UNSET
+    absolute_redirect: bool | UnsetType = UNSET
+    access: list[str] | UnsetType = UNSET
+    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
+    add_after_body: str | UnsetType = UNSET
+    add_before_body: str | UnsetType = UNSET
     add_headers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
     add_trailers: dict[str, str] | list[AddHeader] | UnsetType = UNSET
-    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
-    recursive_error_pages: bool | UnsetType = UNSET
-    intercept_errors: bool | UnsetType = UNSET
-    access_log: str | AccessLog | list[str | AccessLog] | bool | UnsetType = UNSET
-    access: list[str] | UnsetType = UNSET
+    addition_types: list[str] | UnsetType = UNSET
+    ancient_browser: list[str] | UnsetType = UNSET
+    ancient_browser_value: str | UnsetType = UNSET
+    app_timeout: str | float | UnsetType = UNSET
     auth_basic: str | UnsetType = UNSET
     auth_basic_user_file: str | UnsetType = UNSET
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
-    mirror: list[str] | UnsetType = UNSET
-    mirror_request_body: bool | UnsetType = UNSET
-    log_subrequest: bool | UnsetType = UNSET
-    secure_link: str | UnsetType = UNSET
-    secure_link_md5: str | UnsetType = UNSET
-    secure_link_secret: str | UnsetType = UNSET
-    valid_referers: list[str] | UnsetType = UNSET
-    ancient_browser: list[str] | UnsetType = UNSET
-    modern_browser: list[str] | UnsetType = UNSET
-    ancient_browser_value: str | UnsetType = UNSET
-    modern_browser_value: str | UnsetType = UNSET
-    satisfy: Literal['all', 'any'] | UnsetType = UNSET
-    real_ip: RealIp | UnsetType = UNSET
-    absolute_redirect: bool | UnsetType = UNSET
-    server_name_in_redirect: bool | UnsetType = UNSET
-    port_in_redirect: bool | UnsetType = UNSET
-    sendfile_headers: bool | UnsetType = UNSET
-    sendfile_roots: list[str] | UnsetType = UNSET
+    body_timeout: str | float | UnsetType = UNSET
+    buffer_memory: str | int | UnsetType = UNSET
+    buffer_spool: str | int | UnsetType = UNSET
+    buffering: bool | UnsetType = UNSET
+    charset: str | UnsetType = UNSET
+    charset_map: list[CharsetMap] | UnsetType = UNSET
+    charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
+    connect_timeout: str | float | UnsetType = UNSET
+    error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
+    forwarded_headers: bool | UnsetType = UNSET
+    gunzip: bool | UnsetType = UNSET
     gzip: bool | UnsetType = UNSET
     gzip_comp_level: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    gzip_types: list[str] | UnsetType = UNSET
+    gzip_disable: list[str] | UnsetType = UNSET
+    gzip_http_version: str | UnsetType = UNSET
     gzip_min_length: str | int | UnsetType = UNSET
     gzip_proxied: list[Literal['off', 'expired', 'no-cache', 'no-store', 'private', 'no_last_modified', 'no_etag', 'auth', 'any']] | UnsetType = (
         UNSET
     )
+    gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
-    gzip_http_version: str | UnsetType = UNSET
-    gzip_disable: list[str] | UnsetType = UNSET
-    gunzip: bool | UnsetType = UNSET
-    sub_filter: list[SubFilter] | UnsetType = UNSET
-    sub_filter_once: bool | UnsetType = UNSET
-    sub_filter_types: list[str] | UnsetType = UNSET
-    sub_filter_last_modified: bool | UnsetType = UNSET
-    add_before_body: str | UnsetType = UNSET
-    add_after_body: str | UnsetType = UNSET
-    addition_types: list[str] | UnsetType = UNSET
-    charset: str | UnsetType = UNSET
-    source_charset: str | UnsetType = UNSET
-    override_charset: bool | UnsetType = UNSET
-    charset_types: list[str] | UnsetType = UNSET
-    charset_map: list[CharsetMap] | UnsetType = UNSET
-    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
-    userid_name: str | UnsetType = UNSET
-    userid_domain: str | UnsetType = UNSET
-    userid_path: str | UnsetType = UNSET
-    userid_expires: str | UnsetType = UNSET
-    userid_p3p: str | UnsetType = UNSET
-    userid_mark: str | UnsetType = UNSET
-    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    userid_flags: list[str] | UnsetType = UNSET
+    intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
-    max_head: str | int | UnsetType = UNSET
-    max_target: str | int | UnsetType = UNSET
+    log_subrequest: bool | UnsetType = UNSET
+    max_body: str | int | UnsetType = UNSET
+    mirror: list[str] | UnsetType = UNSET
+    mirror_request_body: bool | UnsetType = UNSET
+    modern_browser: list[str] | UnsetType = UNSET
+    modern_browser_value: str | UnsetType = UNSET
+    override_charset: bool | UnsetType = UNSET
+    port_in_redirect: bool | UnsetType = UNSET
+    proxy_bind: str | UnsetType = UNSET
+    proxy_cookie_domain: list[Replace] | UnsetType = UNSET
+    proxy_cookie_flags: list[CookieFlags] | UnsetType = UNSET
+    proxy_cookie_path: list[Replace] | UnsetType = UNSET
+    proxy_force_ranges: bool | UnsetType = UNSET
+    proxy_hide_headers: list[str] | UnsetType = UNSET
+    proxy_http_version: Literal['1.0', '1.1'] | UnsetType = UNSET
+    proxy_ignore_client_abort: bool | UnsetType = UNSET
+    proxy_ignore_headers: list[str] | UnsetType = UNSET
+    proxy_limit_rate: str | UnsetType = UNSET
+    proxy_method: str | UnsetType = UNSET
+    proxy_next_upstream: list[Literal['error', 'timeout', 'invalid_header', 'http_500', 'http_502', 'http_503', 'http_504', 'http_403', 'http_404', 'http_429', 'non_idempotent', 'off']] | UnsetType = (
+        UNSET
+    )
+    proxy_next_upstream_timeout: str | float | UnsetType = UNSET
+    proxy_next_upstream_tries: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    proxy_pass_headers: list[str] | UnsetType = UNSET
+    proxy_pass_request_body: bool | UnsetType = UNSET
+    proxy_pass_request_headers: bool | UnsetType = UNSET
+    proxy_pass_trailers: bool | UnsetType = UNSET
+    proxy_redirect: list[Replace] | UnsetType = UNSET
+    proxy_set_body: str | UnsetType = UNSET
+    proxy_socket_keepalive: bool | UnsetType = UNSET
+    read_timeout: str | float | UnsetType = UNSET
+    real_ip: RealIp | UnsetType = UNSET
+    recursive_error_pages: bool | UnsetType = UNSET
+    request_buffering: bool | UnsetType = UNSET
+    satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_link: str | UnsetType = UNSET
+    secure_link_md5: str | UnsetType = UNSET
+    secure_link_secret: str | UnsetType = UNSET
+    send_timeout: str | float | UnsetType = UNSET
+    sendfile_headers: bool | UnsetType = UNSET
+    sendfile_roots: list[str] | UnsetType = UNSET
+    server_name_in_redirect: bool | UnsetType = UNSET
+    set_headers: dict[str, str] | UnsetType = UNSET
+    source_charset: str | UnsetType = UNSET
+    sub_filter: list[SubFilter] | UnsetType = UNSET
+    sub_filter_last_modified: bool | UnsetType = UNSET
+    sub_filter_once: bool | UnsetType = UNSET
+    sub_filter_types: list[str] | UnsetType = UNSET
+    upstream_send_timeout: str | float | UnsetType = UNSET
+    userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
+    userid_domain: str | UnsetType = UNSET
+    userid_expires: str | UnsetType = UNSET
+    userid_flags: list[str] | UnsetType = UNSET
+    userid_mark: str | UnsetType = UNSET
+    userid_name: str | UnsetType = UNSET
+    userid_p3p: str | UnsetType = UNSET
+    userid_path: str | UnsetType = UNSET
+    userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    valid_referers: list[str] | UnsetType = UNSET
+    header_timeout: str | float | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    header_timeout: str | float | UnsetType = UNSET
-    keepalive_timeout: str | float | UnsetType = UNSET
-    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    underscores_in_headers: bool | UnsetType = UNSET
+    max_head: str | int | UnsetType = UNSET
+    max_target: str | int | UnsetType = UNSET
     merge_slashes: bool | UnsetType = UNSET
+    underscores_in_headers: bool | UnsetType = UNSET
 
 
 class Set(Table, kw_only=True):
@@ -774,19 +774,19 @@ class Upstream(Table, kw_only=True):
     balance: str | UnsetType = UNSET
     host: str | UnsetType = UNSET
     keepalive: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    keepalive_timeout: str | float | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_time: str | float | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
 
 
 class UpstreamServer(Table, kw_only=True):
     address: str
-    weight: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     backup: bool | UnsetType = UNSET
     down: bool | UnsetType = UNSET
-    max_fails: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     fail_timeout: str | float | UnsetType = UNSET
     max_conns: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    max_fails: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    weight: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
 
 
 UNITS: dict[str, str] = {
@@ -823,136 +823,136 @@ UNITS: dict[str, str] = {
 }
 
 SETTINGS: tuple[str, ...] = (
-    "max_body",
-    "body_timeout",
-    "send_timeout",
-    "request_buffering",
-    "buffering",
-    "buffer_memory",
-    "buffer_spool",
-    "connect_timeout",
-    "upstream_send_timeout",
-    "read_timeout",
-    "app_timeout",
-    "set_headers",
-    "forwarded_headers",
-    "proxy_method",
-    "proxy_http_version",
-    "proxy_set_body",
-    "proxy_pass_request_body",
-    "proxy_pass_request_headers",
-    "proxy_hide_headers",
-    "proxy_pass_headers",
-    "proxy_ignore_headers",
-    "proxy_redirect",
-    "proxy_cookie_domain",
-    "proxy_cookie_path",
-    "proxy_cookie_flags",
-    "proxy_next_upstream",
-    "proxy_next_upstream_timeout",
-    "proxy_next_upstream_tries",
-    "proxy_bind",
-    "proxy_limit_rate",
-    "proxy_force_ranges",
-    "proxy_ignore_client_abort",
-    "proxy_socket_keepalive",
-    "proxy_pass_trailers",
+    "absolute_redirect",
+    "access",
+    "access_log",
+    "add_after_body",
+    "add_before_body",
     "add_headers",
     "add_trailers",
-    "error_page",
-    "recursive_error_pages",
-    "intercept_errors",
-    "access_log",
-    "access",
+    "addition_types",
+    "ancient_browser",
+    "ancient_browser_value",
+    "app_timeout",
     "auth_basic",
     "auth_basic_user_file",
     "auth_delay",
     "auth_request",
     "auth_request_set",
+    "body_timeout",
+    "buffer_memory",
+    "buffer_spool",
+    "buffering",
+    "charset",
+    "charset_map",
+    "charset_types",
+    "chunked_transfer_encoding",
+    "connect_timeout",
+    "error_page",
+    "expires",
+    "forwarded_headers",
+    "gunzip",
+    "gzip",
+    "gzip_comp_level",
+    "gzip_disable",
+    "gzip_http_version",
+    "gzip_min_length",
+    "gzip_proxied",
+    "gzip_types",
+    "gzip_vary",
+    "intercept_errors",
+    "limit_rate",
+    "limit_rate_after",
+    "log_subrequest",
+    "max_body",
     "mirror",
     "mirror_request_body",
-    "log_subrequest",
+    "modern_browser",
+    "modern_browser_value",
+    "override_charset",
+    "port_in_redirect",
+    "proxy_bind",
+    "proxy_cookie_domain",
+    "proxy_cookie_flags",
+    "proxy_cookie_path",
+    "proxy_force_ranges",
+    "proxy_hide_headers",
+    "proxy_http_version",
+    "proxy_ignore_client_abort",
+    "proxy_ignore_headers",
+    "proxy_limit_rate",
+    "proxy_method",
+    "proxy_next_upstream",
+    "proxy_next_upstream_timeout",
+    "proxy_next_upstream_tries",
+    "proxy_pass_headers",
+    "proxy_pass_request_body",
+    "proxy_pass_request_headers",
+    "proxy_pass_trailers",
+    "proxy_redirect",
+    "proxy_set_body",
+    "proxy_socket_keepalive",
+    "read_timeout",
+    "real_ip",
+    "recursive_error_pages",
+    "request_buffering",
+    "satisfy",
     "secure_link",
     "secure_link_md5",
     "secure_link_secret",
-    "valid_referers",
-    "ancient_browser",
-    "modern_browser",
-    "ancient_browser_value",
-    "modern_browser_value",
-    "satisfy",
-    "real_ip",
-    "absolute_redirect",
-    "server_name_in_redirect",
-    "port_in_redirect",
+    "send_timeout",
     "sendfile_headers",
     "sendfile_roots",
-    "chunked_transfer_encoding",
-    "expires",
-    "gzip",
-    "gzip_comp_level",
-    "gzip_types",
-    "gzip_min_length",
-    "gzip_proxied",
-    "gzip_vary",
-    "gzip_http_version",
-    "gzip_disable",
-    "gunzip",
+    "server_name_in_redirect",
+    "set_headers",
+    "source_charset",
     "sub_filter",
+    "sub_filter_last_modified",
     "sub_filter_once",
     "sub_filter_types",
-    "sub_filter_last_modified",
-    "add_before_body",
-    "add_after_body",
-    "addition_types",
-    "charset",
-    "source_charset",
-    "override_charset",
-    "charset_types",
-    "charset_map",
+    "upstream_send_timeout",
     "userid",
-    "userid_name",
     "userid_domain",
-    "userid_path",
     "userid_expires",
-    "userid_p3p",
-    "userid_mark",
-    "userid_service",
     "userid_flags",
-    "limit_rate",
-    "limit_rate_after",
+    "userid_mark",
+    "userid_name",
+    "userid_p3p",
+    "userid_path",
+    "userid_service",
+    "valid_referers",
 )
 
 HEAD_LIMITS: tuple[str, ...] = (
-    "max_head",
-    "max_target",
+    "header_timeout",
+    "keepalive_requests",
+    "keepalive_timeout",
     "max_field",
     "max_fields",
-    "header_timeout",
-    "keepalive_timeout",
-    "keepalive_requests",
-    "underscores_in_headers",
+    "max_head",
+    "max_target",
     "merge_slashes",
+    "underscores_in_headers",
 )
 
 GATEWAY: tuple[str, ...] = (
+    "development",
     "io_threads",
     "max_connections",
     "max_connections_per_address",
-    "trusted_proxies",
-    "spool_dir",
-    "spool_max",
-    "shutdown_timeout",
     "resolver",
-    "resolver_valid",
-    "resolver_timeout",
     "resolver_ipv4",
     "resolver_ipv6",
-    "development",
+    "resolver_timeout",
+    "resolver_valid",
+    "shutdown_timeout",
+    "spool_dir",
+    "spool_max",
+    "trusted_proxies",
 )
 
 APP_POOL: tuple[str, ...] = (
+    "look_ahead",
     "queue",
     "queue_timeout",
-    "look_ahead",
 )
