@@ -41,6 +41,7 @@ def hello(_environ: Environ, start: Any) -> list[bytes]:
     return [b"hello"]
 
 
+@pytest.mark.kind("backend app")
 def test_an_app_answers(serve: Any) -> None:
     status, head, body = serve(hello).ask()
     assert (status, body) == (200, b"hello")

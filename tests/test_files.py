@@ -142,6 +142,7 @@ def root(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.kind("backend files")
 def test_a_file_with_its_fields(start: Start, root: Path) -> None:
     (root / "site.css").write_bytes(b"body{}")
     os.utime(root / "site.css", (784111777, 784111777))
@@ -468,6 +469,7 @@ def test_x_accel_redirect_to_nowhere(start: Start, root: Path, upstream: Upstrea
         assert b"the app's own body" not in reply.body
 
 
+@pytest.mark.kind("filter sendfile")
 def test_x_sendfile(start: Start, root: Path, upstream: Upstream) -> None:
     (root / "größe.txt").write_bytes(b"0123456789")
     (root / "link").symlink_to("../secret")

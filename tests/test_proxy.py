@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +13,6 @@ from helpers.gateway import Gateway, free_port
 from helpers.raw import Raw
 from helpers.upstream import Script, Upstream, answer, exactly
 from helpers.wait import wait_for
-
-if TYPE_CHECKING:
-    import socket
 
 Run = Callable[..., Gateway]
 RunUpstream = Callable[[Script], Upstream]
@@ -44,6 +41,7 @@ set_headers = {{ Host = "$host", X-Real-IP = "$remote_addr", X-Forwarded-For = "
 """
 
 
+@pytest.mark.kind("backend proxy")
 def test_upstream_sees_host_and_an_appended_address(run_gateway: Run, run_upstream: RunUpstream) -> None:
     upstream = run_upstream(answer(b"legacy"))
     gateway = run_gateway(SEED.format(port=upstream.port))
@@ -177,3 +175,37 @@ def test_a_connection_closed_while_idle_is_retried(run_gateway: Run, run_upstrea
     upstream = run_upstream(once)
     gateway = run_gateway(proxy(upstream.port))
     assert [gateway.get().status for _ in range(20)] == [200] * 20
+
+
+def vanish(upstream: Upstream) -> None:
+    upstream.listener.shutdown(socket.SHUT_RDWR)  # wakes its accept
+    upstream.close()
+
+
+@pytest.mark.kind("balancer round_robin")
+def test_servers_are_asked_in_turn_by_weight_and_a_backup_only_when_they_fail(
+    run_gateway: Run, run_upstream: RunUpstream
+) -> None:
+    first, second, spare = (
+        run_upstream(exactly(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name)))
+        for name in (b"first", b"second", b"spare")
+    )
+    gateway = run_gateway(
+        f"""
+        [upstream.up]
+        servers = [
+          "127.0.0.1:{first.port} weight=2", "127.0.0.1:{second.port}", "127.0.0.1:{spare.port} backup",
+        ]
+        [[server]]
+        [[server.route]]
+        path = "/"
+        proxy = "http://up"
+        """.replace("        ", "")
+    )
+    bodies = [gateway.get().body for _ in range(9)]
+    assert (bodies.count(b"first"), bodies.count(b"second"), bodies.count(b"spare")) == (6, 3, 0)
+    assert len(set(bodies[:3])) == 2  # spread, not in runs
+    vanish(first)
+    assert {gateway.get().body for _ in range(6)} == {b"second"}
+    vanish(second)
+    assert {gateway.get().body for _ in range(3)} == {b"spare"}
