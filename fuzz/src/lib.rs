@@ -280,12 +280,15 @@ fn slot_response(payload: &[u8]) {
     let Ok(response) = slot::Response::parse(payload) else { return };
     let mut fields = Vec::new();
     let Ok(body) = response.for_each(|name, value| fields.push((name, value))) else { return };
-    assert_eq!(fields.len(), response.count());
+    let payload = Bytes::copy_from_slice(payload);
+    let (headers, body_at) = response.headers(payload.clone()).expect("it was read before");
+    assert_eq!(&payload[body_at..], body);
+    assert!(headers.iter().all(|field| fields.contains(&(field.name, field.value))));
     let mut frame = Vec::new();
     let mut writer = slot::ResponseWriter::new(&mut frame, response.status, response.reason);
     assert!(fields.iter().all(|(name, value)| writer.header(name, value)));
     writer.end();
     frame.extend_from_slice(body);
     slot::finish_response(&mut frame, slot::COMPLETE, 0);
-    assert_eq!(&frame[slot::HEADER..], payload);
+    assert_eq!(frame[slot::HEADER..], payload);
 }

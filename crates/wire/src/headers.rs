@@ -348,6 +348,13 @@ impl Received {
         true
     }
 
+    /// As [`Received::add`], unless name or value are not valid.
+    pub(crate) fn add_checked(&mut self, name: &[u8], name_at: usize, value: &[u8], value_at: usize) {
+        if is_valid_name(name) && is_valid_value(value) {
+            self.add(HeaderId::of(name), (name_at, name.len()), (value_at, value.len()));
+        }
+    }
+
     /// The fields over the head they were found in.
     pub(crate) fn over(self, raw: Bytes) -> Headers {
         debug_assert_eq!(raw.len(), self.raw_len);

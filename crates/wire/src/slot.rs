@@ -8,7 +8,10 @@
 //! breaks the grammar is an [`Error`], after which the socket is of no use.
 mod keys;
 
-pub use keys::{KEYS, key_of_header, key_of_name};
+pub use keys::{KEYS, key, key_of_header, key_of_id, key_of_name};
+
+use crate::headers::{HeaderId, Headers};
+use bytes::Bytes;
 
 /// Bytes of a frame's header.
 pub const HEADER: usize = 8;
@@ -308,7 +311,7 @@ impl<'a> RequestWriter<'a> {
         Self { out, at, count: 0 }
     }
 
-    /// Begins a pair with a key of the table; its value is appended to the buffer returned and closed by [`RequestWriter::end`].
+    /// Adds a pair with a key of the table.
     pub fn known(&mut self, key: u8, value: &[u8]) {
         self.out.push(key + 1);
         self.value(value);
@@ -325,9 +328,9 @@ impl<'a> RequestWriter<'a> {
         self.value(value);
     }
 
-    /// Adds a pair for a request header: `HTTP_` and the name in capitals with `_` for `-`.
-    pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        if let Some(key) = key_of_header(name) {
+    /// Adds a pair for a request header of this id: `HTTP_` and the name in capitals with `_` for `-`.
+    pub fn header(&mut self, id: HeaderId, name: &[u8], value: &[u8]) {
+        if let Some(key) = key_of_id(id).or_else(|| key_of_header(name)) {
             return self.known(key, value);
         }
         let Ok(length) = u8::try_from(name.len() + 5) else { return };
@@ -382,9 +385,22 @@ impl<'a> Response<'a> {
         Ok(Self { status, reason, count, rest: take.0 })
     }
 
-    /// Number of headers.
-    pub fn count(&self) -> usize {
-        usize::from(self.count)
+    /// The headers, over `payload`, which this was parsed from, and where in it the body begins. One that is no header field
+    /// is left out.
+    pub fn headers(&self, payload: Bytes) -> Result<(Headers, usize), Error> {
+        let mut take = Take(self.rest);
+        let mut headers = Headers::received(payload.len(), usize::from(self.count));
+        for _ in 0..self.count {
+            let length = take.u16()?;
+            let name_at = payload.len() - take.0.len();
+            let name = take.bytes(usize::from(length))?;
+            let length = take.u32()?;
+            let value_at = payload.len() - take.0.len();
+            let value = take.bytes(length as usize)?;
+            headers.add_checked(name, name_at, value, value_at);
+        }
+        let body_at = payload.len() - take.0.len();
+        Ok((headers.over(payload), body_at))
     }
 
     /// Hands each header to `header`, in order, and returns the bytes behind them: the start of the body.

@@ -1,4 +1,5 @@
 //! The table of well-known environ keys. Gateway and worker are of one release, so an entry's number may change.
+use crate::headers::HeaderId;
 
 /// Names with a number of one byte: entry `n` is written as byte `n + 1`.
 pub const KEYS: &[&str] = &[
@@ -118,6 +119,63 @@ fn find(hash: u32, same: impl Fn(&[u8]) -> bool) -> Option<u8> {
     None
 }
 
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
+/// The number of an environ key that is in the table: for constants (the compiler refuses others).
+pub const fn key(name: &str) -> u8 {
+    let mut index = 0;
+    while !same(KEYS[index].as_bytes(), name.as_bytes()) {
+        index += 1;
+    }
+    index as u8
+}
+
+/// Number + 1 of the environ key of each known header, 0 where it has none.
+const OF_HEADER: [u8; HeaderId::ALL.len() + 1] = {
+    let mut table = [0; HeaderId::ALL.len() + 1];
+    let mut at = 0;
+    while at < HeaderId::ALL.len() {
+        let id = HeaderId::ALL[at];
+        let name = id.name().as_bytes();
+        let mut index = 0;
+        while index < KEYS.len() {
+            if is_header(KEYS[index].as_bytes(), name) {
+                table[id as usize] = index as u8 + 1;
+            }
+            index += 1;
+        }
+        at += 1;
+    }
+    table
+};
+
+/// `key` is `HTTP_` and this name in capitals, `_` for `-`.
+const fn is_header(key: &[u8], name: &[u8]) -> bool {
+    if key.len() != name.len() + 5 {
+        return false;
+    }
+    let mut at = 0;
+    while at < key.len() {
+        let byte = if at < 5 { b"HTTP_"[at] } else { name[at - 5].to_ascii_uppercase() };
+        if key[at] != if byte == b'-' { b'_' } else { byte } {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// The number of the environ key of a known header.
+pub fn key_of_id(id: HeaderId) -> Option<u8> {
+    OF_HEADER.get(id as usize)?.checked_sub(1)
+}
+
 /// The number of an environ key.
 pub fn key_of_name(name: &[u8]) -> Option<u8> {
     find(hash(SEED, name), |key| key == name)
@@ -125,13 +183,5 @@ pub fn key_of_name(name: &[u8]) -> Option<u8> {
 
 /// The number of the environ key of a request header, whatever the case of its name.
 pub fn key_of_header(name: &[u8]) -> Option<u8> {
-    find(hash(HTTP, name), |key| {
-        key.strip_prefix(b"HTTP_").is_some_and(|key| {
-            key.len() == name.len()
-                && key
-                    .iter()
-                    .zip(name)
-                    .all(|(&key, &byte)| key == if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() })
-        })
-    })
+    find(hash(HTTP, name), |key| is_header(key, name))
 }

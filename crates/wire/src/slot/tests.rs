@@ -6,8 +6,8 @@ fn request() -> Vec<u8> {
     writer.known(0, b"POST");
     writer.pair(b"wsgi.url_scheme", b"https");
     writer.pair(b"my.own", b"\xff");
-    writer.header(b"hOsT", b"example.com");
-    writer.header(b"X-Odd-One", b"");
+    writer.header(HeaderId::Host, b"hOsT", b"example.com");
+    writer.header(HeaderId::Other, b"X-Odd-One", b"");
     writer.finish(INLINE, b"hello");
     out.drain(..6);
     out
@@ -98,10 +98,42 @@ fn a_response_comes_back_as_it_was_written() {
     let body = response.for_each(|name, value| headers.push((name.to_vec(), value.to_vec()))).unwrap();
     assert_eq!((response.status, response.reason, body), (404, &b"Not Found"[..], &b"gone"[..]));
     assert_eq!(headers[1], (b"Set-Cookie".to_vec(), b"a=1".to_vec()));
+    let payload = Bytes::copy_from_slice(&out[HEADER..]);
+    let (fields, body_at) = response.headers(payload.clone()).unwrap();
+    assert_eq!(fields.get(HeaderId::ContentType), Some(&b"text/plain"[..]));
+    assert_eq!(fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect::<Vec<_>>(), headers);
+    assert_eq!(&payload[body_at..], b"gone");
     for cut in HEADER..out.len() - 4 {
         let whole =
             Response::parse(&out[HEADER..cut]).and_then(|response| response.for_each(|_, _| ()).map(<[u8]>::len));
         assert_eq!(whole, Err(Error::Truncated), "cut at {cut}");
+        let payload = Bytes::copy_from_slice(&out[HEADER..cut]);
+        let kept = Response::parse(&payload).and_then(|response| response.headers(payload.clone()).map(|_| ()));
+        assert_eq!(kept, Err(Error::Truncated), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_response_with_what_is_no_header_field_loses_only_that() {
+    let mut out = Vec::new();
+    let mut writer = ResponseWriter::new(&mut out, 200, b"");
+    for (name, value) in [(&b"a"[..], &b"1"[..]), (b"b c", b"2"), (b"d", b"3\r\ne: 4"), (b"f", b"5")] {
+        writer.header(name, value);
+    }
+    writer.end();
+    let payload = Bytes::copy_from_slice(&out[HEADER..]);
+    let (fields, _) = Response::parse(&payload).unwrap().headers(payload.clone()).unwrap();
+    assert_eq!(fields.iter().map(|field| field.value).collect::<Vec<_>>(), [b"1", b"5"]);
+}
+
+#[test]
+fn keys_of_headers_agree_whichever_way_they_are_found() {
+    for &id in HeaderId::ALL {
+        assert_eq!(key_of_id(id), key_of_header(id.name().as_bytes()), "{id:?}");
+    }
+    assert_eq!(key_of_id(HeaderId::Other), None);
+    for (index, name) in KEYS.iter().enumerate() {
+        assert_eq!((key(name), key_of_name(name.as_bytes())), (index as u8, Some(index as u8)));
     }
 }
 
@@ -141,7 +173,7 @@ fn oversized_names_are_left_out() {
     let mut out = Vec::new();
     let mut writer = RequestWriter::new(&mut out, 0);
     writer.pair(&[b'a'; 256], b"x");
-    writer.header(&[b'a'; 251], b"x");
+    writer.header(HeaderId::Other, &[b'a'; 251], b"x");
     writer.pair(&[b'a'; 255], b"x");
     writer.finish(0, b"");
     let (pairs, _) = pairs(&Request::parse(&out[HEADER..]).unwrap());

@@ -67,9 +67,34 @@ struct Spill {
     read: u64,
 }
 
+/// Events in their order. Most requests have one: it needs no buffer.
+#[derive(Default)]
+struct Events {
+    first: Option<Event>,
+    rest: VecDeque<Event>,
+}
+
+impl Events {
+    fn push(&mut self, event: Event) {
+        if self.first.is_none() && self.rest.is_empty() {
+            self.first = Some(event);
+        } else {
+            self.rest.push_back(event);
+        }
+    }
+
+    fn front(&self) -> Option<&Event> {
+        self.first.as_ref().or_else(|| self.rest.front())
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        self.first.take().or_else(|| self.rest.pop_front())
+    }
+}
+
 #[derive(Default)]
 struct State {
-    events: VecDeque<Event>,
+    events: Events,
     spill: Option<Spill>,
     /// The file, once the slot is through: its bytes count until they are read.
     kept: Option<SpoolFile>,
@@ -157,7 +182,7 @@ impl Call {
         if state.abandoned {
             return;
         }
-        state.events.push_back(event);
+        state.events.push(event);
         if let Some(waiter) = state.waiter.take() {
             waiter.wake();
         }
@@ -228,7 +253,7 @@ impl Call {
             }
             return Poll::Ready(Event::Spilled { file, offset, length: length as usize });
         }
-        let Some(event) = state.events.pop_front() else {
+        let Some(event) = state.events.pop() else {
             match &mut state.waiter {
                 Some(waiter) => waiter.clone_from(cx.waker()),
                 None => state.waiter = Some(cx.waker().clone()),
@@ -265,16 +290,15 @@ impl Drop for Waiter {
         let reader = {
             let mut state = self.call.state.borrow_mut();
             state.abandoned = true;
-            state.events.clear();
+            state.events = Events::default();
             state.reader.take()
         };
         if let Some(reader) = reader {
             reader.wake();
         }
         if !self.call.done.get() && !self.call.revoked.get() && !self.link.take_back(&self.call) {
-            let mut frame = Vec::new();
-            write_frame(&mut frame, Kind::Stop, 0, &self.call.number.get().to_le_bytes());
-            self.link.send(&frame, None);
+            let number = self.call.number.get().to_le_bytes();
+            self.link.send(None, |out| write_frame(out, Kind::Stop, 0, &number));
         }
     }
 }

@@ -4,8 +4,7 @@ use crate::http::body::RequestBody;
 use crate::vars;
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{Header, HeaderId};
-use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH};
-use std::io::Write;
+use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH, key};
 
 /// Fields that only a trusted proxy may set: an app that reads them must not be fooled by a client.
 const FORWARDED: [HeaderId; 7] = [
@@ -27,20 +26,20 @@ pub fn write(ex: &Exchange, mount: &[u8], flags: u16, inline: &[u8], out: &mut V
     let mut text = Vec::with_capacity(64);
     if let Some(length) = length.filter(|_| !matches!(ex.request.body, RequestBody::Empty)) {
         vars::write_number(length, &mut text);
-        writer.pair(b"CONTENT_LENGTH", &text);
+        writer.known(const { key("CONTENT_LENGTH") }, &text);
     }
     write_headers(ex, &mut writer);
     text.clear();
     ex.id.write(&mut text);
-    writer.pair(b"HTTP_X_REQUEST_ID", &text);
+    writer.known(const { key("HTTP_X_REQUEST_ID") }, &text);
     if !ex.request.headers.contains(HeaderId::Traceparent) {
         text.clear();
         ex.id.write_traceparent(&mut text);
-        writer.pair(b"HTTP_TRACEPARENT", &text);
+        writer.known(const { key("HTTP_TRACEPARENT") }, &text);
     }
     if ex.request.upgrade {
-        writer.pair(b"HTTP_CONNECTION", b"Upgrade");
-        writer.pair(b"HTTP_UPGRADE", &ex.request.upgrade_to);
+        writer.known(const { key("HTTP_CONNECTION") }, b"Upgrade");
+        writer.known(const { key("HTTP_UPGRADE") }, &ex.request.upgrade_to);
     }
     writer.finish(flags, inline);
 }
@@ -49,40 +48,40 @@ fn write_line(ex: &Exchange, mount: &[u8], writer: &mut RequestWriter<'_>) {
     let request = &ex.request;
     let below = request.path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest[0] == b'/');
     let (script, path) = below.map_or((&b""[..], &request.path[..]), |rest| (mount, rest));
-    writer.pair(b"REQUEST_METHOD", request.method.as_bytes());
-    writer.pair(b"SCRIPT_NAME", script);
-    writer.pair(b"PATH_INFO", path);
-    writer.pair(b"QUERY_STRING", request.query.as_deref().unwrap_or_default());
-    writer.pair(b"REQUEST_URI", &request.target);
-    writer.pair(b"RAW_URI", &request.target);
+    writer.known(const { key("REQUEST_METHOD") }, request.method.as_bytes());
+    writer.known(const { key("SCRIPT_NAME") }, script);
+    writer.known(const { key("PATH_INFO") }, path);
+    writer.known(const { key("QUERY_STRING") }, request.query.as_deref().unwrap_or_default());
+    writer.known(const { key("REQUEST_URI") }, &request.target);
+    writer.known(const { key("RAW_URI") }, &request.target);
     let version: &[u8] = if request.version == Version::H10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
-    writer.pair(b"SERVER_PROTOCOL", version);
-    writer.pair(b"wsgi.url_scheme", ex.scheme().as_bytes());
+    writer.known(const { key("SERVER_PROTOCOL") }, version);
+    writer.known(const { key("wsgi.url_scheme") }, ex.scheme().as_bytes());
 }
 
 fn write_peers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
     let mut text = Vec::with_capacity(48);
-    if let Some(ip) = ex.client.addr.ip() {
-        let _ = write!(text, "{ip}");
+    if ex.client.addr != Peer::Unix {
+        vars::write_addr(&ex.client.addr, &mut text);
     }
-    writer.pair(b"REMOTE_ADDR", &text);
+    writer.known(const { key("REMOTE_ADDR") }, &text);
     text.clear();
     if ex.client.addr != Peer::Unix {
         vars::write_number(u64::from(ex.client.addr.port()), &mut text);
     }
-    writer.pair(b"REMOTE_PORT", &text);
+    writer.known(const { key("REMOTE_PORT") }, &text);
     text.clear();
     // The host the client named; its port where it named one (PEP 3333, "URL reconstruction").
     let host = ex.request.headers.get(HeaderId::Host).unwrap_or_default();
     let port = port_of(host);
     if ex.request.host.is_empty() {
         match ex.client.local.ip() {
-            Some(ip) => drop(write!(text, "{ip}")),
+            Some(_) => vars::write_addr(&ex.client.local, &mut text),
             None => text.extend_from_slice(b"localhost"),
         }
-        writer.pair(b"SERVER_NAME", &text);
+        writer.known(const { key("SERVER_NAME") }, &text);
     } else {
-        writer.pair(b"SERVER_NAME", &ex.request.host);
+        writer.known(const { key("SERVER_NAME") }, &ex.request.host);
     }
     text.clear();
     match (port, ex.client.local.port()) {
@@ -90,9 +89,9 @@ fn write_peers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
         (None, local) if host.is_empty() && local != 0 => vars::write_number(u64::from(local), &mut text),
         _ => text.extend_from_slice(if ex.client.secure { b"443" } else { b"80" }),
     }
-    writer.pair(b"SERVER_PORT", &text);
+    writer.known(const { key("SERVER_PORT") }, &text);
     if ex.client.secure {
-        writer.pair(b"HTTPS", b"on");
+        writer.known(const { key("HTTPS") }, b"on");
     }
 }
 
@@ -103,8 +102,18 @@ fn port_of(host: &[u8]) -> Option<&[u8]> {
     (!port.is_empty() && port.iter().all(u8::is_ascii_digit)).then_some(port)
 }
 
+/// An id as a set of one.
+fn bit(id: HeaderId) -> u128 {
+    1 << (id as u8)
+}
+
 fn write_headers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
     let headers = &ex.request.headers;
+    let (mut seen, mut repeated) = (0, 0);
+    for header in headers.iter() {
+        repeated |= seen & bit(header.id);
+        seen |= bit(header.id);
+    }
     let mut joined = Vec::new();
     for (index, header) in headers.iter().enumerate() {
         match header.id {
@@ -115,11 +124,15 @@ fn write_headers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
             | HeaderId::Expect
             | HeaderId::XRequestId => continue,
             HeaderId::ContentType => {
-                writer.pair(b"CONTENT_TYPE", header.value);
+                writer.known(const { key("CONTENT_TYPE") }, header.value);
                 continue;
             }
             id if FORWARDED.contains(&id) && !ex.client.trusted => continue,
-            _ if header.name.eq_ignore_ascii_case(b"proxy") => continue,
+            HeaderId::Proxy => continue,
+            id if repeated & bit(id) == 0 => {
+                writer.header(id, header.name, header.value);
+                continue;
+            }
             _ => {}
         }
         let same = |other: &Header<'_>| other.id == header.id && other.name.eq_ignore_ascii_case(header.name);
@@ -128,7 +141,7 @@ fn write_headers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
         }
         let mut more = headers.iter().skip(index + 1).filter(same).peekable();
         if more.peek().is_none() {
-            writer.header(header.name, header.value);
+            writer.header(header.id, header.name, header.value);
             continue;
         }
         joined.clear();
@@ -137,7 +150,7 @@ fn write_headers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
             joined.extend_from_slice(if header.id == HeaderId::Cookie { b"; " } else { b", " });
             joined.extend_from_slice(other.value);
         }
-        writer.header(header.name, &joined);
+        writer.header(header.id, header.name, &joined);
     }
 }
 

@@ -3,23 +3,21 @@
 //! A slot answers in the order it was asked, so the first of [`Link::pending`] owns what comes next. Requests behind it were
 //! handed over ahead of time. Every request is only offered: until the worker has claimed it, [`Link::sweep`] can take it back.
 use super::call::{Call, Event, Head};
+use super::outbox::Outbox;
 use super::pool::{Pool, SHORT};
 use crate::buffers::SpoolFile;
 use crate::sys::SharedWords;
 use crate::thread::Thread;
-use buchner_wire::headers::Headers;
 use buchner_wire::slot::{self, HEADER, Header, Kind, claim};
 use bytes::{Bytes, BytesMut};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +59,7 @@ pub struct Link {
     /// Claim words that are free, with the ticket each had last.
     words: RefCell<Vec<(u32, u32)>>,
     pending: RefCell<VecDeque<Rc<Call>>>,
-    outbox: RefCell<VecDeque<(Bytes, Option<Arc<File>>)>>,
+    outbox: Outbox,
     sent: Cell<u32>,
     /// What the first request's answer spills into.
     file: Cell<Option<SpoolFile>>,
@@ -70,7 +68,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes over a socket; [`Link::read`] must run.
+    /// Takes over a socket; [`Link::run`] must run.
     pub fn new(place: Place, sock: UnixStream, claims: Arc<SharedWords>) -> Rc<Self> {
         let words = (0..place.words.1).map(|word| (place.words.0 + word, 0)).collect();
         let described = format!("{} worker {}", place.name, place.worker).into();
@@ -81,7 +79,7 @@ impl Link {
             claims,
             words: RefCell::new(words),
             pending: RefCell::default(),
-            outbox: RefCell::default(),
+            outbox: Outbox::default(),
             sent: Cell::new(0),
             file: Cell::default(),
             dead: Cell::new(false),
@@ -94,7 +92,7 @@ impl Link {
     }
 
     /// Hands a request to the slot, ahead of time where `ahead`. False when that needs a claim word and none is free.
-    pub fn start(self: &Rc<Self>, call: &Rc<Call>, frame: &mut [u8], file: Option<Arc<File>>, ahead: bool) -> bool {
+    pub fn start(&self, call: &Rc<Call>, frame: &mut [u8], file: Option<Arc<File>>, ahead: bool) -> bool {
         let word = if call.streamed { None } else { self.words.borrow_mut().pop() };
         match word {
             Some((word, ticket)) => {
@@ -119,90 +117,63 @@ impl Link {
         }
         pending.push_back(call.clone());
         drop(pending);
-        self.send(frame, file);
+        self.send(file, |out| out.extend_from_slice(frame));
         true
     }
 
-    /// Sends a frame, now or as soon as the slot reads.
-    pub fn send(self: &Rc<Self>, frame: &[u8], file: Option<Arc<File>>) {
-        if self.dead.get() {
-            return;
+    /// Sends what `write` writes behind the tasks of this turn, or as soon as the slot reads.
+    pub fn send(&self, file: Option<Arc<File>>, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.dead.get() {
+            self.outbox.push(file, write);
         }
-        let mut outbox = self.outbox.borrow_mut();
-        if !outbox.is_empty() {
-            outbox.push_back((Bytes::copy_from_slice(frame), file));
-            return;
-        }
-        let sent = match send(&self.sock, frame, file.as_deref().map(AsFd::as_fd)) {
-            Ok(sent) if sent == frame.len() => return,
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            // The reader sees the end too, and tells everybody.
-            Err(_) => return,
-        };
-        outbox.push_back((Bytes::copy_from_slice(&frame[sent..]), file.filter(|_| sent == 0)));
-        drop(outbox);
-        tokio::task::spawn_local(self.clone().flush());
     }
 
     /// Sends a piece of a request's body and waits until the slot has room for more.
-    pub async fn send_body(self: &Rc<Self>, bytes: &[u8]) {
-        let mut frame = Vec::with_capacity(bytes.len() + HEADER);
-        for piece in bytes.chunks(slot::MAX_CHUNK) {
-            slot::write_frame(&mut frame, Kind::RequestBody, 0, piece);
-        }
-        self.send(&frame, None);
-        while self.is_full() && !self.dead.get() {
-            self.room().await;
-            tokio::task::yield_now().await;
-        }
+    pub async fn send_body(&self, bytes: &[u8]) {
+        self.send(None, |out| {
+            for piece in bytes.chunks(slot::MAX_CHUNK) {
+                slot::write_frame(out, Kind::RequestBody, 0, piece);
+            }
+        });
+        self.room().await;
     }
 
     /// Ends a request's body, once: END when it was all, ABORT when the rest is not needed or can't be had.
-    pub fn end_body(self: &Rc<Self>, call: &Call, kind: Kind) {
+    pub fn end_body(&self, call: &Call, kind: Kind) {
         if call.sending.replace(false) {
-            let mut frame = Vec::new();
-            slot::write_frame(&mut frame, kind, 0, &[]);
-            self.send(&frame, None);
+            self.send(None, |out| slot::write_frame(out, kind, 0, &[]));
         }
     }
 
-    /// True while frames wait for the slot to read.
-    pub fn is_full(&self) -> bool {
-        !self.outbox.borrow().is_empty()
-    }
-
-    /// Waits for room.
+    /// Waits until the slot has room for everything sent so far.
     pub async fn room(&self) {
-        let _ = self.sock.writable().await;
-    }
-
-    async fn flush(self: Rc<Self>) {
-        while !self.dead.get() && self.sock.writable().await.is_ok() {
-            let Some((bytes, file)) = self.outbox.borrow_mut().pop_front() else { return };
-            match self.sock.try_io(Interest::WRITABLE, || send(&self.sock, &bytes, file.as_deref().map(AsFd::as_fd))) {
-                Ok(sent) if sent == bytes.len() => {
-                    if self.outbox.borrow().is_empty() {
-                        return;
-                    }
-                }
-                Ok(sent) => self.outbox.borrow_mut().push_front((bytes.slice(sent..), file.filter(|_| sent == 0))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.outbox.borrow_mut().push_front((bytes, file));
-                }
-                Err(_) => return,
+        while !self.dead.get() && !self.outbox.send(&self.sock) {
+            if self.sock.writable().await.is_err() {
+                return;
             }
         }
     }
 
+    /// Looks after the socket until the slot's worker ends.
+    pub async fn run(self: Rc<Self>, thread: Rc<Thread>) {
+        let reading = self.read(&thread);
+        tokio::pin!(reading);
+        std::future::poll_fn(|cx| {
+            let done = reading.as_mut().poll(cx);
+            self.outbox.poll_send(&self.sock, cx);
+            done
+        })
+        .await;
+    }
+
     /// Reads frames until the slot's worker ends.
-    pub async fn read(self: Rc<Self>, thread: Rc<Thread>) {
+    async fn read(self: &Rc<Self>, thread: &Rc<Thread>) {
         let mut reader = Reader::default();
         let mut scratch = vec![0; READ];
         let error = loop {
             match reader.next_frame() {
                 Ok(Some((header, payload))) => {
-                    if let Err(error) = self.route(&thread, header, payload, &mut reader.descriptors).await {
+                    if let Err(error) = self.route(thread, header, payload, &mut reader.descriptors).await {
                         break Some(error);
                     }
                     continue;
@@ -237,7 +208,7 @@ impl Link {
             Kind::Response => {
                 let with = header.flags & (slot::FILE | slot::DETACHED) != 0;
                 let descriptor = if with { descriptors.pop_front() } else { None };
-                let head = parse_head(header.flags, &payload, descriptor)?;
+                let head = parse_head(header.flags, payload, descriptor)?;
                 if header.flags & (slot::COMPLETE | slot::DETACHED) != 0 {
                     self.finish(thread);
                 }
@@ -300,7 +271,7 @@ impl Link {
             return;
         }
         self.place.pool.ended(self.place.slot);
-        self.outbox.borrow_mut().clear();
+        self.outbox.clear();
         for call in std::mem::take(&mut *self.pending.borrow_mut()) {
             let offered = call.claim.get().is_some() && (call.revoked.get() || self.take_back(&call));
             call.done.set(true);
@@ -353,26 +324,14 @@ impl Link {
     }
 }
 
-fn send(sock: &UnixStream, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let Some(file) = file else { return Ok(rustix::net::send(sock, bytes, flags)?) };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [file];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    Ok(rustix::net::sendmsg(sock, &[IoSlice::new(bytes)], &mut control, flags)?)
-}
-
-fn parse_head(flags: u16, payload: &Bytes, descriptor: Option<OwnedFd>) -> Result<Head, slot::Error> {
-    let response = slot::Response::parse(payload)?;
-    let mut headers = Headers::with_capacity(response.count());
-    // The worker checked them; one that is no header field all the same is left out.
-    let rest = response.for_each(|name, value| {
-        headers.push_name(name, value);
-    })?;
-    let rest = rest.len();
-    let body = payload.slice(payload.len() - rest..);
-    Ok(Head { flags, status: response.status, headers, body, descriptor })
+fn parse_head(flags: u16, payload: Bytes, descriptor: Option<OwnedFd>) -> Result<Head, slot::Error> {
+    // What was read in one go is kept as long as a part of it is used: not for an answer that may take its time.
+    let payload = if flags & slot::COMPLETE != 0 { payload } else { Bytes::copy_from_slice(&payload) };
+    let response = slot::Response::parse(&payload)?;
+    let status = response.status;
+    // The worker checked the headers; one that is no header field all the same is left out.
+    let (headers, body_at) = response.headers(payload.clone())?;
+    Ok(Head { flags, status, headers, body: payload.slice(body_at..), descriptor })
 }
 
 /// Frames out of a socket's bytes, with the descriptors that came along.

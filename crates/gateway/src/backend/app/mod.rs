@@ -5,6 +5,7 @@
 //! | [`environ`] | what the app is told |
 //! | [`pool`] | which slots are free, who waits: shared by all threads |
 //! | [`link`] | one thread's socket to one slot |
+//! | [`outbox`] | what waits to be sent over it |
 //! | [`call`] | one request at a slot |
 //! | [`uplink`] | a request body that the client still sends |
 //! | [`body`] | answers that come over time |
@@ -14,6 +15,7 @@ mod call;
 mod control;
 mod environ;
 mod link;
+mod outbox;
 mod pool;
 mod threads;
 mod upgrade;

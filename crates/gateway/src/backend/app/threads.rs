@@ -89,7 +89,7 @@ pub fn obey(thread: &Rc<Thread>, command: ThreadCommand) {
 }
 
 async fn serve(thread: Rc<Thread>, link: Rc<Link>) {
-    link.clone().read(thread.clone()).await;
+    link.clone().run(thread.clone()).await;
     thread.apps.links.borrow_mut().retain(|_, other| !Rc::ptr_eq(other, &link));
 }
 
