@@ -784,13 +784,14 @@ pub struct AppPool {
     pub queue: u32,
     /// Time a request may wait for a slot; then 503. Default: 30 s.
     pub queue_timeout: Millis,
-    /// Requests handed to a busy slot ahead of time, the running one included; 1 turns look-ahead off. Default: 4.
+    /// Requests handed to a busy slot ahead of time, the running one included, while they are less than about 5 ms of work
+    /// in all; 1 turns look-ahead off. Default: 16.
     pub look_ahead: u32,
 }
 
 impl Default for AppPool {
     fn default() -> Self {
-        Self { queue: 1000, queue_timeout: Millis(30_000), look_ahead: 4 }
+        Self { queue: 1000, queue_timeout: Millis(30_000), look_ahead: 16 }
     }
 }
 

@@ -76,7 +76,7 @@ impl Pools {
         let pool = self.pool(name);
         lock(&self.workers).insert(worker, pool.clone());
         let total = (message["slots"].as_u64().unwrap_or(0) as usize).max(first + count) * threads.len();
-        let words = (WORDS / total.max(1)).min(16) as u32;
+        let words = (WORDS / total.max(1)).min(64) as u32;
         let base = self.next_slot.fetch_add(count as u64, Ordering::Relaxed);
         pool.add(worker, base..base + count as u64, threads.len() as u32, words);
         let name: Arc<str> = name.into();

@@ -9,15 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// A slot is handed requests ahead of time while its recent service time is below this.
+/// A slot is handed requests ahead of time while those it has are less work than this, by its recent service time.
 pub const SHORT: Duration = Duration::from_millis(5);
+
+/// Requests the recent service time is an average over: more than are handed over ahead of time, since answers that arrive
+/// together count as one long request and several that took no time.
+const AVERAGED: u64 = 32;
 
 /// One slot of one worker.
 struct Slot {
     worker: u64,
     /// Requests it was given and has not answered.
     busy: u32,
-    /// Recent service time in microseconds, a moving average over about 8 requests.
+    /// Recent service time in microseconds, a moving average.
     recent_us: u64,
     /// Threads that have its socket; it takes requests once all have.
     linked: u32,
@@ -35,7 +39,8 @@ impl Slot {
     }
 
     fn takes_ahead(&self) -> bool {
-        self.open() && self.busy < self.depth && u128::from(self.recent_us) < SHORT.as_micros()
+        let work = u128::from(self.recent_us) * u128::from(self.busy);
+        self.open() && self.busy < self.depth && work < SHORT.as_micros()
     }
 }
 
@@ -149,8 +154,8 @@ impl Pool {
         let state = inner.slots.get_mut(&slot)?;
         state.busy = state.busy.saturating_sub(1);
         if let Some(took) = took {
-            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 8);
-            state.recent_us = (state.recent_us * 7 + took) / 8;
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / AVERAGED);
+            state.recent_us = (state.recent_us * (AVERAGED - 1) + took) / AVERAGED;
         }
         let (worker, retiring) = (state.worker, state.retiring);
         if state.busy == 0 && state.open() {
@@ -348,6 +353,23 @@ mod tests {
         pool.release(slot, Some(Duration::from_millis(200)));
         granted(pool.ask(false, false));
         queued(pool.ask(false, false));
+    }
+
+    #[test]
+    fn a_slot_is_handed_a_few_milliseconds_of_work_at_most() {
+        for (took, most) in
+            [(Duration::from_micros(100), 16), (Duration::from_micros(1200), 5), (Duration::from_millis(3), 2)]
+        {
+            let pool = pool(1, 16, 100);
+            for _ in 0..10 * AVERAGED {
+                let (slot, _) = granted(pool.ask(false, false));
+                pool.release(slot, Some(took));
+            }
+            for _ in 0..most {
+                granted(pool.ask(false, false));
+            }
+            queued(pool.ask(false, false));
+        }
     }
 
     #[test]
