@@ -85,7 +85,8 @@ class Peer:
     def send(self, data: bytes, fd: int | None = None) -> None:
         rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         sent = self.sock.sendmsg([data], rights)
-        self.sock.sendall(data[sent:])
+        if sent < len(data):  # nothing at all would be a message, too, on a socket that keeps their borders
+            self.sock.sendall(data[sent:])
 
     def fill(self) -> None:
         data, rights, _, _ = self.sock.recvmsg(1 << 16, socket.CMSG_SPACE(64))
@@ -140,9 +141,16 @@ def _parse(answer: Answer, payload: bytes) -> None:
 class Gateway:
     """A worker of `slots` threads and the other ends of its sockets."""
 
-    def __init__(self, app: Callable[..., Any], slots: int = 1, io_threads: int = 1, **options: Any) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        slots: int = 1,
+        io_threads: int = 1,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+        **options: Any,
+    ) -> None:
         self.slots = _native.Slots(app, slots, **options)
-        self.shape = (slots, io_threads)
+        self.shape, self.kind = (slots, io_threads), kind
         self.peers: list[Peer] = []
         self.claims = self.attach()
         self.slots.start()
@@ -154,7 +162,7 @@ class Gateway:
         claims = mmap.mmap(memfd, 4096)
         theirs = []
         for _ in range(slots * io_threads):
-            ours, worker = socket.socketpair()
+            ours, worker = socket.socketpair(type=self.kind)
             self.peers.append(Peer(ours))
             theirs.append(worker.detach())
         self.slots.attach(memfd, theirs, 0, io_threads)

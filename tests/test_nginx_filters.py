@@ -128,7 +128,6 @@ GZIP = """
 """
 
 
-@pytest.mark.kind("filter gzip")
 def test_gzip(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + GZIP)
@@ -156,7 +155,6 @@ def test_gzip(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
         same(pair, target, yes, version="1.0")
 
 
-@pytest.mark.kind("filter gunzip")
 def test_gzip_static_and_gunzip(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + GZIP)
@@ -182,8 +180,6 @@ SUB = """
 """
 
 
-@pytest.mark.kind("filter sub_filter")
-@pytest.mark.kind("filter addition")
 def test_sub_filter_and_addition(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + SUB)
@@ -218,7 +214,6 @@ CHARSETS = """
 """
 
 
-@pytest.mark.kind("filter charset")
 def test_charset(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(CHARSET + START + CHARSETS)
@@ -252,7 +247,6 @@ HEADERS = """
 """
 
 
-@pytest.mark.kind("filter headers")
 def test_headers(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + HEADERS)
@@ -327,8 +321,6 @@ FILES = """
 """
 
 
-@pytest.mark.kind("backend empty_gif")
-@pytest.mark.kind("filter limit_rate")
 def test_files(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + FILES)
@@ -425,7 +417,6 @@ USERID = """
 """
 
 
-@pytest.mark.kind("filter userid")
 def test_userid(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + USERID)

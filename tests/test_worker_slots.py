@@ -602,7 +602,7 @@ def test_a_wrong_attach_is_refused() -> None:
         ours.close()
 
 
-def test_a_websocket_of_flask_sock_works(serve: Any) -> None:
+def test_a_websocket_of_flask_sock_works(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
     flask = pytest.importorskip("flask")
     flask_sock = pytest.importorskip("flask_sock")
     app = flask.Flask(__name__)
@@ -636,6 +636,7 @@ def test_a_websocket_of_flask_sock_works(serve: Any) -> None:
         assert file.read(1) == b"\x88"
     until(lambda: gateway.slots.stats()["detached"] == 0)
     assert gateway.slots.stats()["failed"] == 0
+    assert not caplog.records, caplog.text
 
 
 def masked(text: bytes) -> bytes:

@@ -212,7 +212,7 @@ pub fn send_held(py: Python<'_>, worker: &Worker, link: &Link) {
 }
 
 /// Ends an answer whose app did all it wanted. Returns what is wrong with it.
-pub fn finish(py: Python<'_>, link: &Link) -> Option<String> {
+pub fn finish(py: Python<'_>, worker: &Worker, link: &Link) -> Option<String> {
     let mut state = link.lock(py);
     match state.phase {
         Phase::Silent => Some("the app did not call start_response".into()),
@@ -223,7 +223,9 @@ pub fn finish(py: Python<'_>, link: &Link) -> Option<String> {
             }
             slot::finish_response(&mut state.out, slot::COMPLETE, 0);
             state.phase = Phase::Done;
-            let _ = Link::flush(py, &mut state, None);
+            if !state.hold(&worker.guard) {
+                let _ = Link::flush(py, &mut state, None);
+            }
             None
         }
         Phase::Open => {

@@ -10,9 +10,15 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Bytes read in one go.
 const BUFFER: usize = 64 << 10;
+
+/// An answer waits at most so long for the next one to leave with it; [`crate::guard`] sees to it.
+pub const HOLD: Duration = Duration::from_micros(200);
+/// Bytes of answers that wait.
+const MAX_HELD: usize = 32 << 10;
 
 /// The socket to one I/O thread of one gateway.
 pub struct Conn {
@@ -23,6 +29,9 @@ pub struct Conn {
     start: usize,
     end: usize,
     descriptors: VecDeque<OwnedFd>,
+    /// Frames that leave with the next one.
+    held: Vec<u8>,
+    held_since: Option<Instant>,
     /// Requests that came over this socket; the gateway counts the same to say which one to stop.
     pub received: u32,
     /// The request before had a streamed body that the app didn't read to its end.
@@ -52,6 +61,8 @@ impl Conn {
             start: 0,
             end: 0,
             descriptors: VecDeque::new(),
+            held: Vec::new(),
+            held_since: None,
             received: 0,
             discard_body: false,
             dead: false,
@@ -153,8 +164,9 @@ impl Conn {
     /// Waits until bytes come.
     pub fn fill_waiting(&mut self) -> Filled {
         loop {
+            self.send_held();
             match self.fill() {
-                Filled::Nothing => wait_for(self.sock(), PollFlags::IN),
+                Filled::Nothing => wait_for(self.sock(), self.events()),
                 filled => return filled,
             }
         }
@@ -171,6 +183,64 @@ impl Conn {
             rest = &rest[HEADER + header.length..];
         }
         false
+    }
+
+    /// The next request is here already and will be run at once.
+    fn has_request(&self) -> bool {
+        let rest = &self.buffer[self.start..self.end];
+        Header::parse(rest)
+            .is_ok_and(|header| header.is_some_and(|h| h.kind == Kind::Request && rest.len() >= HEADER + h.length))
+    }
+
+    /// True when an answer of so many bytes may wait for the next one.
+    pub fn may_hold(&self, bytes: usize) -> bool {
+        let young = self.held_since.is_none_or(|since| since.elapsed() < HOLD);
+        self.has_request() && young && self.held.len() + bytes <= MAX_HELD
+    }
+
+    /// Keeps frames back until the next flush.
+    pub fn hold(&mut self, frames: &[u8]) {
+        self.held_since.get_or_insert_with(Instant::now);
+        self.held.extend_from_slice(frames);
+    }
+
+    /// Puts the frames that were kept back before those in `out`. Returns how many bytes they are.
+    pub fn join_held(&mut self, out: &mut Vec<u8>) -> usize {
+        if self.held.is_empty() {
+            return 0;
+        }
+        let count = self.held.len();
+        self.held.extend_from_slice(out);
+        std::mem::swap(&mut self.held, out);
+        if self.held.capacity() > 2 * MAX_HELD {
+            self.held = Vec::new();
+        }
+        self.held.clear();
+        self.held_since = None;
+        count
+    }
+
+    /// Frames wait, and have for at least this long.
+    pub fn held_for(&self, time: Duration) -> bool {
+        self.held_since.is_some_and(|since| since.elapsed() >= time)
+    }
+
+    /// What to wait for: bytes, and room while frames are kept back.
+    fn events(&self) -> PollFlags {
+        if self.held.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
+    }
+
+    /// Sends what was kept back, as far as the kernel takes it.
+    pub fn send_held(&mut self) {
+        while !self.held.is_empty() {
+            match send(self.sock.as_fd(), &self.held, None) {
+                Ok(sent) => drop(self.held.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The end shows in the reading, too.
+                Err(_) => self.held.clear(),
+            }
+        }
+        self.held_since = None;
     }
 
     /// The next REQUEST in the buffer, past what is left of the request before.
@@ -242,10 +312,14 @@ impl SlotSet {
         for step in 0..count {
             let index = (first + step) % count;
             if let Some(header) = self.conns[index].next_request() {
+                if index != self.current {
+                    self.send_held();
+                }
                 self.current = index;
                 return Some(header);
             }
         }
+        self.send_held();
         for step in 0..count {
             let index = (first + step) % count;
             while self.conns[index].fill() == Filled::Some {
@@ -259,10 +333,20 @@ impl SlotSet {
         None
     }
 
-    /// Waits until a socket or `wake` has something.
+    /// Sends what was kept back, as far as the kernel takes it.
+    fn send_held(&mut self) {
+        self.conns.iter_mut().for_each(Conn::send_held);
+    }
+
+    /// Answers wait to be sent.
+    pub fn holds(&self) -> bool {
+        self.conns.iter().any(|conn| !conn.held.is_empty())
+    }
+
+    /// Waits until a socket or `wake` has something, or takes what was kept back.
     pub fn wait(&self, wake: BorrowedFd<'_>) {
         let mut watched: Vec<_> =
-            self.conns.iter().map(|conn| PollFd::from_borrowed_fd(conn.sock(), PollFlags::IN)).collect();
+            self.conns.iter().map(|conn| PollFd::from_borrowed_fd(conn.sock(), conn.events())).collect();
         watched.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
         let _ = rustix::event::poll(&mut watched, None);
     }
@@ -270,6 +354,7 @@ impl SlotSet {
     /// Drops the sockets of gateways that are gone.
     pub fn forget_dead(&mut self) {
         if self.conns.iter().any(|conn| conn.dead) {
+            self.send_held();
             self.conns.retain(|conn| !conn.dead);
             self.current = 0;
         }

@@ -75,6 +75,8 @@ pub struct Parts<'py> {
     pub body_length: u64,
     /// The method is HEAD.
     pub head: bool,
+    /// The method is GET or HEAD.
+    pub safe: bool,
 }
 
 impl Maker {
@@ -116,23 +118,31 @@ impl Maker {
         let payload = conn.payload(header);
         let request = slot::Request::parse(payload).map_err(broken)?;
         let environ = self.base.bind(py).copy()?;
-        let mut head = false;
+        let (mut head, mut safe) = (false, false);
+        let mut method = |value: &[u8]| {
+            head = value == b"HEAD";
+            safe = head || value == b"GET";
+        };
         let names = names(py);
         let body = request.for_each(|key, value| match key {
             Key::Known(key) => {
-                head |= key == 0 && value == b"HEAD";
+                if key == 0 {
+                    method(value);
+                }
                 let value = self.known(py, key, value);
                 environ.set_item(&names[usize::from(key)], value).map_err(Broken::Python)
             }
             Key::Name(name) => {
-                head |= name == b"REQUEST_METHOD" && value == b"HEAD";
+                if name == b"REQUEST_METHOD" {
+                    method(value);
+                }
                 let name = self.name(py, name);
                 environ.set_item(name, text(py, value)).map_err(Broken::Python)
             }
         });
         match body {
             Ok(body) => {
-                Ok(Parts { environ, body_at: payload.len() - body.len(), body_length: request.body_length, head })
+                Ok(Parts { environ, body_at: payload.len() - body.len(), body_length: request.body_length, head, safe })
             }
             Err(Broken::Frame(error)) => Err(broken(error)),
             Err(Broken::Python(error)) => Err(error),

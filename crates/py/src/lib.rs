@@ -7,12 +7,14 @@
 //! | [`environ`], [`input`], [`start`], [`files`] | what the app is given |
 //! | [`answer`] | what the app gives back |
 //! | [`link`], [`conn`] | the way to the gateway: one request's state, the sockets |
+//! | [`guard`] | no answer waits long for the next one to leave with it |
 mod answer;
 mod config;
 mod conn;
 mod environ;
 mod files;
 mod gateway;
+mod guard;
 mod input;
 mod link;
 mod process;

@@ -6,14 +6,16 @@
 //!
 //! Law: no Python code runs while the state is locked (a finaliser could come back here), and whoever waits for the
 //! lock or for the kernel does so with the GIL released.
-use crate::conn::{self, Conn, Filled, SlotSet, wait_for};
+use crate::conn::{self, Conn, Filled, HOLD, SlotSet, wait_for};
+use crate::environ::Parts;
+use crate::guard::Guard;
 use buchner_wire::slot::{self, Header, Kind};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use rustix::event::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How far an answer is.
@@ -56,6 +58,10 @@ pub struct State {
     pub own: Option<OwnedFd>,
     /// Frames that wait to be sent.
     pub out: Vec<u8>,
+    /// Bytes at the front of `out` that are answers of earlier requests.
+    earlier: usize,
+    /// The method is one that the gateway asks again when this process dies (RFC 9110 section 9.2.1): the answer may wait.
+    safe: bool,
     /// How far the answer is.
     pub phase: Phase,
     /// HEAD, 204, 304: no body is sent.
@@ -85,6 +91,8 @@ impl State {
             set: None,
             own: None,
             out: Vec::with_capacity(4096),
+            earlier: 0,
+            safe: false,
             phase: Phase::Done,
             bodiless: false,
             head_method: false,
@@ -139,8 +147,8 @@ impl State {
                     // The end of the stream shows in the next send.
                     Filled::Some if !ending && conn.stop_received() => {
                         // A frame that is partly out is finished: what follows would be read as its rest.
-                        if *sent == 0 {
-                            return Err(Gone);
+                        if *sent <= self.earlier {
+                            self.out.truncate(self.earlier);
                         }
                         unwanted = true;
                     }
@@ -151,6 +159,18 @@ impl State {
             }
         }
         if unwanted { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Keeps a complete answer back to leave with the next one, whose request is here already, where `guard` watches over
+    /// it. False: it must be sent.
+    pub fn hold(&mut self, guard: &Arc<Guard>) -> bool {
+        let conn = self.set.as_mut().filter(|_| self.safe).and_then(|set| set.conns.get_mut(set.current));
+        match conn.filter(|conn| conn.may_hold(self.out.len()) && guard.arm()) {
+            Some(conn) => conn.hold(&self.out),
+            None => return false,
+        }
+        self.out.clear();
+        true
     }
 
     /// Every now and then: does anybody still wait for this answer?
@@ -231,16 +251,25 @@ impl Link {
         if state.serial == serial { Ok(state) } else { Err(PyRuntimeError::new_err("this request is over")) }
     }
 
+    /// Sends answers that wait for a request which takes its time. Returns whether some are waiting; without the GIL.
+    pub fn send_overdue(&self) -> bool {
+        let Ok(mut state) = self.state.try_lock() else { return false };
+        let Some(set) = &mut state.set else { return false };
+        set.conns.iter_mut().filter(|conn| conn.held_for(HOLD)).for_each(Conn::send_held);
+        set.holds()
+    }
+
     /// Begins a request; returns its serial.
-    pub fn begin(&self, py: Python<'_>, set: Box<SlotSet>, streamed: bool, head_method: bool) -> u64 {
+    pub fn begin(&self, py: Python<'_>, set: Box<SlotSet>, streamed: bool, parts: &Parts<'_>) -> u64 {
         let mut state = self.lock(py);
         state.serial += 1;
         state.set = Some(set);
         state.own = None;
         state.out.clear();
         state.phase = Phase::Silent;
-        state.bodiless = head_method;
-        state.head_method = head_method;
+        state.bodiless = parts.head;
+        state.head_method = parts.head;
+        state.safe = parts.safe;
         state.remaining = None;
         state.event_stream = false;
         state.held = 0;
@@ -269,7 +298,9 @@ impl Link {
 
     /// Sends what is in the buffer, and empties it. The GIL is released only where the kernel's buffer is full.
     pub fn flush(py: Python<'_>, state: &mut State, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
-        let mut sent = 0;
+        let (mut sent, out) = (0, &mut state.out);
+        let conn = state.set.as_mut().filter(|_| state.own.is_none()).and_then(|set| set.conns.get_mut(set.current));
+        state.earlier = conn.map_or(0, |conn| conn.join_held(out));
         let result = match state.send_now(&mut sent, descriptor) {
             Ok(true) => Ok(()),
             Ok(false) => py.detach(|| state.send_waiting(&mut sent, descriptor)),
@@ -329,12 +360,6 @@ pub fn gone_error(_: Gone) -> PyErr {
 }
 
 /// Answers a request that had been taken back.
-pub fn skip(conn: &Conn) {
-    let frame = Header { length: 0, kind: Kind::Skipped, flags: 0 }.to_bytes();
-    while let Err(error) = conn::send(conn.sock(), &frame, None) {
-        if error.kind() != std::io::ErrorKind::WouldBlock {
-            return;
-        }
-        wait_for(conn.sock(), PollFlags::OUT);
-    }
+pub fn skip(conn: &mut Conn) {
+    conn.hold(&Header { length: 0, kind: Kind::Skipped, flags: 0 }.to_bytes());
 }

@@ -18,13 +18,14 @@ use std::sync::{Arc, PoisonError};
 /// Serves a slot until the worker stops or an answer takes the thread away from it.
 pub fn serve(py: Python<'_>, worker: &Arc<Worker>, slot: usize, mut set: Box<SlotSet>) {
     let link = Arc::new(Link::new());
+    worker.guard.watch(&link);
     let mut maker = Maker::new(worker.base.clone_ref(py));
     let mailbox = &worker.slots[slot];
     loop {
         let Some(header) = set.try_next() else {
             set.conns.append(&mut mailbox.conns.lock().unwrap_or_else(PoisonError::into_inner));
             // What reached the sockets before the order to stop is still answered.
-            if worker.stopping.load(Ordering::Acquire) {
+            if worker.stopping.load(Ordering::Acquire) && !set.holds() {
                 return;
             }
             py.detach(|| {
@@ -102,7 +103,7 @@ fn one(
     let inline = (header.flags & slot::INLINE != 0).then(|| Input::inline(&conn.payload(header)[parts.body_at..]));
     let spooled = if header.flags & slot::SPOOLED != 0 { conn.take_descriptor() } else { None };
     conn.consume(header);
-    let serial = link.begin(py, set, header.flags & slot::STREAMED != 0, parts.head);
+    let serial = link.begin(py, set, header.flags & slot::STREAMED != 0, &parts);
     let input = match (inline, spooled) {
         (Some(input), _) => Some(input),
         (None, Some(file)) => Some(Input::file(file, parts.body_length)),
@@ -152,7 +153,7 @@ impl Run<'_> {
         }
         match done {
             Ok(()) => {
-                if let Some(words) = answer::finish(py, self.link) {
+                if let Some(words) = answer::finish(py, self.worker, self.link) {
                     let error = internal(&words);
                     self.failed(py, &parts.environ, &error);
                 }
@@ -211,7 +212,7 @@ impl Run<'_> {
     fn ended(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
         if error.is_instance_of::<PyOSError>(py) && self.link.lock(py).gone {
             // The client is gone: nobody's fault.
-            let _ = answer::finish(py, self.link);
+            let _ = answer::finish(py, self.worker, self.link);
             return;
         }
         self.failed(py, environ, error);

@@ -1,6 +1,7 @@
 //! `start_response` and `write` (PEP 3333, "the `start_response()` callable").
 use crate::link::{Link, Phase};
 use crate::worker::Worker;
+use buchner_wire::headers::{is_valid_name, is_valid_value};
 use buchner_wire::slot::{MAX_PAYLOAD, ResponseWriter};
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -114,16 +115,6 @@ fn as_str<'a, 'py>(what: &str, value: &'a Bound<'py, PyAny>) -> PyResult<&'a Bou
         .map_err(|_| PyTypeError::new_err(format!("{what} must be a str, not {}: {}", type_name(value), show(value))))
 }
 
-/// Visible characters, spaces and bytes of other charsets; tab in values.
-fn clean(bytes: &[u8], tab: bool) -> bool {
-    bytes.iter().all(|&byte| (byte >= b' ' && byte != 0x7f) || (tab && byte == b'\t'))
-}
-
-fn is_token(name: &[u8]) -> bool {
-    let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !name.is_empty() && name.iter().all(tchar)
-}
-
 /// Headers that are the gateway's business (RFC 9110 section 7.6.1; PEP 3333, "other HTTP features").
 fn is_hop_by_hop(name: &[u8]) -> bool {
     let names: &[&[u8]] = match name.len() {
@@ -140,32 +131,32 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
     names.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
-fn parse_status(status: &Bound<'_, PyAny>) -> PyResult<(u16, Vec<u8>)> {
-    let bytes = latin1("the status", as_str("the status", status)?)?;
-    let wrong = || {
-        PyValueError::new_err(format!("the status must be three digits, a space and a reason, not {}", show(status)))
-    };
-    let (digits, reason) = bytes.split_first_chunk::<3>().ok_or_else(wrong)?;
+/// Code and reason of a status line's end.
+fn parse_status(status: &[u8]) -> Option<(u16, &[u8])> {
+    let (digits, reason) = status.split_first_chunk::<3>()?;
     let code = digits
         .iter()
-        .try_fold(0u16, |code, &digit| digit.is_ascii_digit().then(|| code * 10 + u16::from(digit - b'0')));
-    let code = code.filter(|&code| code >= 200).ok_or_else(wrong)?;
+        .try_fold(0u16, |code, &digit| digit.is_ascii_digit().then(|| code * 10 + u16::from(digit - b'0')))?;
     let reason = match reason.split_first() {
         None => reason,
         Some((b' ', reason)) => reason,
-        Some(_) => return Err(wrong()),
+        Some(_) => return None,
     };
-    if clean(reason, false) { Ok((code, reason.to_vec())) } else { Err(wrong()) }
+    let clean = is_valid_value(reason) && !reason.contains(&b'\t');
+    (code >= 200 && clean).then_some((code, reason))
 }
 
 /// Checks status and headers, and writes the head of the RESPONSE frame.
 fn encode(frame: &mut Vec<u8>, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<(u16, Facts)> {
-    let (code, reason) = parse_status(status)?;
+    let status_line = latin1("the status", as_str("the status", status)?)?;
+    let (code, reason) = parse_status(&status_line).ok_or_else(|| {
+        PyValueError::new_err(format!("the status must be three digits, a space and a reason, not {}", show(status)))
+    })?;
     let headers = headers.cast::<PyList>().map_err(|_| {
         PyTypeError::new_err(format!("the headers must be a list of (name, value) tuples, not {}", type_name(headers)))
     })?;
     let mut facts = Facts::default();
-    let mut writer = ResponseWriter::new(frame, code, &reason);
+    let mut writer = ResponseWriter::new(frame, code, reason);
     let mut total = 0;
     for pair in headers.iter() {
         let wrong = || PyTypeError::new_err(format!("a header must be a tuple (name, value), not {}", show(&pair)));
@@ -174,9 +165,8 @@ fn encode(frame: &mut Vec<u8>, status: &Bound<'_, PyAny>, headers: &Bound<'_, Py
             return Err(wrong());
         }
         let (name, value) = (tuple.get_borrowed_item(0)?, tuple.get_borrowed_item(1)?);
-        let name = latin1("a header's name", as_str("a header's name", &name)?)?.into_owned();
-        let value =
-            as_str("a header's value", &value).and_then(|value| Ok(latin1("a header's value", value)?.into_owned()))?;
+        let name = latin1("a header's name", as_str("a header's name", &name)?)?;
+        let value = latin1("a header's value", as_str("a header's value", &value)?)?;
         total += name.len() + value.len() + 6;
         check(&name, &value, &mut facts)?;
         if total > MAX_HEAD || !writer.header(&name, &value) {
@@ -190,10 +180,10 @@ fn encode(frame: &mut Vec<u8>, status: &Bound<'_, PyAny>, headers: &Bound<'_, Py
 /// Checks one header and notes what the sender has to know.
 fn check(name: &[u8], value: &[u8], facts: &mut Facts) -> PyResult<()> {
     let lossy = || String::from_utf8_lossy(name).into_owned();
-    if !is_token(name) {
+    if !is_valid_name(name) {
         return Err(PyValueError::new_err(format!("{:?} is not a header name", lossy())));
     }
-    if !clean(value, true) {
+    if !is_valid_value(value) {
         return Err(PyValueError::new_err(format!("the value of header {} has control characters", lossy())));
     }
     if is_hop_by_hop(name) {

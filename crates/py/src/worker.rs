@@ -1,6 +1,7 @@
 //! `Slots`: the threads of a worker process and what they share.
 use crate::conn::{Conn, SlotSet};
 use crate::files::FileWrapper;
+use crate::guard::Guard;
 use crate::input::{Input, internal};
 use crate::request;
 use buchner_gateway::sys::{SharedWords, owned_fd};
@@ -28,6 +29,8 @@ pub struct Worker {
     pub base: Py<PyDict>,
     pub logger: Py<PyAny>,
     pub slots: Vec<Mailbox>,
+    /// Sees to answers that wait for the next one.
+    pub guard: Arc<Guard>,
     pub stopping: AtomicBool,
     pub busy: AtomicUsize,
     pub detached: AtomicUsize,
@@ -153,6 +156,7 @@ impl Slots {
             base,
             logger: py.import("logging")?.call_method1("getLogger", ("buchner.worker",))?.unbind(),
             slots: (0..threads).map(mailbox).collect::<PyResult<_>>()?,
+            guard: Arc::default(),
             stopping: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
