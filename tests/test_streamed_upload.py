@@ -114,6 +114,8 @@ def test_an_answer_that_needs_no_body_leaves_the_slot_in_order(serve: Callable[.
             return raw.reply().body
 
     def whole(number: int) -> bytes:
+        if number % 4 == 0:  # without a body it could be handed over ahead of time
+            return gateway.ask("/all")[2]
         return gateway.ask("/all", "POST", body[:number])[2]
 
     with ThreadPoolExecutor(8) as clients:
@@ -121,7 +123,8 @@ def test_an_answer_that_needs_no_body_leaves_the_slot_in_order(serve: Callable[.
             clients.submit(early, number) if number % 2 else clients.submit(whole, number) for number in range(200)
         ]
         for number, answer in enumerate(answers):
-            assert answer.result(30) == (b"early" if number % 2 else b"%d" % number)
+            expected = b"early" if number % 2 else b"%d" % (number if number % 4 else 0)
+            assert answer.result(30) == expected
     until(lambda: gateway.status()["pools"]["app"]["idle"] == 2)
 
 

@@ -28,6 +28,8 @@ struct Slot {
     threads: u32,
     /// Requests it may hold at a time, the running one included.
     depth: u32,
+    /// It runs a request that may send more over its socket (a streamed body), so no other may come behind.
+    bound: bool,
     /// Its socket ended.
     dead: bool,
     retiring: bool,
@@ -40,7 +42,7 @@ impl Slot {
 
     fn takes_ahead(&self) -> bool {
         let work = u128::from(self.recent_us) * u128::from(self.busy);
-        self.open() && self.busy < self.depth && work < SHORT.as_micros()
+        self.open() && !self.bound && self.busy < self.depth && work < SHORT.as_micros()
     }
 }
 
@@ -123,7 +125,7 @@ impl Pool {
     /// waited before.
     pub fn ask(self: &Arc<Self>, bound: bool, front: bool) -> Asked {
         let mut inner = self.lock();
-        if let Some(slot) = inner.take_idle() {
+        if let Some(slot) = inner.take_idle(bound) {
             return Asked::Granted(Grant { pool: Some(self.clone()), slot, ahead: false });
         }
         if !bound && !front && inner.queue.is_empty() {
@@ -153,6 +155,7 @@ impl Pool {
         let mut inner = self.lock();
         let state = inner.slots.get_mut(&slot)?;
         state.busy = state.busy.saturating_sub(1);
+        state.bound &= state.busy > 0;
         if let Some(took) = took {
             let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / AVERAGED);
             state.recent_us = (state.recent_us * (AVERAGED - 1) + took) / AVERAGED;
@@ -168,7 +171,7 @@ impl Pool {
     /// Gives free places to those who wait.
     fn serve_queue(self: &Arc<Self>, inner: &mut Inner) {
         while let Some(bound) = inner.queue.front().map(|waiting| waiting.bound) {
-            let idle = inner.take_idle();
+            let idle = inner.take_idle(bound);
             let ahead = idle.is_none();
             let Some(slot) = idle.or_else(|| if bound { None } else { inner.take_ahead() }) else { return };
             let Some(waiting) = inner.queue.pop_front() else { return };
@@ -178,6 +181,7 @@ impl Pool {
                 grant.pool = None;
                 if let Some(state) = inner.slots.get_mut(&slot) {
                     state.busy -= 1;
+                    state.bound &= state.busy > 0;
                 }
                 if !ahead {
                     inner.idle.push(slot);
@@ -192,7 +196,17 @@ impl Pool {
         let depth = inner.config.look_ahead.clamp(1, words.max(1));
         for slot in slots {
             inner.workers.entry(worker).or_default().slots.push(slot);
-            let state = Slot { worker, busy: 0, recent_us: 0, linked: 0, threads, depth, dead: false, retiring: false };
+            let state = Slot {
+                worker,
+                busy: 0,
+                recent_us: 0,
+                linked: 0,
+                threads,
+                depth,
+                bound: false,
+                dead: false,
+                retiring: false,
+            };
             inner.slots.insert(slot, state);
         }
     }
@@ -270,10 +284,11 @@ impl Pool {
 }
 
 impl Inner {
-    fn take_idle(&mut self) -> Option<u64> {
+    fn take_idle(&mut self, bound: bool) -> Option<u64> {
         while let Some(slot) = self.idle.pop() {
             if let Some(state) = self.slots.get_mut(&slot).filter(|state| state.open() && state.busy == 0) {
                 state.busy = 1;
+                state.bound = bound;
                 return Some(slot);
             }
         }
@@ -344,6 +359,17 @@ mod tests {
         let mut waiting = queued(pool.ask(true, false));
         pool.release(slot, None);
         assert!(!waiting.try_recv().unwrap().ahead);
+    }
+
+    #[test]
+    fn nothing_is_handed_over_behind_a_bound_request() {
+        let pool = pool(1, 4, 10);
+        let (slot, _) = granted(pool.ask(true, false));
+        let mut waiting = queued(pool.ask(false, false));
+        assert!(waiting.try_recv().is_err());
+        pool.release(slot, None);
+        waiting.try_recv().unwrap().used();
+        assert!(granted(pool.ask(false, false)).1, "behind an ordinary one there is room again");
     }
 
     #[test]
