@@ -65,6 +65,7 @@ TABLES = {
     "Return": "`{ return = { … } }`: an answer",
     "If": "`{ if = { … } }`: a condition and what holds under it",
     "Condition": "`when = { … }`: conditions as tables",
+    "Root": "`root = { … }`: where paths lead",
     "RealIp": "`real_ip = { … }`: proxies in front",
     "AddHeader": "`add_headers = [{ … }]`: a header of answers",
     "ErrorPage": "`error_page = { 404 = { … } }`: the page of a status",
@@ -72,6 +73,10 @@ TABLES = {
     "CharsetMap": "`charset_map = [{ … }]`: a table between charsets",
     "Upstream": "`[upstream.NAME]`: groups of servers",
     "UpstreamServer": "`servers = [{ … }]`: a server of an upstream",
+    "Map": "`[map.NAME]`: variables by a text",
+    "Geo": "`[geo.NAME]`: variables by an address",
+    "SplitClients": "`[split_clients.NAME]`: variables by parts",
+    "SplitPart": "`parts = [{ … }]`: a part of all requests",
     "AccessLog": "`access_log = { … }`: an access log",
     "Gateway": "`[gateway]`: the process",
 }

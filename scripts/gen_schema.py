@@ -35,6 +35,10 @@ KEPT = (
     "CharsetMap",
     "ErrorPage",
     "SubFilter",
+    "Root",
+    "Map",
+    "Geo",
+    "SplitClients",
 )
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}
@@ -69,6 +73,16 @@ def user_schema(plan: Schema) -> Schema:
     for name in ("add_headers", "add_trailers"):
         settings[name] = _added(settings[name]["description"])
     settings["error_page"] = _pages(settings["error_page"]["description"])
+    settings["types"] = {
+        "description": "Media types by file extension, before the built-in table (nginx: `types`). Default: none.",
+        "type": "object",
+        "additionalProperties": STRING,
+    }
+    settings["root"] = _described(
+        settings["root"]["description"] + " A path with variables, or a table. Default: none (nginx: `root`, `alias`).",
+        STRING,
+        _ref("Root"),
+    )
     _shorten(defs)
     defs["Route"] = _route(settings, rust["Route"])
     defs["Server"] = _server(settings, limits, rust["Server"])
@@ -79,6 +93,7 @@ def user_schema(plan: Schema) -> Schema:
         STRING,
         _ref("Return"),
     )
+    _name_variables(defs)
     defs["If"] = _if(settings, rust["If"])
     defs["LimitExcept"] = _limit_except(settings, rust["LimitExcept"])
     defs["Condition"] = _condition(rust["Condition"])
@@ -266,9 +281,38 @@ def _steps(description: str) -> Schema:
     return {"description": description, "type": "array", "items": _ref("RewriteStep")}
 
 
+def _name_variables(defs: Schema) -> None:
+    """Give the tables of variables the forms people write: what a value belongs to is a key."""
+    texts = {"type": "object", "additionalProperties": STRING}
+    defs["Map"]["properties"]["values"] = _described(defs["Map"]["properties"]["values"]["description"], texts)
+    defs["Map"]["required"] = ["source"]
+    networks = defs["Geo"]["properties"]["networks"]["description"]
+    defs["Geo"]["properties"]["networks"] = _described(networks, texts)
+    defs["SplitClients"]["properties"]["parts"] = {
+        "description": "The parts, each with its value.",
+        "type": "array",
+        "items": _ref("SplitPart"),
+    }
+    defs["SplitPart"] = {
+        "description": "A part of all requests.",
+        "type": "object",
+        "properties": {
+            "size": _described(
+                'Percent of all, with two decimals at most: `"2.5%"`; `"*"` is all that is left, and comes last.',
+                STRING,
+            ),
+            "value": _described("The variable's value.", STRING),
+        },
+        "required": ["size", "value"],
+        "additionalProperties": False,
+    }
+    defs["SplitClients"]["required"] = ["source", "parts"]
+
+
 def _route(settings: Schema, rust: Schema) -> Schema:
     own = {name: rust["properties"][name] for name in ("path", "match", "internal")}
     own["rewrite"] = _steps(rust["properties"]["rewrite"]["description"])
+    own["try_files"] = rust["properties"]["try_files"]
     own["route"] = {
         "description": rust["properties"]["route"]["description"],
         "type": "array",
@@ -369,6 +413,11 @@ def _root(plan: Schema) -> Schema:
         "apps": table("Further apps by name.", "App"),
         "server": {"description": "Virtual servers.", "type": "array", "items": _ref("Server")},
         "upstream": table(plan["properties"]["upstream"]["description"], "Upstream"),
+        "map": table("Variables by name whose value depends on a text (nginx: `map`).", "Map"),
+        "geo": table("Variables by name whose value depends on an address (nginx: `geo`).", "Geo"),
+        "split_clients": table(
+            "Variables by name that divide requests into parts (nginx: `split_clients`).", "SplitClients"
+        ),
         "gateway": _described("Settings of the process as a whole.", _ref("Gateway")),
     }
 

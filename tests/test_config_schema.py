@@ -58,7 +58,7 @@ SAMPLES: list[dict[str, Any]] = [
     {"server": [{"route": [{}]}]},
     {"server": [{"route": [{"path": "/", "respond": 204}, {"path": "/", "app": "x"}]}]},
     {"server": [{"route": [{"path": "/", "respond": {"status": 70_000}}]}]},
-    {"server": [{"route": [{"path": "/", "files": {"root": "x", "types": {"a": "b"}}}]}]},
+    {"server": [{"route": [{"path": "/", "files": {"root": "x"}, "types": {"a": "b"}}]}]},
     {"server": [{"route": [{"path": "/", "files": {"index": []}}]}]},
     {"access_log": False},
     {"access_log": ["-", {"path": "x"}]},

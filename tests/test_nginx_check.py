@@ -51,7 +51,7 @@ def test_the_summary_comes_first_then_each_directive(conf: Path) -> None:
     assert rest[0] == "accepted without effect:"
     assert "  sendfile (line 5): the gateway sends files by the cheapest way" in rest
     assert "  location ×4 (line 9, line 10, line 11, …): [[server.route]]" in rest
-    assert f"  default_type ({conf.parent}/part.conf:1): files.default_type" in rest
+    assert f"  default_type ({conf.parent}/part.conf:1): default_type" in rest
     assert rest[-1] == f"{conf} is right: 1 server, 0 apps"
 
 

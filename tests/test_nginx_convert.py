@@ -66,15 +66,19 @@ TOML = """\
 
 absolute_redirect = true
 access_log = "-"
+built_in_types = false
 connect_timeout = 60
+default_type = "text/plain"
 forwarded_headers = false
 max_body = "1m"
 proxy_next_upstream = ["error", "timeout"]
 proxy_redirect = [
   { from = "default" },
 ]
+root = "/usr/share/nginx/html"
 # for upstreams
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
+types = { html = "text/html", gif = "image/gif", jpg = "image/jpeg" }
 
 [gateway]
 # for the ports

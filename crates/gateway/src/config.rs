@@ -52,6 +52,8 @@ pub struct Config {
     pub access_log: Vec<AccessLog>,
     /// Variables beside the built-in ones.
     pub variable: Vec<Variable>,
+    /// Media types by file extension; settings refer to these by index.
+    pub types: Vec<BTreeMap<String, String>>,
 }
 
 /// A variable that the configuration defines.
@@ -218,6 +220,9 @@ pub struct Route {
     /// What is done with a request before the content answers: variables, rewrites, conditions (nginx: the rewrite module). Default: nothing.
     #[serde(default)]
     pub rewrite: Vec<RewriteOp>,
+    /// Paths tried one after the other, with variables: the first that is a file (a directory, if it ends with `/`) becomes the request's path. The last is where the request goes if none is: a URI, an `@route`, or `=404`. Default: none (nginx: `try_files`).
+    #[serde(default)]
+    pub try_files: Vec<String>,
     /// Routes within this one, looked for among the requests that come here. Default: none.
     #[serde(default)]
     pub route: Vec<Route>,
@@ -299,10 +304,6 @@ pub struct Files {
     pub etag: bool,
     /// Ranges per request; 0 turns ranges off, more are answered whole. Default: 32.
     pub max_ranges: u32,
-    /// Media types by file extension without the dot, before the built-in table. Default: none.
-    pub types: BTreeMap<String, String>,
-    /// Media type of unknown extensions. Default: application/octet-stream.
-    pub default_type: String,
     /// When the file does not exist, go to this route or URI instead of 404 (`@app`, `/index.html`). Default: none.
     pub fallback: Option<String>,
 }
@@ -327,8 +328,6 @@ impl Default for Files {
             if_modified_since: IfModifiedSince::Before,
             etag: true,
             max_ranges: 32,
-            types: BTreeMap::new(),
-            default_type: "application/octet-stream".into(),
             fallback: None,
         }
     }
@@ -385,6 +384,20 @@ pub struct Respond {
     /// `Content-Type`. Default: text/plain.
     #[serde(default)]
     pub content_type: Option<String>,
+}
+
+/// Where the path of a request leads in the file system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// A directory, with variables.
+    pub path: String,
+    /// What of the path it replaces (nginx: alias): that many bytes in front. Default: nothing (nginx: root).
+    #[serde(default)]
+    pub alias: Option<u32>,
+    /// It replaces the whole path (nginx: alias in a location by regular expression). Default: false.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// Settings that are inherited: root → server → route.
@@ -471,6 +484,14 @@ pub struct Settings {
     pub intercept_errors: bool,
     /// Indices into [`Config::access_log`]. Default: none.
     pub access_log: Vec<u32>,
+    /// Directory of the paths that `$document_root`, `$request_filename` and `try_files` are about.
+    pub root: Option<Root>,
+    /// Index into [`Config::types`]. Default: none.
+    pub types: Option<u32>,
+    /// Extensions that `types` does not have are looked for in the built-in table. Default: true.
+    pub built_in_types: bool,
+    /// Media type of other extensions; empty: none is sent. Default: application/octet-stream.
+    pub default_type: String,
     /// Which clients may come in: `allow 10.0.0.0/8`, `deny all`; the first rule that fits decides, without one all may (nginx: `allow`, `deny`). Default: none.
     pub access: Vec<String>,
     /// The client has to give a name and a password: the name of the realm it is told, with variables; `off`: it need not (nginx: `auth_basic`). Default: off.
@@ -590,6 +611,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
+    #[allow(clippy::too_many_lines)] // a line for each setting
     fn default() -> Self {
         Self {
             max_body: Size(64 << 20),
@@ -632,6 +654,10 @@ impl Default for Settings {
             recursive_error_pages: false,
             intercept_errors: false,
             access_log: Vec::new(),
+            root: None,
+            types: None,
+            built_in_types: true,
+            default_type: "application/octet-stream".into(),
             access: Vec::new(),
             auth_basic: None,
             auth_basic_user_file: None,

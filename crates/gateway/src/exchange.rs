@@ -65,13 +65,15 @@ pub struct Client {
     pub secure: bool,
     /// A trusted proxy is in front.
     pub trusted: bool,
+    /// `addr` is what a trusted proxy forwarded.
+    pub found: bool,
     /// Number of the request on its connection, from 1.
     pub requests: u32,
-    /// Number of the connection.
+    /// Number of the connection, unique among all threads.
     pub connection: u64,
     /// When it was accepted, on the thread's clock in milliseconds.
     pub since: u64,
-    /// The request came before the answer to the one before it.
+    /// The request came while the one before it was answered.
     pub pipelined: bool,
 }
 

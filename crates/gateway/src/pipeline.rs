@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::{Entry, Exchange, Response};
 use crate::filter;
 use crate::http::body::RequestBody;
-use crate::http::page;
+use crate::http::{forwarded, page};
 use crate::mirror;
 use crate::plan::Route;
 use crate::rewrite::escape::{Escape, escape};
@@ -90,8 +90,14 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
         entry = Entry::Location;
         count(ex)?;
     };
+    forwarded::apply(ex);
     if let Some(refusal) = access::check(ex).await? {
         return Ok(Outcome::Respond(refusal));
+    }
+    if let Some(try_files) = &route.try_files {
+        if let Some(elsewhere) = try_files.run(ex)? {
+            return Ok(elsewhere);
+        }
     }
     content(ex, route).await
 }

@@ -1,10 +1,11 @@
 //! The configuration compiled: names and prefixes in tables, templates in parts, addresses parsed. Immutable, shared by all
 //! threads, swapped whole; a request finishes on the plan it began with.
 use crate::access::{self, Check};
-use crate::backend::Backend;
 use crate::backend::files::Files;
+use crate::backend::files::mime::{self, Types};
 use crate::backend::proxy::next::Next;
 use crate::backend::proxy::options::Options;
+use crate::backend::{Backend, Place};
 use crate::buffers::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
 use crate::exchange::Exchange;
@@ -13,6 +14,8 @@ use crate::http::forwarded::RealIp;
 use crate::observe::access_log::LogPlan;
 use crate::regex::Regex;
 use crate::rewrite::Script;
+use crate::route::root::Root;
+use crate::route::try_files::TryFiles;
 use crate::route::{NameTable, RouteTable};
 use crate::upstream::Group;
 use crate::variables::Definition;
@@ -21,7 +24,7 @@ use crate::variables::referer::Referers;
 use crate::variables::secure_link::SecureLink;
 use crate::vars::{Names, Template, Wants};
 use buchner_wire::h1::Limits;
-use buchner_wire::headers::HeaderId;
+use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -117,6 +120,8 @@ pub struct Route {
     pub rewrite: Script,
     /// What holds for other methods than some.
     pub limit_except: Option<LimitExcept>,
+    /// Files that may stand for the request's path.
+    pub try_files: Option<Box<TryFiles>>,
     /// Routes within this one.
     pub nested: Option<Box<RouteTable>>,
     /// What answers.
@@ -156,6 +161,10 @@ pub struct Settings {
     pub error_pages: BTreeMap<u16, ErrorPage>,
     /// Who may come in.
     pub checks: Vec<Check>,
+    /// Media types of files.
+    pub types: Arc<Types>,
+    /// Where paths lead in the file system.
+    pub root: Option<Root>,
     /// Proxies that say who the client is.
     pub real_ip: Option<RealIp>,
     /// What makes a link valid.
@@ -199,16 +208,23 @@ impl Plan {
     pub fn compile(config: &Config, previous: Option<&Self>) -> Result<Arc<Self>, String> {
         let names = Names::new(&config.variable)?;
         let upstreams = compile_upstreams(config, previous)?;
+        let types: Vec<_> = config.types.iter().map(mime::table).collect();
         let settings = config
             .settings
             .iter()
             .enumerate()
-            .map(|(i, raw)| Settings::compile(raw, config, &names).map_err(|e| format!("settings[{i}]: {e}")))
+            .map(|(i, raw)| Settings::compile(raw, config, &types, &names).map_err(|e| format!("settings[{i}]: {e}")))
             .collect::<Result<Vec<_>, _>>()?;
         let mut servers = Vec::with_capacity(config.server.len());
         for (i, server) in config.server.iter().enumerate() {
-            let compiler =
-                Compiler { config, upstreams: &upstreams, names: &names, routes: Vec::new(), named: HashMap::new() };
+            let compiler = Compiler {
+                config,
+                settings: &settings,
+                upstreams: &upstreams,
+                names: &names,
+                routes: Vec::new(),
+                named: HashMap::new(),
+            };
             servers.push(compiler.server(server).map_err(|e| format!("server[{i}]{e}"))?);
         }
         let spool = match previous {
@@ -294,6 +310,7 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
 /// Compiles one server: its routes and the blocks of conditions become one list, whose numbers the tables hold.
 struct Compiler<'c> {
     config: &'c Config,
+    settings: &'c [Settings],
     upstreams: &'c HashMap<String, Arc<Group>>,
     names: &'c Names,
     routes: Vec<Option<Route>>,
@@ -319,7 +336,7 @@ impl Compiler<'_> {
     }
 
     fn check_settings(&self, index: u32) -> Result<(), String> {
-        match self.config.settings.get(index as usize) {
+        match self.settings.get(index as usize) {
             Some(_) => Ok(()),
             None => Err(format!("settings: no settings[{index}]")),
         }
@@ -346,7 +363,7 @@ impl Compiler<'_> {
         }
         self.check_settings(route.settings).map_err(|e| format!(".{e}"))?;
         let index = self.reserve();
-        let backend = self.backend(route.content.as_ref(), route).map_err(|e| format!(".{e}"))?;
+        let backend = self.backend(route.content.as_ref(), route, route.settings).map_err(|e| format!(".{e}"))?;
         match route.matches {
             Match::Regex | Match::RegexNocase => {
                 let regex = Regex::compile(&route.path, route.matches == Match::RegexNocase, self.names);
@@ -375,6 +392,7 @@ impl Compiler<'_> {
             internal: route.internal || named,
             rewrite,
             limit_except,
+            try_files: TryFiles::compile(&route.try_files, names).map_err(|e| format!(".try_files: {e}"))?,
             nested: (!nested.is_empty()).then(|| Box::new(nested)),
             backend,
             settings: route.settings,
@@ -386,13 +404,15 @@ impl Compiler<'_> {
     fn branch(&mut self, branch: &Branch, route: &config::Route) -> Result<u32, String> {
         self.check_settings(branch.settings)?;
         let index = self.reserve();
-        let backend = self.backend(branch.content.as_ref().or(route.content.as_ref()), route)?;
+        let backend = self.backend(branch.content.as_ref().or(route.content.as_ref()), route, branch.settings)?;
         self.routes[index as usize] = Some(Route {
             path: route.path.clone(),
             no_regex: false,
             internal: route.internal,
             rewrite: Script::default(),
             limit_except: None,
+            // nginx does not hand try_files down to the block of a condition.
+            try_files: None,
             nested: None,
             backend,
             settings: branch.settings,
@@ -400,24 +420,43 @@ impl Compiler<'_> {
         Ok(index)
     }
 
-    fn backend(&self, content: Option<&Content>, route: &config::Route) -> Result<Backend, String> {
+    fn backend(&self, content: Option<&Content>, route: &config::Route, settings: u32) -> Result<Backend, String> {
         let literal = !matches!(route.matches, Match::Regex | Match::RegexNocase) && !route.path.starts_with('@');
         let path = if literal { route.path.as_str() } else { "" };
         match content {
-            Some(content) => Backend::compile(content, path, self.config, self.upstreams, self.names),
+            Some(content) => {
+                let place = Place { path, types: &self.settings[settings as usize].types };
+                Backend::compile(content, &place, self.config, self.upstreams, self.names)
+            }
             None => Ok(Backend::None),
         }
     }
 }
 
 impl Settings {
-    fn compile(raw: &config::Settings, config: &Config, names: &Names) -> Result<Self, String> {
+    fn compile(raw: &config::Settings, config: &Config, types: &[mime::Table], names: &Names) -> Result<Self, String> {
         for log in &raw.access_log {
             if *log as usize >= config.access_log.len() {
                 return Err(format!("access_log: no access_log[{log}]"));
             }
         }
+        let table = match raw.types.map(|index| types.get(index as usize)) {
+            Some(None) => return Err(format!("types: no types[{}]", raw.types.unwrap_or_default())),
+            table => table.flatten(),
+        };
+        let mut values =
+            table.iter().flat_map(|table| table.values()).map(|value| &**value).chain([&*raw.default_type]);
+        if let Some(value) = values.find(|value| !is_valid_value(value.as_bytes())) {
+            return Err(format!("types: {value:?} has characters no header may have"));
+        }
         Ok(Self {
+            types: Arc::new(Types::new(table.cloned(), raw.built_in_types, &raw.default_type)),
+            root: raw
+                .root
+                .as_ref()
+                .map(|root| Root::compile(root, names))
+                .transpose()
+                .map_err(|e| format!("root: {e}"))?,
             set_headers: compile_headers(&raw.set_headers, names).map_err(|e| format!("set_headers: {e}"))?,
             proxy: Options::compile(raw, names)?,
             next: Next::compile(raw),
@@ -452,7 +491,7 @@ fn compile_headers(headers: &BTreeMap<String, String>, names: &Names) -> Result<
         if !buchner_wire::headers::is_valid_name(name.as_bytes()) {
             return Err(format!("{name:?} is not a header name"));
         }
-        if !buchner_wire::headers::is_valid_value(value.as_bytes()) {
+        if !is_valid_value(value.as_bytes()) {
             return Err(format!("{name}: the value has characters no header may have (CR, LF, NUL)"));
         }
         let id = HeaderId::of(name.as_bytes());

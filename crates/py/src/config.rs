@@ -1,5 +1,6 @@
-//! What Python's `buchner.config` needs of Rust: the schema of the plan, and a check that a plan deserializes.
+//! What Python's `buchner.config` needs of Rust: the schema of the plan, and a check that a plan compiles.
 use buchner_gateway::config::Config;
+use buchner_gateway::plan::Plan;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -12,7 +13,8 @@ pub fn config_schema() -> PyResult<String> {
 /// Whether `json` is a plan the gateway takes; raises `ValueError` with the place and the reason if not.
 #[pyfunction]
 pub fn check_config(json: &str) -> PyResult<()> {
-    serde_json::from_str::<Config>(json).map(drop).map_err(|error| PyValueError::new_err(error.to_string()))
+    let config = serde_json::from_str::<Config>(json).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Plan::compile(&config, None).map(drop).map_err(PyValueError::new_err)
 }
 
 /// The names of a regular expression's groups; raises `ValueError` with what is wrong with the expression.

@@ -82,6 +82,9 @@ class Document(Table, kw_only=True):
     apps: dict[str, App] | UnsetType = UNSET
     server: list[Server] | UnsetType = UNSET
     upstream: dict[str, Upstream] | UnsetType = UNSET
+    map: dict[str, Map] | UnsetType = UNSET
+    geo: dict[str, Geo] | UnsetType = UNSET
+    split_clients: dict[str, SplitClients] | UnsetType = UNSET
     gateway: Gateway | UnsetType = UNSET
     absolute_redirect: bool | UnsetType = UNSET
     access: list[str] | UnsetType = UNSET
@@ -103,11 +106,13 @@ class Document(Table, kw_only=True):
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
     buffering: bool | UnsetType = UNSET
+    built_in_types: bool | UnsetType = UNSET
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
+    default_type: str | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -160,6 +165,7 @@ class Document(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
     secure_link_md5: str | UnsetType = UNSET
@@ -174,6 +180,7 @@ class Document(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    types: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -207,7 +214,6 @@ class Files(Table, kw_only=True):
     autoindex: Literal['html', 'xml', 'json', 'jsonp'] | UnsetType = UNSET
     autoindex_exact_size: bool | UnsetType = UNSET
     cache_control: str | UnsetType = UNSET
-    default_type: str | UnsetType = UNSET
     disable_symlinks: Literal['off', 'on', 'if_not_owner'] | UnsetType = UNSET
     disable_symlinks_from: str | UnsetType = UNSET
     etag: bool | UnsetType = UNSET
@@ -219,7 +225,6 @@ class Files(Table, kw_only=True):
     precompressed: list[str] | UnsetType = UNSET
     precompressed_always: bool | UnsetType = UNSET
     random_index: bool | UnsetType = UNSET
-    types: dict[str, str] | UnsetType = UNSET
     vary: bool | UnsetType = UNSET
     whole: bool | UnsetType = UNSET
 
@@ -244,6 +249,14 @@ class Gateway(Table, kw_only=True):
     spool_dir: str | UnsetType = UNSET
     spool_max: str | int | UnsetType = UNSET
     trusted_proxies: list[str] | UnsetType = UNSET
+
+
+class Geo(Table, kw_only=True):
+    default: str | UnsetType = UNSET
+    networks: dict[str, str] | UnsetType = UNSET
+    proxies: list[str] | UnsetType = UNSET
+    proxy_recursive: bool | UnsetType = UNSET
+    source: str | UnsetType = UNSET
 
 
 class If(Table, kw_only=True):
@@ -276,11 +289,13 @@ class If(Table, kw_only=True):
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
     buffering: bool | UnsetType = UNSET
+    built_in_types: bool | UnsetType = UNSET
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
+    default_type: str | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -333,6 +348,7 @@ class If(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
     secure_link_md5: str | UnsetType = UNSET
@@ -347,6 +363,7 @@ class If(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    types: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -389,11 +406,13 @@ class LimitExcept(Table, kw_only=True):
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
     buffering: bool | UnsetType = UNSET
+    built_in_types: bool | UnsetType = UNSET
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
+    default_type: str | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -446,6 +465,7 @@ class LimitExcept(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
     secure_link_md5: str | UnsetType = UNSET
@@ -460,6 +480,7 @@ class LimitExcept(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    types: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -471,6 +492,14 @@ class LimitExcept(Table, kw_only=True):
     userid_path: str | UnsetType = UNSET
     userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
+
+
+class Map(Table, kw_only=True):
+    source: str
+    default: str | UnsetType = UNSET
+    hostnames: bool | UnsetType = UNSET
+    values: dict[str, str] | UnsetType = UNSET
+    volatile: bool | UnsetType = UNSET
 
 
 class Proxy(Table, kw_only=True):
@@ -504,7 +533,6 @@ class Respond(Table, kw_only=True):
 
 class Return(Table, kw_only=True):
     status: Annotated[int, Meta(ge=0, le=65535)]
-    content_type: str | UnsetType = UNSET
     text: str | UnsetType = UNSET
 
 
@@ -522,11 +550,18 @@ class RewriteStep(Table, kw_only=True):
     if_: If | UnsetType = field(name='if', default=UNSET)
 
 
+class Root(Table, kw_only=True):
+    path: str
+    alias: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    whole: bool | UnsetType = UNSET
+
+
 class Route(Table, kw_only=True):
     path: str
     match: Literal['prefix', 'exact', 'no_regex', 'regex', 'regex_nocase'] | UnsetType = UNSET
     internal: bool | UnsetType = UNSET
     rewrite: list[RewriteStep] | UnsetType = UNSET
+    try_files: list[str] | UnsetType = UNSET
     route: list[Route] | UnsetType = UNSET
     limit_except: LimitExcept | UnsetType = UNSET
     files: str | Files | UnsetType = UNSET
@@ -556,11 +591,13 @@ class Route(Table, kw_only=True):
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
     buffering: bool | UnsetType = UNSET
+    built_in_types: bool | UnsetType = UNSET
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
+    default_type: str | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -613,6 +650,7 @@ class Route(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
     secure_link_md5: str | UnsetType = UNSET
@@ -627,6 +665,7 @@ class Route(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    types: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -666,11 +705,13 @@ class Server(Table, kw_only=True):
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
     buffering: bool | UnsetType = UNSET
+    built_in_types: bool | UnsetType = UNSET
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
+    default_type: str | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -723,6 +764,7 @@ class Server(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
     secure_link_md5: str | UnsetType = UNSET
@@ -737,6 +779,7 @@ class Server(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    types: dict[str, str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -761,6 +804,16 @@ class Server(Table, kw_only=True):
 
 class Set(Table, kw_only=True):
     name: str
+    value: str
+
+
+class SplitClients(Table, kw_only=True):
+    parts: list[SplitPart]
+    source: str
+
+
+class SplitPart(Table, kw_only=True):
+    size: str
     value: str
 
 
@@ -843,11 +896,13 @@ SETTINGS: tuple[str, ...] = (
     "buffer_memory",
     "buffer_spool",
     "buffering",
+    "built_in_types",
     "charset",
     "charset_map",
     "charset_types",
     "chunked_transfer_encoding",
     "connect_timeout",
+    "default_type",
     "error_page",
     "expires",
     "forwarded_headers",
@@ -896,6 +951,7 @@ SETTINGS: tuple[str, ...] = (
     "real_ip",
     "recursive_error_pages",
     "request_buffering",
+    "root",
     "satisfy",
     "secure_link",
     "secure_link_md5",
@@ -910,6 +966,7 @@ SETTINGS: tuple[str, ...] = (
     "sub_filter_last_modified",
     "sub_filter_once",
     "sub_filter_types",
+    "types",
     "upstream_send_timeout",
     "userid",
     "userid_domain",

@@ -11,6 +11,7 @@ from buchner import cpus
 from buchner.config import _generated as gen
 from buchner.config.content import DEFAULT_APP, Contents
 from buchner.config.listeners import Listeners
+from buchner.config.maps import Maps
 from buchner.config.model import Loaded
 from buchner.config.processes import app_settings, gateway_plan, process_settings
 from buchner.config.rewrites import REGEX, Block, Rewrites, define
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from buchner.config.places import Path, Report
 
 _METHOD = re.compile(r"[A-Z]+", re.ASCII)
+_LAST = re.compile(r"=\d{3}|[/@$].*", re.DOTALL)
 DEFAULT_LISTEN = "127.0.0.1:8000"
 
 
@@ -60,7 +62,9 @@ class Resolver:
 
         """
         servers = self._servers()
+        maps = Maps(self.document, self.variables, self.report)
         define(self.document, servers, self.variables)
+        maps.resolve(self.contents)
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
         plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]
@@ -81,6 +85,8 @@ class Resolver:
         }
         if self.variables.plan:
             plan["variable"] = self.variables.plan
+        if self.settings.types:
+            plan["types"] = self.settings.types
         return Loaded(
             plan, self.apps, process, self.listeners.addresses(), self.listeners.backlog, warnings=self.report.warnings
         )
@@ -166,6 +172,8 @@ class Resolver:
         if content is not None:
             plan["content"] = content
         plan["settings"] = own = self.settings.under(settings, route, path)
+        if route.try_files is not UNSET:
+            plan["try_files"] = self._try_files(route.try_files, (*path, "try_files"))
         if route.rewrite is not UNSET:
             plan["rewrite"] = self.rewrites.resolve(route.rewrite, (*path, "rewrite"), Block(own, content))
         if route.limit_except is not UNSET:
@@ -188,9 +196,23 @@ class Resolver:
             location["content"] = content
         return {"methods": table.methods, "location": location}
 
+    def _try_files(self, files: list[str], path: Path) -> list[str]:
+        for index, text in enumerate(files):
+            self.contents.text(text, (*path, index))
+        if len(files) < 2:  # noqa: PLR2004
+            self.report.error(path, "try_files needs a path to try, and where to go if there is nothing")
+        elif not _LAST.fullmatch(files[-1]):
+            self.report.error(
+                (*path, len(files) - 1), f'"{files[-1]}" is not where a request can go: a URI, an "@route" or "=404" is'
+            )
+        return files
+
     def _check_route_targets(self, routes: list[gen.Route], path: Path, named: set[str]) -> None:
         for index, route in enumerate(routes):
             place = (*path, "route", index)
+            if route.try_files is not UNSET and route.try_files:
+                last = len(route.try_files) - 1
+                self._check_target(route.try_files[last], (*place, "try_files", last), named)
             if route.error_page is not UNSET or route.files is not UNSET:
                 self._check_targets(route, place, named)
             if route.route is not UNSET:
@@ -205,8 +227,11 @@ class Resolver:
         if isinstance(table, gen.Route) and isinstance(table.files, gen.Files) and table.files.fallback is not UNSET:
             targets.append(((*path, "files", "fallback"), table.files.fallback))
         for place, target in targets:
-            if target.startswith("@") and "$" not in target and target not in named:
-                self.report.error(place, f'this server has no route with the path "{target}"')
+            self._check_target(target, place, named)
+
+    def _check_target(self, target: str, place: Path, named: set[str]) -> None:
+        if target.startswith("@") and "$" not in target and target not in named:
+            self.report.error(place, f'this server has no route with the path "{target}"')
 
 
 def as_list(value: str | list[str]) -> list[str]:

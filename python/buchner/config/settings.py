@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
+from buchner.config.table import written
 from buchner.config.values import convert
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _TEXTS = (
 """Settings that are texts with variables."""
 _PROXY_TEXTS = ("proxy_method", "proxy_set_body", "proxy_bind", "proxy_limit_rate")
 _LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
-_PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page"))
+_PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page", "types", "root"))
 
 
 class SettingsTable:
@@ -55,6 +56,8 @@ class SettingsTable:
         self.logs: list[dict[str, Any]] = []
         self._known: dict[bytes, int] = {}
         self._known_logs: dict[bytes, int] = {}
+        self.types: list[dict[str, str]] = []
+        self._known_types: dict[bytes, int] = {}
 
     def root(self, document: gen.Document) -> int:
         """Return the index of the settings of the root."""
@@ -74,12 +77,16 @@ class SettingsTable:
 
     def _own(self, level: Level, path: Path) -> dict[str, Any]:
         own = convert(level, _PLAIN, path, self.report)
-        if not own and level.access_log is UNSET and level.error_page is UNSET:
+        if not own and not written(level, ("access_log", "error_page", "types", "root")):
             return own
         if level.access_log is not UNSET:
             own["access_log"] = self._logs(level.access_log, (*path, "access_log"))
         if level.error_page is not UNSET:
             own["error_page"] = self._pages(level.error_page, (*path, "error_page"))
+        if level.types is not UNSET:
+            own["types"] = _interned(level.types, self.types, self._known_types)
+        if level.root is not UNSET:
+            own["root"] = self._root(level.root, (*path, "root"))
         for header, value in own.get("set_headers", {}).items():
             self._header(header, value, (*path, "set_headers", header))
         for name in ("add_headers", "add_trailers"):
@@ -186,8 +193,19 @@ class SettingsTable:
         if "if_" in plan:
             plan["if"] = plan.pop("if_")
             self.contents.text(plan["if"], (*path, "if"))
-        key = msgspec.json.encode(plan, order="deterministic")
-        if key not in self._known_logs:
-            self._known_logs[key] = len(self.logs)
-            self.logs.append(plan)
-        return self._known_logs[key]
+        return _interned(plan, self.logs, self._known_logs)
+
+    def _root(self, root: str | gen.Root, path: Path) -> dict[str, Any]:
+        plan = {"path": root} if isinstance(root, str) else written(root)
+        self.contents.text(plan["path"], path)
+        plan["path"] = self.contents.absolute(plan["path"]) + ("/" if plan["path"].endswith("/") else "")
+        return plan
+
+
+def _interned(value: dict[str, Any], known: list[dict[str, Any]], indices: dict[bytes, int]) -> int:
+    """Return the index of a value in a list, where it is put unless it is there."""
+    key = msgspec.json.encode(value, order="deterministic")
+    if key not in indices:
+        indices[key] = len(known)
+        known.append(value)
+    return indices[key]

@@ -60,13 +60,26 @@ class Definitions:
 
     def slot(self, name: str, path: Path) -> None:
         """Define a variable that something puts a value into; several places may do so."""
+        if name not in self._known and self._named(name, path):
+            self.plan.append({"name": name, "value": {"slot": True}})
+
+    def computed(self, name: str, value: dict[str, Any], path: Path) -> None:
+        """Define a variable whose value is looked for; it has one definition."""
+        if name in self._known:
+            self.report.error(path, f'"${name}" is defined already', key=True)
+        elif self._named(name, path):
+            self.plan.append({"name": name, "value": value})
+
+    def _named(self, name: str, path: Path) -> bool:
+        """Take note of a name, unless no variable can have it."""
         if not _NAME.fullmatch(name):
             self.report.error(path, f'"${name}" is not a name of a variable: letters, digits and "_" are allowed')
         elif name in VARIABLES:
-            self.report.error(path, f'"${name}" is built in and cannot be set')
-        elif name not in self._known:
+            self.report.error(path, f'"${name}" is built in and cannot be defined')
+        else:
             self._known.add(name)
-            self.plan.append({"name": name, "value": {"slot": True}})
+            return True
+        return False
 
     def regex(self, text: str, path: Path) -> None:
         """Check a regular expression and define the variables of its named groups."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
 
 _HTTP_PORT = 80
+_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 
 
 def load_nginx(path: Path, text: str, overrides: dict[str, Any] | None = None) -> Loaded:
@@ -133,6 +134,10 @@ def defaults() -> gen.Document:
         connect_timeout=60,
         forwarded_headers=False,
         absolute_redirect=True,
+        types=dict(_TYPES),
+        built_in_types=False,
+        default_type="text/plain",
+        root="/usr/share/nginx/html",
         proxy_redirect=[gen.Replace(from_="default")],
         proxy_next_upstream=["error", "timeout"],
         server=[],

@@ -35,7 +35,7 @@ _METHODS = (
     "UNLOCK",
     "PATCH",
 )
-_FILES = ("root", "alias", "index", "types", "default_type", "etag")
+_FILES = ("root", "alias", "index", "etag")
 
 
 def events(scope: Scope, directive: Directive) -> None:
@@ -88,7 +88,7 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
         if "stub_status" in scope.values:
             route = gen.Route(path="/", stub_status=True)
         else:
-            route = gen.Route(path="/", files=files_of(scope))
+            route = gen.Route(path="/", files=files_of(scope), try_files=scope.values.get("try_files", UNSET))
         table.route = [*(table.route or []), route]
         scope.state.places[(*scope.path, "route", len(table.route) - 1)] = directive.token
 

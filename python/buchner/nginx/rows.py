@@ -273,10 +273,10 @@ def refused(names: str, contexts: str, reason: str, *, block: bool = False) -> l
 
 
 def put(setting: str, *, scale: float = 1) -> Handler:
-    """Return a handler that puts the only value into a setting of the block's table."""
+    """Return a handler that puts the only value (or word) into a setting of the block's table."""
 
     def handle(scope: Scope, directive: Directive) -> None:
-        value = directive.values[0]
+        value: Any = directive.values[0] if directive.values else directive.words[0]
         scope.put(setting, value / scale if scale != 1 else value, directive.args[0])
 
     return handle

@@ -24,6 +24,14 @@ pub enum Outcome {
     Locate,
 }
 
+/// What a backend is told of the route it answers.
+pub struct Place<'p> {
+    /// What the route matches literally; empty for a regular expression or a name.
+    pub path: &'p str,
+    /// Media types there.
+    pub types: &'p Arc<files::mime::Types>,
+}
+
 /// The backends.
 pub enum Backend {
     /// Files of a directory.
@@ -43,17 +51,17 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Compiles the content of a route. `path` is what the route matches literally; empty for a regular expression or a name.
+    /// Compiles the content of a route.
     pub fn compile(
         content: &Content,
-        path: &str,
+        place: &Place<'_>,
         config: &Config,
         upstreams: &HashMap<String, Arc<Group>>,
         names: &Names,
     ) -> std::result::Result<Self, String> {
         Ok(match content {
-            Content::Files(files) => Self::Files(files::Files::compile(files, path, names)?),
-            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, path, upstreams, names)?),
+            Content::Files(files) => Self::Files(files::Files::compile(files, place.path, place.types, names)?),
+            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, place.path, upstreams, names)?),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect, names)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond, names)?),
             Content::StubStatus(_) => Self::StubStatus,

@@ -1,5 +1,5 @@
 //! Who the client is when trusted proxies are in front (nginx: realip; RFC 7239 in its X-Forwarded-* form).
-use crate::exchange::{Client, Peer};
+use crate::exchange::{Client, Exchange, Peer};
 use buchner_wire::headers::{HeaderId, Headers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,17 @@ fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
     }
 }
 
+/// Preaccess phase: a route may believe other proxies than its server, unless that has found the client already.
+pub fn apply(ex: &mut Exchange) {
+    if ex.settings().real_ip.is_none() {
+        return;
+    }
+    let plan = ex.plan.clone();
+    if let Some(real_ip) = plan.settings[ex.settings_index() as usize].real_ip.as_ref().filter(|_| !ex.client.found) {
+        real_ip.apply(&mut ex.client, &ex.request.headers);
+    }
+}
+
 /// How the client's address is found.
 #[derive(Debug)]
 pub struct RealIp {
@@ -135,6 +146,7 @@ impl RealIp {
         }
         if let Some(addr) = self.find(client.peer, headers) {
             client.addr = addr;
+            client.found = true;
         }
     }
 
@@ -191,6 +203,7 @@ mod tests {
             local: peer,
             secure: false,
             trusted: false,
+            found: false,
             requests: 1,
             connection: 1,
             since: 0,

@@ -154,6 +154,7 @@ impl Conn {
             local: self.local,
             secure: false,
             trusted: false,
+            found: false,
             requests: self.requests.get(),
             connection: self.number,
             since: self.since,

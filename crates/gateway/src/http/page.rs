@@ -1,5 +1,5 @@
 //! The one place where a failure becomes a response.
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::http::body::Body;
 use crate::observe::trace::RequestId;
@@ -27,6 +27,14 @@ pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
 /// The built-in page of a status.
 pub fn of_status(ex: &Exchange, status: u16) -> Response {
     render(status, None, wants_json(ex), Some(&ex.id))
+}
+
+/// The answer of a bare status in the configuration; 444 closes the connection.
+pub fn of_return(ex: &Exchange, status: u16) -> Result<Response> {
+    match status {
+        444 => Err(Error::new(Kind::Close, "closed by configuration (444)").closing()),
+        _ => Ok(of_status(ex, status)),
+    }
 }
 
 /// A redirect to `location`; one to a path of this server becomes a URL where `absolute_redirect` says so.

@@ -65,9 +65,6 @@ pub struct Return {
     /// Body with variables, or the URL of a redirect (301, 302, 303, 307, 308). Default: none; errors get their page.
     #[serde(default)]
     pub text: Option<String>,
-    /// `Content-Type` of a body. Default: text/plain.
-    #[serde(default)]
-    pub content_type: Option<String>,
 }
 
 /// Does more where a condition holds (nginx: if).

@@ -9,7 +9,6 @@ pub use run::{Ran, run};
 
 use crate::regex::Regex;
 use crate::vars::{Names, Template, Var};
-use buchner_wire::headers::is_valid_value;
 use condition::Condition;
 use config::{Branch, RewriteFlag, RewriteOp};
 
@@ -46,7 +45,6 @@ struct Rewrite {
 struct Return {
     status: u16,
     text: Option<Template>,
-    content_type: Box<str>,
 }
 
 struct If {
@@ -103,12 +101,7 @@ fn compile_op(
                 return Err(format!("return.status: {} is not a status", answer.status));
             }
             let text = answer.text.as_deref().map(|text| Template::compile(text, names)).transpose();
-            let content_type = answer.content_type.as_deref().unwrap_or("text/plain");
-            if !is_valid_value(content_type.as_bytes()) {
-                return Err(format!("return.content_type: {content_type:?} has characters no header may have"));
-            }
-            let text = text.map_err(|e| format!("return.text: {e}"))?;
-            Op::Return(Box::new(Return { status: answer.status, text, content_type: content_type.into() }))
+            Op::Return(Box::new(Return { status: answer.status, text: text.map_err(|e| format!("return.text: {e}"))? }))
         }
         RewriteOp::Break(_) => Op::Break,
         RewriteOp::If(test) => Op::If(Box::new(If {

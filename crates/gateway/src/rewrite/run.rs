@@ -172,19 +172,16 @@ impl Rewrite {
 impl Return {
     fn response(&self, ex: &mut Exchange) -> Result<Response> {
         let status = self.status;
-        if status == 444 {
-            return Err(Error::new(Kind::Close, "closed by configuration (444)").closing());
-        }
         let Some(text) = &self.text else {
             return Ok(match status {
-                400.. => page::of_status(ex, status),
+                400.. => page::of_return(ex, status)?,
                 301 | 302 | 303 | 307 | 308 => page::redirect(ex, status, b""),
-                _ => fixed(status, Vec::new(), &self.content_type),
+                _ => fixed(ex, status, Vec::new()),
             });
         };
         let text = text.value(ex, Sent { status, ..Sent::default() });
         if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-            return Ok(fixed(status, text, &self.content_type));
+            return Ok(fixed(ex, status, text));
         }
         if !is_valid_value(&text) {
             return Err(Error::new(Kind::BadRequest(400), "the redirect's target has characters no header may have"));
@@ -193,9 +190,11 @@ impl Return {
     }
 }
 
-fn fixed(status: u16, text: Vec<u8>, content_type: &str) -> Response {
+/// An answer with a text, whose media type is that of a file of the request's name.
+fn fixed(ex: &Exchange, status: u16, text: Vec<u8>) -> Response {
     let mut response = Response::new(status, Body::Full(text.into()));
-    if status != 204 {
+    let content_type = ex.settings().types.of(&ex.request.path);
+    if status != 204 && !content_type.is_empty() {
         response.headers.push(HeaderId::ContentType, content_type.as_bytes());
     }
     response

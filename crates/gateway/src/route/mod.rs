@@ -2,6 +2,8 @@
 //! Regular expressions are tried one after the other, as their order is their meaning.
 pub mod names;
 pub mod prefix;
+pub mod root;
+pub mod try_files;
 
 pub use names::NameTable;
 pub use prefix::PrefixTree;

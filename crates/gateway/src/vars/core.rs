@@ -4,7 +4,7 @@ use crate::buffers::Buffered;
 use crate::exchange::Exchange;
 use crate::http::body::RequestBody;
 use crate::vars::Sent;
-use crate::vars::write::{seconds, write_number};
+use crate::vars::write::{seconds, write_number, write_port};
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -32,10 +32,12 @@ pub fn connection_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     seconds(ex.thread.clock.now().saturating_sub(ex.client.since), out);
 }
 
-/// The directory of a route with files.
+/// The directory that the request's path leads into.
 pub fn document_root(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(Backend::Files(files)) = ex.route().map(|route| &route.backend) {
-        out.extend_from_slice(files.root().as_bytes());
+    match (&ex.settings().root, ex.route().map(|route| &route.backend)) {
+        (Some(root), _) => root.write(ex, out),
+        (None, Some(Backend::Files(files))) => out.extend_from_slice(files.root().as_bytes()),
+        _ => {}
     }
 }
 
@@ -50,9 +52,26 @@ pub fn realpath_root(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
 
 /// The file that the path stands for.
 pub fn request_filename(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(Backend::Files(files)) = ex.route().map(|route| &route.backend) {
-        files.write_name(&ex.request.path, out);
+    match (&ex.settings().root, ex.route().map(|route| &route.backend)) {
+        (Some(root), _) => root.write_path(ex, &ex.request.path, out),
+        (None, Some(Backend::Files(files))) => files.write_name(&ex.request.path, out),
+        _ => {}
     }
+}
+
+/// The port of the other end of the connection.
+pub fn realip_remote_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    write_port(ex.client.peer, out);
+}
+
+/// Bytes a second that an answer may take; 0: no limit.
+pub fn limit_rate(_: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.push(b'0');
+}
+
+/// The version of Buchner.
+pub fn version(_: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
 }
 
 /// The machine's name.

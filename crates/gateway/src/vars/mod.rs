@@ -142,16 +142,20 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("document_root", core::document_root),
     ("hostname", core::hostname),
     ("invalid_referer", referer::write),
+    ("limit_rate", core::limit_rate),
     ("modern_browser", browser::write_modern),
     ("msie", browser::write_msie),
+    ("nginx_version", core::version),
     ("pipe", core::pipe),
     ("proxy_port", proxy::port),
     ("proxy_protocol_addr", core::nothing),
     ("proxy_protocol_port", core::nothing),
     ("proxy_protocol_server_addr", core::nothing),
     ("proxy_protocol_server_port", core::nothing),
+    ("realip_remote_port", core::realip_remote_port),
     ("realpath_root", core::realpath_root),
     ("request_body", core::request_body),
+    ("request_body_file", core::nothing),
     ("request_completion", core::request_completion),
     ("request_filename", core::request_filename),
     ("secure_link", secure_link::write),
@@ -187,6 +191,10 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("upstream_response_length", proxy::length),
     ("uid_got", userid::write_got),
     ("uid_set", userid::write_set),
+    ("tcpinfo_rcv_space", core::nothing),
+    ("tcpinfo_rtt", core::nothing),
+    ("tcpinfo_rttvar", core::nothing),
+    ("tcpinfo_snd_cwnd", core::nothing),
 ];
 
 /// What templates want to know of upstreams' answers that is not kept otherwise.
@@ -273,6 +281,9 @@ impl Var {
                 HeaderId::Other => Self::SentHttp(name),
                 id => Self::SentHttpId(id),
             });
+        }
+        if prefixed("sent_trailer_").or_else(|| prefixed("upstream_trailer_")).is_some() {
+            return Self::parse("request_body_file"); // which there never is, either
         }
         if let Some(rest) = prefixed("cookie_") {
             return Some(Self::Cookie(rest.into()));

@@ -95,7 +95,10 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         // Taken out of the fields when it was read.
         Var::HttpId(HeaderId::Upgrade) => out.extend_from_slice(&request.upgrade_to),
         Var::HttpId(HeaderId::Connection) if request.upgrade => out.extend_from_slice(b"upgrade"),
-        Var::Http(name) => out.extend_from_slice(request.headers.get_name(name.as_bytes()).unwrap_or_default()),
+        Var::Http(name) => {
+            let named = request.headers.iter().filter(|field| is_named(field.name, name.as_bytes()));
+            joined(named.map(|field| field.value), b", ", out);
+        }
         // Several fields of one name are one list, as nginx 1.23 and later have it.
         Var::HttpId(id) => {
             let between: &[u8] = if *id == HeaderId::Cookie { b"; " } else { b", " };
@@ -131,7 +134,7 @@ fn write_context_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         Var::Scheme => out.extend_from_slice(ex.scheme().as_bytes()),
         Var::Https if ex.client.secure => out.extend_from_slice(b"on"),
         Var::RealipRemoteAddr => write_addr(&ex.client.peer, out),
-        Var::RemotePort => write_number(u64::from(ex.client.addr.port()), out),
+        Var::RemotePort => write_port(ex.client.addr, out),
         Var::ServerAddr => write_addr(&ex.client.local, out),
         Var::ServerPort => write_number(u64::from(ex.client.local.port()), out),
         Var::ServerName => out.extend_from_slice(ex.server().name.as_bytes()),
@@ -149,6 +152,20 @@ fn write_context_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         }
         _ => {}
     }
+}
+
+/// Appends a port; one that isn't known is left out.
+pub(super) fn write_port(peer: Peer, out: &mut Vec<u8>) {
+    match peer.port() {
+        0 => {}
+        port => write_number(u64::from(port), out),
+    }
+}
+
+/// Whether a field has the name of a variable, in which an underscore stands for each dash.
+fn is_named(field: &[u8], name: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'-' && *a == b'_');
+    field.len() == name.len() && field.iter().zip(name).all(same)
 }
 
 /// `HTTP/1.0`, `HTTP/1.1`.

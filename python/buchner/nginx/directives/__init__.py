@@ -4,72 +4,24 @@ A file has `MODULE`, nginx's name of the module, and `DIRECTIVES`, its rows. Mod
 are in ``later`` and ``never``: whoever adds one takes it out of there and gives it a file.
 """
 
-from buchner.nginx.directives import (
-    access,
-    addition,
-    auth_basic,
-    auth_request,
-    autoindex,
-    browser,
-    charset,
-    core,
-    empty_gif,
-    gunzip,
-    gzip,
-    gzip_static,
-    headers,
-    http_core,
-    later,
-    log,
-    mirror,
-    never,
-    other_backends,
-    proxy,
-    random_index,
-    referer,
-    rewrite,
-    secure_link,
-    stub_status,
-    sub,
-    tls,
-    upstream,
-    userid,
-)
-from buchner.nginx.directives import index as index_module
+from importlib import import_module
+from pkgutil import iter_modules
+
+from buchner.nginx.directives import core, http_core, later, never, other_backends
 from buchner.nginx.rows import Row, Rows
 
-MODULES: dict[str, list[Row]] = {
-    module.MODULE: module.DIRECTIVES
-    for module in (
-        core,
-        http_core,
-        access,
-        addition,
-        auth_basic,
-        auth_request,
-        autoindex,
-        browser,
-        charset,
-        empty_gif,
-        gunzip,
-        gzip,
-        gzip_static,
-        headers,
-        index_module,
-        log,
-        mirror,
-        proxy,
-        random_index,
-        referer,
-        rewrite,
-        secure_link,
-        stub_status,
-        sub,
-        tls,
-        upstream,
-        userid,
-    )
-}
+
+def _modules() -> dict[str, list[Row]]:
+    """Find the rows of the files that say which module of nginx they belong to."""
+    found: dict[str, list[Row]] = {}
+    for file in sorted(entry.name for entry in iter_modules(__path__)):
+        module = import_module(f"{__name__}.{file}")
+        if hasattr(module, "MODULE"):
+            found.setdefault(module.MODULE, []).extend(module.DIRECTIVES)
+    return found
+
+
+MODULES: dict[str, list[Row]] = _modules()
 """Rows by module."""
 MODULES |= later.MODULES | never.MODULES | other_backends.MODULES
 MODULES = {

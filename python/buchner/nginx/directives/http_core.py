@@ -8,7 +8,6 @@ from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.nginx import blocks, units
-from buchner.nginx.directives import resolver
 from buchner.nginx.directives.listen import listen
 from buchner.nginx.rows import (
     BUFFERS,
@@ -62,9 +61,15 @@ def _directory(scope: Scope, directive: Directive) -> None:
         scope.error(directive.token, '"alias" and "root" in one location: keep one of them')
     if directive.name == "alias" and str(getattr(scope.table, "path", "")).startswith("@"):
         scope.error(directive.args[0], '"alias" cannot be in a named location: nothing of the path can be replaced')
-    scope.values[directive.name] = directive.words[0]
+    path = directive.words[0]
+    scope.values[directive.name] = path
     scope.tokens[directive.name] = directive.args[0]
     scope.state.places[(*scope.path, "files")] = directive.args[0]
+    root: str | gen.Root = path
+    if directive.name == "alias":
+        regex = scope.table.match in ("regex", "regex_nocase")
+        root = gen.Root(path=path, whole=True) if regex else gen.Root(path=path, alias=len(scope.table.path.encode()))
+    scope.put("root", root, directive.args[0])
 
 
 def _types(scope: Scope, directive: Directive) -> None:
@@ -73,11 +78,9 @@ def _types(scope: Scope, directive: Directive) -> None:
         if entry.block is not None:
             scope.error(entry.token, f'"{entry.name}" has no block: end it with ";"')
         types.update({extension.lower(): entry.name for extension in entry.words})
-    scope.values["types"] = {**scope.values.get("types", {}), **types}
-
-
-def _default_type(scope: Scope, directive: Directive) -> None:
-    scope.values["default_type"] = directive.words[0]
+    known = scope.table.types if "types" in scope.values else {}
+    scope.values["types"] = True
+    scope.put("types", {**known, **types}, directive.token)
 
 
 def _internal(scope: Scope, directive: Directive) -> None:
@@ -169,10 +172,10 @@ DIRECTIVES = [
     supported("location", "server location", words(1, 2), blocks.location, "[[server.route]]", repeat=True, block=True),
     supported("listen", "server", WORDS, listen, "server.listen", repeat=True),
     supported("server_name", "server", WORDS, _server_name, "server.names", repeat=True),
-    supported("root", WITH_IF, WORD, _directory, "files.root with files.alias = false"),
-    supported("alias", "location", WORD, _directory, "files.root"),
-    supported("types", _ALL, NOTHING, _types, "files.types", repeat=True, block=True),
-    supported("default_type", _ALL, WORD, _default_type, "files.default_type"),
+    supported("root", WITH_IF, WORD, _directory, "root; files.root with files.alias = false"),
+    supported("alias", "location", WORD, _directory, "root; files.root"),
+    supported("types", _ALL, NOTHING, _types, "types", repeat=True, block=True),
+    supported("default_type", _ALL, WORD, put("default_type"), "default_type"),
     supported("etag", _ALL, FLAG, keep, "files.etag"),
     supported("max_ranges", _ALL, NUMBER, keep, "files.max_ranges"),
     supported("if_modified_since", _ALL, one_of("off", "exact", "before"), keep, "files.if_modified_since"),
@@ -243,7 +246,6 @@ DIRECTIVES = [
         _ALL,
         _LATER,
     ),
-    *resolver.DIRECTIVES,
     *refused("ignore_invalid_headers max_headers", HTTP_SERVER, _LATER),
     *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

@@ -15,13 +15,11 @@ from buchner.nginx.rows import (
 
 _LATER = "it is not supported yet"
 _ALL = HTTP_SERVER_LOCATION
-_REALIP = f"{_LATER}; `trusted_proxies` of gateway.toml does it"
 _HTTP2 = "HTTP/2 is not supported yet"
 _NO_HTTP2 = "nothing uses it: `http2` is refused"
 _NO_HTTP3 = "nothing uses it: `listen … quic` is refused"
 
 MODULES = {
-    "ngx_http_geo_module": refused("geo", HTTP, _LATER, block=True),
     "ngx_http_geoip_module": refused(
         "geoip_country geoip_city geoip_org geoip_proxy geoip_proxy_recursive", HTTP, _LATER
     ),
@@ -33,21 +31,10 @@ MODULES = {
         *refused("limit_req limit_req_dry_run limit_req_log_level limit_req_status", _ALL, _LATER),
         *refused("limit_req_zone", HTTP, _LATER),
     ],
-    "ngx_http_map_module": [
-        *refused("map", HTTP, _LATER, block=True),
-        *no_effect("map_hash_bucket_size map_hash_max_size", HTTP, WORDS, "tables grow by themselves"),
-    ],
-    "ngx_http_realip_module": refused("set_real_ip_from real_ip_header real_ip_recursive", _ALL, _REALIP),
-    "ngx_http_split_clients_module": refused("split_clients", HTTP, _LATER, block=True),
     "ngx_http_ssi_module": [
         *refused("ssi", WITH_IF, _LATER),
         *refused("ssi_last_modified ssi_min_file_chunk ssi_silent_errors ssi_types ssi_value_length", _ALL, _LATER),
     ],
-    "ngx_http_try_files_module": refused(
-        "try_files",
-        "server location",
-        f"{_LATER}; `files = {{ root = …, fallback = … }}` of gateway.toml does its usual work",
-    ),
     "ngx_http_v2_module": [
         *refused("http2", HTTP_SERVER, _HTTP2),
         *no_effect(

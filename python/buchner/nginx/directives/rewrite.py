@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MODULE = "ngx_http_rewrite_module"
 
-_REDIRECTS = (301, 302, 303, 307, 308)
 _FLAGS = ("last", "break", "redirect", "permanent")
 _OPERATORS = ("=", "!=", "~", "~*", "!~", "!~*")
 _FILE_TESTS = ("-f", "-d", "-e", "-x", "!-f", "!-d", "!-e", "!-x")
@@ -80,14 +79,8 @@ def _return(scope: Scope, directive: Directive) -> None:
             return
         if len(directive.args) > 1:
             answer.text = directive.words[1]
-        if answer.status not in _REDIRECTS:
-            scope.finish.append(lambda: _content_type(scope, answer))
     path = _step(scope, gen.RewriteStep(return_=answer), "return", directive.token)
     scope.state.places[(*path, "text")] = directive.args[-1]
-
-
-def _content_type(scope: Scope, answer: gen.Return) -> None:
-    answer.content_type = scope.value("default_type", "text/plain")
 
 
 def _break(scope: Scope, directive: Directive) -> None:

@@ -1,5 +1,6 @@
 //! Media types by file extension. Text that is UTF-8 nowadays says so; JSON has no charset parameter (RFC 8259 section 11).
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Extensions longer than this are in no table.
 const LONGEST: usize = 32;
@@ -150,30 +151,43 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("zst", "application/zstd"),
 ];
 
+/// A table of the configuration, shared by all settings that refer to it.
+pub type Table = Arc<HashMap<Box<[u8]>, Box<str>>>;
+
+/// Compiles a table: extensions with or without a dot, in any case.
+pub fn table(own: &BTreeMap<String, String>) -> Table {
+    let key = |name: &str| name.trim_start_matches('.').to_ascii_lowercase().into_bytes().into_boxed_slice();
+    Arc::new(own.iter().map(|(name, value)| (key(name), value.as_str().into())).collect())
+}
+
 /// The media types of one route.
 #[derive(Debug)]
 pub struct Types {
-    own: HashMap<Box<[u8]>, Box<str>>,
+    own: Option<Table>,
+    built_in: bool,
     default: Box<str>,
 }
 
+impl Default for Types {
+    fn default() -> Self {
+        Self::new(None, true, "application/octet-stream")
+    }
+}
+
 impl Types {
-    /// The configured types go before the built-in ones; `default` is for what neither knows.
-    pub fn new(own: &BTreeMap<String, String>, default: &str) -> Self {
-        let key = |name: &str| name.trim_start_matches('.').to_ascii_lowercase().into_bytes().into_boxed_slice();
-        Self {
-            own: own.iter().map(|(name, value)| (key(name), value.as_str().into())).collect(),
-            default: default.into(),
-        }
+    /// The table of the configuration goes before the built-in one, if that counts; `default` is for what neither knows.
+    pub fn new(own: Option<Table>, built_in: bool, default: &str) -> Self {
+        Self { own, built_in, default: default.into() }
     }
 
     /// The media type of a file by its name.
     pub fn of(&self, path: &[u8]) -> &str {
-        extension(path, |extension| match self.own.get(extension) {
-            Some(own) => own,
-            None => built_in(extension).unwrap_or(&self.default),
-        })
-        .unwrap_or(&self.default)
+        let known = extension(path, |extension| match self.own.as_ref().and_then(|own| own.get(extension)) {
+            Some(own) => Some(&**own),
+            None if self.built_in => built_in(extension),
+            None => None,
+        });
+        known.flatten().unwrap_or(&self.default)
     }
 }
 
@@ -215,7 +229,7 @@ mod tests {
             (".Foo".into(), "x/foo".into()),
             ("gone".into(), String::new()),
         ]);
-        let types = Types::new(&own, "application/octet-stream");
+        let types = Types::new(Some(table(&own)), true, "application/octet-stream");
         let cases = [
             ("a/index.html", "text/x-own"),
             ("a.foo", "x/foo"),
@@ -236,6 +250,8 @@ mod tests {
         for (path, expected) in cases {
             assert_eq!(types.of(path.as_bytes()), expected, "{path}");
         }
+        let only = Types::new(Some(table(&own)), false, "");
+        assert_eq!((only.of(b"a.html"), only.of(b"a.png")), ("text/x-own", ""));
         let long = format!("a.{}", "x".repeat(4000));
         assert_eq!(types.of(long.as_bytes()), "application/octet-stream");
     }

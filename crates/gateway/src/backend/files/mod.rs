@@ -38,6 +38,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The files of a directory.
@@ -61,7 +62,7 @@ pub struct Files {
     links: Links,
     owner: Option<LinkCheck>,
     since: IfModifiedSince,
-    types: Types,
+    types: Arc<Types>,
     etag: bool,
     max_ranges: u32,
     cache_control: Option<Box<str>>,
@@ -81,7 +82,12 @@ pub enum Miss {
 
 impl Files {
     /// Compiles a route's files.
-    pub fn compile(files: &config::Files, route_path: &str, names: &Names) -> std::result::Result<Self, String> {
+    pub fn compile(
+        files: &config::Files,
+        route_path: &str,
+        types: &Arc<Types>,
+        names: &Names,
+    ) -> std::result::Result<Self, String> {
         let root = Template::compile(&files.root, names).map_err(|e| format!("files.root: {e}"))?;
         let varying = Some(root).filter(|root| root.as_text().is_none());
         if varying.is_none() && !files.root.starts_with('/') {
@@ -91,8 +97,7 @@ impl Files {
             Coding::parse(name)
                 .ok_or_else(|| format!("files.precompressed: unknown coding {name:?} (known: br, zstd, gzip)"))
         };
-        let mut values = files.types.values().chain([&files.default_type]).chain(&files.cache_control);
-        if let Some(value) = values.find(|value| !is_valid_value(value.as_bytes())) {
+        if let Some(value) = files.cache_control.as_ref().filter(|value| !is_valid_value(value.as_bytes())) {
             return Err(format!("files: {value:?} has characters no header may have"));
         }
         if files.index.iter().any(String::is_empty) {
@@ -121,7 +126,7 @@ impl Files {
             since: files.if_modified_since,
             codings: files.precompressed.iter().map(coding).collect::<std::result::Result<_, _>>()?,
             links: if files.follow_symlinks { Links::Anywhere } else { Links::Beneath },
-            types: Types::new(&files.types, &files.default_type),
+            types: types.clone(),
             etag: files.etag,
             max_ranges: files.max_ranges,
             cache_control: files.cache_control.as_deref().map(Into::into),
@@ -132,7 +137,7 @@ impl Files {
     /// Files that responses name by path (X-Sendfile), below an absolute `root`.
     pub fn named_by_path(root: &str) -> std::result::Result<Self, String> {
         let files = config::Files { root: root.into(), precompressed: Vec::new(), ..config::Files::default() };
-        Self::compile(&files, "", &Names::default())
+        Self::compile(&files, "", &Arc::default(), &Names::default())
     }
 
     /// The directory.

@@ -9,7 +9,7 @@ fn files(temp: &TempDir, change: impl FnOnce(&mut config::Files)) -> Files {
     std::fs::create_dir_all(&root).unwrap();
     let mut config = config::Files { root: root.to_str().unwrap().into(), ..config::Files::default() };
     change(&mut config);
-    Files::compile(&config, "/static/", &Names::default()).unwrap()
+    Files::compile(&config, "/static/", &Arc::default(), &Names::default()).unwrap()
 }
 
 fn bytes(representation: &Representation) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn alias_replaces_the_prefix_and_root_does_not() {
     let temp = TempDir::new();
     let compile = |alias: bool, route: &str| {
         let config = config::Files { root: temp.path().to_str().unwrap().into(), alias, ..config::Files::default() };
-        Files::compile(&config, route, &Names::default()).unwrap()
+        Files::compile(&config, route, &Arc::default(), &Names::default()).unwrap()
     };
     let cases = [
         (true, "/static/", "/static/a/b", Some("a/b")),
@@ -188,7 +188,7 @@ fn a_route_may_stand_for_one_file() {
     temp.write("icon.ico.gz", b"zipped");
     let root = temp.path().join("icon.ico").to_str().unwrap().to_owned();
     let config = config::Files { root, ..config::Files::default() };
-    let files = Files::compile(&config, "/favicon.ico", &Names::default()).unwrap();
+    let files = Files::compile(&config, "/favicon.ico", &Arc::default(), &Names::default()).unwrap();
     let entry = files.find_in(&mut Cache::default(), files.relative(b"/favicon.ico").unwrap(), 1, FRESH).unwrap();
     assert_eq!(bytes(&entry.plain), b"icon");
     assert_eq!(entry.plain.headers(u64::MAX).get(HeaderId::ContentType), Some(&b"image/vnd.microsoft.icon"[..]));
@@ -202,14 +202,14 @@ fn settings_that_cannot_work_are_refused() {
         (|files| files.root = "static".into(), "absolute"),
         (|files| files.precompressed = vec!["deflate".into()], "unknown coding"),
         (|files| files.cache_control = Some("a\r\nb".into()), "characters"),
-        (|files| files.default_type = "a\nb".into(), "characters"),
+        (|files| files.cache_control = Some("a\nb".into()), "characters"),
         (|files| files.index = vec![String::new()], "empty"),
         (|files| files.fallback = Some("app".into()), "must start with"),
     ];
     for (change, expected) in cases {
         let mut config = config::Files { root: "/".into(), ..config::Files::default() };
         change(&mut config);
-        let error = Files::compile(&config, "/", &Names::default()).err().unwrap();
+        let error = Files::compile(&config, "/", &Arc::default(), &Names::default()).err().unwrap();
         assert!(error.contains(expected), "{error}");
     }
 }
