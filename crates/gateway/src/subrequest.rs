@@ -8,6 +8,7 @@ use crate::http::body::{Body, RequestBody, next_chunk};
 use crate::observe::access_log;
 use crate::pipeline;
 use crate::vars::Sent;
+use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,13 +26,18 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
         return Err(Error::new(Kind::RedirectCycle, cause));
     }
     let request = &parent.request;
+    let mut headers = request.headers.clone();
+    if body.is_empty() {
+        // The length is that of a body that stays with the main request.
+        headers.remove(HeaderId::ContentLength);
+    }
     let request = Request {
         method,
         target: request.target.clone(),
         path: request.path.clone(),
         query: None,
         version: request.version,
-        headers: request.headers.clone(),
+        headers,
         host: request.host.clone(),
         body,
         upgrade: false,

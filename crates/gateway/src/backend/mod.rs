@@ -35,11 +35,11 @@ pub struct Place<'p> {
 /// The backends.
 pub enum Backend {
     /// Files of a directory.
-    Files(files::Files),
+    Files(Box<files::Files>),
     /// App workers.
     App(app::App),
     /// Another HTTP server.
-    Proxy(proxy::Proxy),
+    Proxy(Box<proxy::Proxy>),
     /// A redirect or a fixed answer.
     Fixed(fixed::Fixed),
     /// Numbers of connections and requests.
@@ -60,8 +60,10 @@ impl Backend {
         names: &Names,
     ) -> std::result::Result<Self, String> {
         Ok(match content {
-            Content::Files(files) => Self::Files(files::Files::compile(files, place.path, place.types, names)?),
-            Content::Proxy(proxy) => Self::Proxy(proxy::Proxy::compile(proxy, place.path, upstreams, names)?),
+            Content::Files(files) => {
+                Self::Files(Box::new(files::Files::compile(files, place.path, place.types, names)?))
+            }
+            Content::Proxy(proxy) => Self::Proxy(Box::new(proxy::Proxy::compile(proxy, place.path, upstreams, names)?)),
             Content::Redirect(redirect) => Self::Fixed(fixed::Fixed::redirect(redirect, names)?),
             Content::Respond(respond) => Self::Fixed(fixed::Fixed::respond(respond, names)?),
             Content::StubStatus(_) => Self::StubStatus,
