@@ -103,7 +103,7 @@ def test_the_numbers_are_right(gateway: Gateway) -> None:
     assert requests == 5
 
 
-@pytest.mark.kind("filter add_headers")
+@pytest.mark.kind("filter headers")
 def test_added_fields(gateway: Gateway) -> None:
     reply = gateway.get("/text?echo=hi")
     assert (reply.get("x-kind"), reply.get("x-echo")) == ("test", "hi")

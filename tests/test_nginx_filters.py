@@ -128,6 +128,7 @@ GZIP = """
 """
 
 
+@pytest.mark.kind("filter gzip")
 def test_gzip(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + GZIP)
@@ -155,6 +156,7 @@ def test_gzip(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
         same(pair, target, yes, version="1.0")
 
 
+@pytest.mark.kind("filter gunzip")
 def test_gzip_static_and_gunzip(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + GZIP)
@@ -180,6 +182,8 @@ SUB = """
 """
 
 
+@pytest.mark.kind("filter sub_filter")
+@pytest.mark.kind("filter addition")
 def test_sub_filter_and_addition(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + SUB)
@@ -214,6 +218,7 @@ CHARSETS = """
 """
 
 
+@pytest.mark.kind("filter charset")
 def test_charset(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(CHARSET + START + CHARSETS)
@@ -247,6 +252,7 @@ HEADERS = """
 """
 
 
+@pytest.mark.kind("filter headers")
 def test_headers(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + HEADERS)
@@ -321,6 +327,8 @@ FILES = """
 """
 
 
+@pytest.mark.kind("backend empty_gif")
+@pytest.mark.kind("filter limit_rate")
 def test_files(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + FILES)
@@ -417,6 +425,7 @@ USERID = """
 """
 
 
+@pytest.mark.kind("filter userid")
 def test_userid(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + USERID)
