@@ -1,7 +1,7 @@
 # CI and the pre-commit hook call only what stands here.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help run test lint gen bench fuzz chaos clean tools peers
+.PHONY: help run test lint gen bench fuzz fuzz-nginx chaos clean tools peers
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8000
@@ -18,7 +18,7 @@ help:
 	@echo "make lint    ruff, mypy, rustfmt, clippy, generated files"
 	@echo "make gen     write the schema, the Python classes and the reference page from the Rust structs"
 	@echo "make bench   compare with nginx, uWSGI, gunicorn and Granian; writes docs/benchmarks.md"
-	@echo "make fuzz    fuzz the codecs, ten minutes each;  make chaos   the long fault tests"
+	@echo "make fuzz    fuzz the codecs, ten minutes each;  make fuzz-nginx   compare with nginx;  make chaos   the long fault tests"
 	@echo "make clean   remove what was built"
 
 tools:
@@ -81,6 +81,10 @@ gen: $(VENV)/.ci $(VENV)/.extras | tools
 
 fuzz: | tools
 	fuzz/run.sh
+
+# 1,000 random configurations, 100 requests each, to nginx and to Buchner; ARGS="--seed 2" draws others.
+fuzz-nginx: peers $(VENV)/.ci $(VENV)/.extras
+	$(BIN)/python tests/fuzz_nginx.py $(ARGS)
 
 # --- bench -----------------------------------------------------------------------------------------------------------
 .bench/.made: pyproject.toml | tools

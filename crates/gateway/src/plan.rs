@@ -323,7 +323,7 @@ impl Compiler<'_> {
         let mut no_branch = |_: &Branch| Err("a server's conditions choose no content".to_owned());
         let rewrite = Script::compile(&server.rewrite, self.names, &mut no_branch).map_err(|e| format!(".{e}"))?;
         let mut table = RouteTable::default();
-        self.level(&server.route, &mut table)?;
+        self.level(&server.route, &mut table, false)?;
         let name = server.names.first().map(String::as_str).unwrap_or_default();
         Ok(Server {
             name: name.strip_prefix('.').unwrap_or(if name == "_" { "" } else { name }).to_owned(),
@@ -342,9 +342,10 @@ impl Compiler<'_> {
         }
     }
 
-    fn level(&mut self, routes: &[config::Route], table: &mut RouteTable) -> Result<(), String> {
+    /// The routes of a level; in an internal route all are (nginx hands `internal` down).
+    fn level(&mut self, routes: &[config::Route], table: &mut RouteTable, internal: bool) -> Result<(), String> {
         for (i, route) in routes.iter().enumerate() {
-            self.route(route, table).map_err(|e| format!(".route[{i}]{e}"))?;
+            self.route(route, table, internal).map_err(|e| format!(".route[{i}]{e}"))?;
         }
         Ok(())
     }
@@ -355,7 +356,7 @@ impl Compiler<'_> {
         self.routes.len() as u32 - 1
     }
 
-    fn route(&mut self, route: &config::Route, table: &mut RouteTable) -> Result<(), String> {
+    fn route(&mut self, route: &config::Route, table: &mut RouteTable, internal: bool) -> Result<(), String> {
         let named = route.path.starts_with('@') && route.matches == Match::Prefix;
         let regex = matches!(route.matches, Match::Regex | Match::RegexNocase);
         if !regex && !route.path.starts_with(['/', '@']) {
@@ -385,11 +386,11 @@ impl Compiler<'_> {
             }),
         };
         let mut nested = RouteTable::default();
-        self.level(&route.route, &mut nested)?;
+        self.level(&route.route, &mut nested, internal || route.internal)?;
         self.routes[index as usize] = Some(Route {
             path: route.path.clone(),
             no_regex: route.matches == Match::NoRegex,
-            internal: route.internal || named,
+            internal: internal || route.internal || named,
             rewrite,
             limit_except,
             try_files: TryFiles::compile(&route.try_files, names).map_err(|e| format!(".try_files: {e}"))?,

@@ -93,6 +93,15 @@ impl Regex {
         Ok(found)
     }
 
+    /// Like [`Regex::exec`], but a failure leaves no groups at all: so nginx has it in `rewrite` and `if`.
+    pub fn exec_or_forget(&self, ex: &Exchange, subject: &Bytes) -> Result<bool, GivenUp> {
+        let found = self.exec(ex, subject)?;
+        if !found {
+            ex.captures.borrow_mut().groups.clear();
+        }
+        Ok(found)
+    }
+
     /// Whether it matches, and nothing else.
     pub fn is_match(&self, subject: &[u8]) -> Result<bool, GivenUp> {
         self.groups(subject, |_| ())

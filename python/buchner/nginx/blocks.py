@@ -152,11 +152,16 @@ def _nested(outer: Scope, modifier: str, name: str, directive: Directive) -> boo
 def _answer(scope: Scope, directive: Directive) -> None:
     """Settle what answers a location: `proxy_pass`, else files, unless a `return` comes before both."""
     table = scope.table
-    steps = [] if table.rewrite is UNSET else table.rewrite
     contents = (table.proxy, table.stub_status, table.empty_gif)
-    answered = any(content is not UNSET for content in contents) or any(step.return_ is not UNSET for step in steps)
-    if not answered:
+    if all(content is UNSET for content in contents) and not _returns(table):
         _answer_with_files(scope, directive)
+
+
+def _returns(table: gen.Route) -> bool:
+    """Whether every request is answered by a `return`: nothing before it ends the steps or leads elsewhere."""
+    steps = [] if table.rewrite is UNSET else table.rewrite
+    first = next((step for step in steps if step.set is UNSET), None)
+    return first is not None and first.return_ is not UNSET
 
 
 def _answer_with_files(scope: Scope, directive: Directive) -> None:

@@ -2,7 +2,8 @@
 use crate::exchange::Exchange;
 use crate::regex::{GivenUp, Regex};
 use crate::rewrite::config::{self, FileTest};
-use crate::vars::{Names, Sent, Template};
+use crate::rewrite::run::value_of;
+use crate::vars::{Names, Template};
 use bytes::Bytes;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -46,21 +47,21 @@ impl Condition {
         })
     }
 
-    /// Whether it holds.
-    pub fn holds(&self, ex: &Exchange) -> Result<bool, GivenUp> {
-        let value = |template: &Template| template.value(ex, Sent::default());
+    /// Whether it holds. `encode`: groups of a match are encoded in texts.
+    pub fn holds(&self, ex: &Exchange, encode: bool) -> Result<bool, GivenUp> {
+        let value = |template: &Template| value_of(template, ex, encode);
         Ok(match self {
             Self::True(template) => !matches!(value(template).as_slice(), b"" | b"0"),
             Self::Equal(one, other) => match other.as_text() {
                 Some(text) => value(one) == text,
                 None => value(one) == value(other),
             },
-            Self::Match(template, regex) => regex.exec(ex, &Bytes::from(value(template)))?,
+            Self::Match(template, regex) => regex.exec_or_forget(ex, &Bytes::from(value(template)))?,
             Self::File(path, test) => file_is(&value(path), *test),
-            Self::Not(one) => !one.holds(ex)?,
+            Self::Not(one) => !one.holds(ex, encode)?,
             Self::All(list) => {
                 for one in list {
-                    if !one.holds(ex)? {
+                    if !one.holds(ex, encode)? {
                         return Ok(false);
                     }
                 }
@@ -68,7 +69,7 @@ impl Condition {
             }
             Self::Any(list) => {
                 for one in list {
-                    if one.holds(ex)? {
+                    if one.holds(ex, encode)? {
                         return Ok(true);
                     }
                 }

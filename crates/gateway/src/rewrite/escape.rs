@@ -30,7 +30,7 @@ pub fn escape(text: &[u8], kind: Escape, out: &mut Vec<u8>) {
                 | b'|'
                 | b'}'
                 | 0x7f..
-        ) || (kind == Escape::Args && matches!(byte, b'&' | b'+'));
+        ) || (kind == Escape::Args && matches!(byte, b'&' | b'+' | b';'));
         if special {
             out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         } else {
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn arguments_are_escaped_further_than_paths() {
         let mut out = Vec::new();
-        escape(b"/a b+c&d?\xc3", Escape::Uri, &mut out);
-        assert_eq!(out, b"/a%20b+c&d%3F%C3");
+        escape(b"/a b+c&d;?\xc3", Escape::Uri, &mut out);
+        assert_eq!(out, b"/a%20b+c&d;%3F%C3");
         out.clear();
-        escape(b"/a b+c&d?", Escape::Args, &mut out);
-        assert_eq!(out, b"/a%20b%2Bc%26d%3F");
+        escape(b"/a b+c&d;?", Escape::Args, &mut out);
+        assert_eq!(out, b"/a%20b%2Bc%26d%3B%3F");
     }
 
     #[test]

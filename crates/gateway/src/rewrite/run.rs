@@ -6,7 +6,7 @@ use crate::http::page;
 use crate::rewrite::config::RewriteFlag;
 use crate::rewrite::escape::{Escape, escape, unescape_redirect};
 use crate::rewrite::{If, Op, Return, Rewrite, Script, Target};
-use crate::vars::{Sent, Var, template::Part, write_var};
+use crate::vars::{Sent, Template, Var, template::Part, write_var};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use bytes::Bytes;
 
@@ -27,33 +27,48 @@ enum Flow {
 
 /// Runs the operations of a server or route.
 pub fn run(script: &Script, ex: &mut Exchange) -> Result<Ran> {
-    Ok(match run_ops(&script.ops, ex)? {
+    // nginx encodes the groups of a match again where they become values, until a rewrite has replaced the path.
+    let mut encode = ex.path_was_encoded();
+    Ok(match run_ops(&script.ops, ex, &mut encode)? {
         Flow::End | Flow::Stop => Ran::On,
         Flow::Respond(response) => Ran::Respond(response),
     })
 }
 
-fn run_ops(ops: &[Op], ex: &mut Exchange) -> Result<Flow> {
+fn run_ops(ops: &[Op], ex: &mut Exchange, encode: &mut bool) -> Result<Flow> {
     for op in ops {
         let flow = match op {
             Op::Set(target, value) => {
-                let value = Bytes::from(value.value(ex, Sent::default()));
+                let value = Bytes::from(value_of(value, ex, *encode));
                 set(ex, target, value);
                 continue;
             }
-            Op::Rewrite(rewrite) => rewrite.run(ex)?,
+            Op::Rewrite(rewrite) => rewrite.run(ex, encode)?,
             Op::Return(answer) => Flow::Respond(answer.response(ex)?),
             Op::Break => {
                 settle(ex);
                 Flow::Stop
             }
-            Op::If(test) => test.run(ex)?,
+            Op::If(test) => test.run(ex, encode)?,
         };
         if !matches!(flow, Flow::End) {
             return Ok(flow);
         }
     }
     Ok(Flow::End)
+}
+
+/// The value of a template; groups of the match are encoded where that is asked for.
+pub(super) fn value_of(template: &Template, ex: &Exchange, encode: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in template.parts() {
+        match part {
+            Part::Text(text) => out.extend_from_slice(text),
+            Part::Var(Var::Capture(n)) if encode => escape(ex.captures.borrow().get(*n), Escape::Args, &mut out),
+            Part::Var(var) => write_var(var, ex, Sent::default(), &mut out),
+        }
+    }
+    out
 }
 
 fn set(ex: &mut Exchange, target: &Target, value: Bytes) {
@@ -75,23 +90,24 @@ fn settle(ex: &mut Exchange) {
 }
 
 impl If {
-    fn run(&self, ex: &mut Exchange) -> Result<Flow> {
-        if !self.when.holds(ex)? {
+    fn run(&self, ex: &mut Exchange, encode: &mut bool) -> Result<Flow> {
+        if !self.when.holds(ex, *encode)? {
             return Ok(Flow::End);
         }
         if self.route.is_some() {
             ex.route = self.route;
         }
-        run_ops(&self.then, ex)
+        run_ops(&self.then, ex, encode)
     }
 }
 
 impl Rewrite {
-    fn run(&self, ex: &mut Exchange) -> Result<Flow> {
+    fn run(&self, ex: &mut Exchange, encode: &mut bool) -> Result<Flow> {
         let path = ex.request.path.clone();
-        if !self.regex.exec(ex, &path)? {
+        if !self.regex.exec_or_forget(ex, &path)? {
             return Ok(Flow::End);
         }
+        *encode = false;
         let status = match self.flag {
             Some(RewriteFlag::Redirect) => 302,
             Some(RewriteFlag::Permanent) => 301,

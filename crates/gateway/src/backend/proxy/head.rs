@@ -159,8 +159,10 @@ fn write_ids(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
 
 fn write_framing(ex: &Exchange, out: &mut Vec<u8>) {
     match &ex.request.body {
-        // A client that said so hears the same said for it.
-        RequestBody::Empty if ex.request.headers.contains(HeaderId::ContentLength) => write_length(0, out),
+        // A client that said so hears the same said for it; a subrequest without a body has none of its parent either.
+        RequestBody::Empty if ex.is_main() && ex.request.headers.contains(HeaderId::ContentLength) => {
+            write_length(0, out);
+        }
         RequestBody::Empty => {}
         body => match body.length() {
             Some(length) => write_length(length, out),
