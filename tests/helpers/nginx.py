@@ -26,7 +26,7 @@ MAIN = """
 {user}
 daemon off;
 pid {directory}/nginx.pid;
-error_log {directory}/error.log debug;
+error_log {directory}/error.log info;
 events {{ worker_connections 256; }}
 http {{
     access_log off;
