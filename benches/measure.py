@@ -27,6 +27,23 @@ BROWSER_HEADERS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What wrk asks for.
+
+    Args:
+        path: request target.
+        connections: keep-alive connections.
+        host: value of the Host header.
+        headers: lines beside a browser's.
+    """
+
+    path: str
+    connections: int = 64
+    host: str = "127.0.0.1"
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
     """One round against one server.
 
@@ -81,23 +98,22 @@ def private_kib(pids: list[int]) -> int:
     return total
 
 
-def load(port: int, path: str, seconds: float, connections: int, host: str = "127.0.0.1") -> tuple[int, float, str]:
+def drive(port: int, load: Load, seconds: float) -> tuple[int, float, str]:
     """Drive a server with wrk on core 1.
 
     Args:
         port: the server's port on loopback.
-        path: request target.
+        load: what to ask for.
         seconds: how long.
-        connections: keep-alive connections.
-        host: value of the Host header.
 
     Returns:
         Requests made, requests per second, and wrk's complaints.
     """
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
-    for header in (f"Host: {host}", *BROWSER_HEADERS):
+    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "10s"]
+    for header in (f"Host: {load.host}", *BROWSER_HEADERS, *load.headers):
         command += ["-H", header]
-    output = subprocess.run([*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True)
+    url = f"http://127.0.0.1:{port}{load.path}"
+    output = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     made = re.search(r"(\d+) requests in", output.stdout)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output.stdout)
     if made is None or rate is None:
@@ -105,13 +121,11 @@ def load(port: int, path: str, seconds: float, connections: int, host: str = "12
     return int(made[1]), float(rate[1]), "; ".join(re.findall(r"(?:Socket errors|Non-2xx).*", output.stdout))
 
 
-def cpu_round(  # what a round is, spelt out
-    roots: list[int], port: int, path: str, seconds: float, connections: int, host: str = "127.0.0.1"
-) -> Round:
+def cpu_round(roots: list[int], port: int, load: Load, seconds: float) -> Round:
     """Drive a server and return what each request cost its processes."""
     pids = tree(*roots)
     before = cpu_seconds(pids)
-    made, rate, errors = load(port, path, seconds, connections, host)
+    made, rate, errors = drive(port, load, seconds)
     spent = cpu_seconds(pids) - before
     return Round(spent / max(made, 1) * 1e6, rate, errors)
 

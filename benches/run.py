@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import measure
 import report
 import servers
-from measure import Round
+from measure import Load, Round
 from servers import Running, Starter, Task
 
 if TYPE_CHECKING:
@@ -41,15 +41,13 @@ class Scenario:
         title: heading of its table.
         rivals: what Buchner is compared with; the first is the one ratios refer to.
         task: makes the task from the upstream's port and the files' directory.
-        path: request target.
-        connections: keep-alive connections of the load.
+        load: what is asked.
     """
 
     title: str
     rivals: dict[str, Starter]
     task: Callable[[int, Path], Task]
-    path: str = "/"
-    connections: int = 64
+    load: Load
 
 
 @dataclass(slots=True)
@@ -68,13 +66,25 @@ APPS: dict[str, Starter] = {
     "Granian": servers.granian,
 }
 
+ROOT = Load("/")
+
 SCENARIOS = {
-    "proxy": Scenario("Proxied request, keep-alive, 65-byte body", NGINX, lambda up, _: Task("proxy", upstream=up)),
-    "wsgi": Scenario("Raw WSGI, 65-byte body, one worker", APPS, lambda _u, _f: Task("app", app="raw")),
-    "flask": Scenario("Flask hello, 65-byte body, one worker", APPS, lambda _u, _f: Task("app", app="hello")),
-    "file1k": Scenario("File of 1 KB", NGINX, lambda _, files: Task("files", files=files), "/1k.html"),
-    "file1m": Scenario("File of 1 MB", NGINX, lambda _, files: Task("files", files=files), "/1m.bin", 16),
-    "relay1m": Scenario("Relay of a 1 MB upstream body", NGINX, lambda up, _: Task("proxy", upstream=up), "/1m", 16),
+    "proxy": Scenario(
+        "Proxied request, keep-alive, 65-byte body", NGINX, lambda up, _: Task("proxy", upstream=up), ROOT
+    ),
+    "site": Scenario(
+        "Proxied request, the same nginx.conf of 300 lines",
+        NGINX,
+        lambda up, _: Task("site", upstream=up),
+        Load("/api/v2/items/4711", headers=("X-Forwarded-For: 198.51.100.7", "Origin: https://shop.example.com")),
+    ),
+    "wsgi": Scenario("Raw WSGI, 65-byte body, one worker", APPS, lambda _u, _f: Task("app", app="raw"), ROOT),
+    "flask": Scenario("Flask hello, 65-byte body, one worker", APPS, lambda _u, _f: Task("app", app="hello"), ROOT),
+    "file1k": Scenario("File of 1 KB", NGINX, lambda _, files: Task("files", files=files), Load("/1k.html")),
+    "file1m": Scenario("File of 1 MB", NGINX, lambda _, files: Task("files", files=files), Load("/1m.bin", 16)),
+    "relay1m": Scenario(
+        "Relay of a 1 MB upstream body", NGINX, lambda up, _: Task("proxy", upstream=up), Load("/1m", 16)
+    ),
 }
 OTHERS = ("idle", "routes")
 IDLE_CONNECTIONS = 4000
@@ -129,10 +139,10 @@ def compare(scenario: Scenario, options: Options, up: int, files: Path) -> repor
     with ExitStack() as stack:
         started = all_running(stack, {**scenario.rivals, **options.buchners}, scenario.task(up, files))
         for server in started:
-            measure.load(server.port, scenario.path, 1, scenario.connections)
+            measure.drive(server.port, scenario.load, 1)
         for number in range(options.rounds):
             for server in started:
-                made = measure.cpu_round(server.pids, server.port, scenario.path, options.seconds, scenario.connections)
+                made = measure.cpu_round(server.pids, server.port, scenario.load, options.seconds)
                 rounds.setdefault(server.name, []).append(made)
                 print(f"  round {number + 1} {server.name:26} {made.cpu_us:8.1f} µs {made.rate:9.0f}/s {made.errors}")
     return report.rounds_table(scenario.title, rounds)
@@ -180,11 +190,11 @@ def _lookup(one: Running, many: Running, options: Options, path: str, host: str)
     """Return the CPU per request with many entries, as a multiple of that with one."""
     small_path, small_host = path.replace(str(MANY - 1), "0"), host.replace(str(MANY - 1), "0")
     for server, target, name in ((one, small_path, small_host), (many, path, host)):
-        measure.load(server.port, target, 1, 64, name)
+        measure.drive(server.port, Load(target, host=name), 1)
     ratios = []
     for _ in range(options.rounds):
-        few = measure.cpu_round(one.pids, one.port, small_path, options.seconds, 64, small_host)
-        lots = measure.cpu_round(many.pids, many.port, path, options.seconds, 64, host)
+        few = measure.cpu_round(one.pids, one.port, Load(small_path, host=small_host), options.seconds)
+        lots = measure.cpu_round(many.pids, many.port, Load(path, host=host), options.seconds)
         ratios.append(lots.cpu_us / few.cpu_us)
         if few.errors or lots.errors:
             raise RuntimeError(f"{many.name}: {few.errors} {lots.errors}")

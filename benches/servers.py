@@ -28,9 +28,9 @@ class Task:
     """What a server shall do.
 
     Args:
-        kind: `proxy`, `app`, `files` or `names`.
+        kind: `proxy`, `app`, `files`, `names` or `site` (benches/site.conf).
         app: module in benches/apps, for `app`.
-        upstream: port of the upstream, for `proxy`.
+        upstream: port of the upstream, for `proxy` and `site`.
         files: directory, for `files`.
         count: number of server names and of prefix routes, for `names`.
     """
@@ -169,10 +169,21 @@ def _nginx_body(task: Task, port: int, directory: Path) -> str:
     )
 
 
+def site_conf(task: Task, port: int, directory: Path) -> str:
+    """Return benches/site.conf for a port, an upstream and a directory."""
+    text = (HERE / "site.conf").read_text()
+    for name, value in (("@PORT@", port), ("@UPSTREAM@", task.upstream), ("@DIR@", directory)):
+        text = text.replace(name, str(value))
+    return text
+
+
 def nginx(task: Task, port: int, directory: Path) -> list[list[str]]:
     """Debian's nginx, alone or before the app server whose socket is `app.sock`."""
     path = directory / "nginx.conf"
-    path.write_text(NGINX.format(dir=directory, body=_nginx_body(task, port, directory)))
+    if task.kind == "site":
+        path.write_text(site_conf(task, port, directory))
+    else:
+        path.write_text(NGINX.format(dir=directory, body=_nginx_body(task, port, directory)))
     return [["nginx", "-p", str(directory), "-c", str(path), "-g", "daemon off;"]]
 
 
@@ -228,11 +239,15 @@ def buchner_toml(task: Task, port: int, directory: Path) -> str:
 
 
 def buchner(command: list[str]) -> Starter:
-    """Return the starter of a Buchner that is run as `command FILE.toml`."""
+    """Return the starter of a Buchner that is run as `command FILE`."""
 
     def write(task: Task, port: int, directory: Path) -> list[list[str]]:
-        path = directory / "gateway.toml"
-        path.write_text(buchner_toml(task, port, directory))
+        if task.kind == "site":
+            path = directory / "nginx.conf"
+            path.write_text(site_conf(task, port, directory))
+        else:
+            path = directory / "gateway.toml"
+            path.write_text(buchner_toml(task, port, directory))
         return [[*command, str(path)]]
 
     return write

@@ -22,6 +22,7 @@ pub mod rewrite;
 pub mod route;
 pub mod subrequest;
 pub mod sys;
+pub mod tables;
 pub mod thread;
 pub mod timeouts;
 pub mod upstream;

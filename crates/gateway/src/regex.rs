@@ -2,11 +2,13 @@
 //!
 //! A match that would take too many steps ends with an error instead of holding up the thread: [`MATCH_LIMIT`].
 use crate::exchange::Exchange;
+use crate::tables::ById;
 use crate::vars::{Names, Var};
 use bytes::Bytes;
 use pcre2::bytes::{CaptureLocations, RegexBuilder};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps one match may take. A subject of a few kilobytes needs some thousands; catastrophic backtracking needs billions.
@@ -15,7 +17,7 @@ const MATCH_LIMIT: u32 = 1_000_000;
 const KEPT: usize = 8192;
 
 thread_local! {
-    static LOCATIONS: RefCell<HashMap<u64, CaptureLocations>> = RefCell::default();
+    static LOCATIONS: RefCell<HashMap<u64, CaptureLocations, BuildHasherDefault<ById>>> = RefCell::default();
 }
 
 /// A compiled regular expression.
@@ -31,6 +33,43 @@ pub struct Regex {
 /// A match that was given up; PCRE2's reason.
 #[derive(Debug)]
 pub struct GivenUp(String);
+
+/// What is matched against: bytes that are shared, or somebody's that are copied where groups have to be kept.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// Shared.
+    Shared(&'a Bytes),
+    /// Somebody's.
+    Lent(&'a [u8]),
+}
+
+impl Subject<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Lent(bytes) => bytes,
+        }
+    }
+
+    fn keep(&self) -> Bytes {
+        match self {
+            Self::Shared(bytes) => (*bytes).clone(),
+            Self::Lent(bytes) => Bytes::copy_from_slice(bytes),
+        }
+    }
+}
+
+impl<'a> From<&'a Bytes> for Subject<'a> {
+    fn from(bytes: &'a Bytes) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Subject<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Lent(bytes)
+    }
+}
 
 /// What the last successful match with groups left behind: `$1` to `$9`.
 #[derive(Debug, Default)]
@@ -74,27 +113,28 @@ impl Regex {
 
     /// Whether it matches. A match puts its groups into the exchange, for `$1` and named variables; a failure leaves
     /// those of the match before.
-    pub fn exec(&self, ex: &Exchange, subject: &Bytes) -> Result<bool, GivenUp> {
-        let found = self.groups(subject, |groups| {
+    pub fn exec<'a>(&self, ex: &Exchange, subject: impl Into<Subject<'a>>) -> Result<bool, GivenUp> {
+        let subject = subject.into();
+        let found = self.groups(subject.bytes(), |groups| {
             let mut captures = ex.captures.borrow_mut();
             captures.groups.clear();
             if self.code.captures_len() > 1 {
-                captures.subject = subject.clone();
+                captures.subject = subject.keep();
                 captures.groups.extend(groups);
             }
         })?;
         if found && !self.named.is_empty() {
+            let captures = ex.captures.borrow();
             for (group, variable) in &self.named {
-                let captures = ex.captures.borrow();
                 let (start, end) = captures.groups.get(*group).copied().unwrap_or((0, 0));
-                ex.values.set(*variable, subject.slice(start as usize..end as usize));
+                ex.values.set(*variable, captures.subject.slice(start as usize..end as usize));
             }
         }
         Ok(found)
     }
 
     /// Like [`Regex::exec`], but a failure leaves no groups at all: so nginx has it in `rewrite` and `if`.
-    pub fn exec_or_forget(&self, ex: &Exchange, subject: &Bytes) -> Result<bool, GivenUp> {
+    pub fn exec_or_forget<'a>(&self, ex: &Exchange, subject: impl Into<Subject<'a>>) -> Result<bool, GivenUp> {
         let found = self.exec(ex, subject)?;
         if !found {
             ex.captures.borrow_mut().groups.clear();

@@ -53,6 +53,8 @@ pub struct Thread {
     pub timeouts: Timeouts,
     /// Its spare buffers.
     pub bufs: crate::http::bufs::Bufs,
+    /// Its spare boxes for connections that are served.
+    pub servers: crate::http::busy::Spare,
     /// Its upstream connections.
     pub upstreams: RefCell<Pools>,
     /// Its open files.
@@ -145,6 +147,7 @@ pub fn run(
         clock: Clock::default(),
         timeouts: Timeouts::default(),
         bufs: crate::http::bufs::Bufs::default(),
+        servers: crate::http::busy::Spare::default(),
         upstreams: RefCell::default(),
         files: RefCell::default(),
         resolver: Resolver::default(),

@@ -26,6 +26,30 @@ pub struct Header<'a> {
     pub value: &'a [u8],
 }
 
+/// A field name that is valid, and what it is known as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldName {
+    id: HeaderId,
+    name: Box<[u8]>,
+}
+
+impl FieldName {
+    /// A name as it will be written. `None`: it can't be one.
+    pub fn new(name: &[u8]) -> Option<Self> {
+        is_valid_name(name).then(|| Self { id: HeaderId::of(name), name: name.into() })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> HeaderId {
+        self.id
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.name
+    }
+}
+
 /// Header or trailer fields in their order.
 #[derive(Clone, Default)]
 pub struct Headers {
@@ -66,7 +90,9 @@ pub fn is_valid_name(name: &[u8]) -> bool {
 
 /// Whether `value` can be a field value (RFC 9110 section 5.5): no control characters but tab, so no CR, LF or NUL.
 pub fn is_valid_value(value: &[u8]) -> bool {
-    value.iter().all(|&byte| (byte >= b' ' && byte != 0x7f) || byte == b'\t')
+    // To the end instead of to the first bad one: so it is done many bytes at a time.
+    let bad = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+    !value.iter().fold(false, |found, &byte| found | bad(byte))
 }
 
 /// Writes `name: value\r\n`; writes nothing and returns false if either is invalid.
@@ -119,6 +145,13 @@ impl Headers {
         self.list.iter().find(|field| field.id == id).map(|field| self.value(field))
     }
 
+    /// The value of `id`, unless there are several; empty without one.
+    pub fn get_only(&self, id: HeaderId) -> Option<&[u8]> {
+        let mut values = self.get_all(id);
+        let first = values.next().unwrap_or_default();
+        values.next().is_none().then_some(first)
+    }
+
     /// The first value of `id`, sharing the received head where it lies in one.
     pub fn get_bytes(&self, id: HeaderId) -> Option<Bytes> {
         if !self.contains(id) {
@@ -161,6 +194,17 @@ impl Headers {
             return false;
         }
         self.append(HeaderId::of(name), Place::Extra, name, value)
+    }
+
+    /// Appends a field. An invalid value appends nothing and returns false.
+    pub fn push_field(&mut self, name: &FieldName, value: &[u8]) -> bool {
+        is_valid_value(value) && self.append(name.id, Place::Extra, &name.name, value)
+    }
+
+    /// Makes room for `fields` more, and `bytes` of names and values.
+    pub fn reserve(&mut self, fields: usize, bytes: usize) {
+        self.list.reserve(fields);
+        self.extra.reserve(bytes);
     }
 
     /// Removes all fields named `id` and appends one. An invalid value changes nothing and returns false.

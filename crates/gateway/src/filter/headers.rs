@@ -4,12 +4,14 @@ use crate::exchange::{Exchange, Response};
 use crate::filter::body;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::h1::Version;
-use buchner_wire::headers::{HeaderId, Headers, is_valid_name, is_valid_value};
+use buchner_wire::headers::{FieldName, HeaderId, Headers, is_valid_value};
 use buchner_wire::method::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const DAY: i64 = 86_400;
+/// Bytes of a name and a value, about.
+const TYPICAL_FIELD: usize = 48;
 /// `expires max`.
 const TEN_YEARS: &[u8] = b"max-age=315360000";
 
@@ -29,8 +31,7 @@ pub struct AddHeader {
 /// A compiled field.
 #[derive(Debug)]
 pub struct Added {
-    id: HeaderId,
-    name: Box<[u8]>,
+    name: FieldName,
     value: Template,
     always: bool,
 }
@@ -39,18 +40,13 @@ pub struct Added {
 pub fn compile(headers: &[AddHeader], names: &Names) -> Result<Vec<Added>, String> {
     let compile = |header: &AddHeader| {
         let name = &header.name;
-        if !is_valid_name(name.as_bytes()) {
+        let Some(field) = FieldName::new(name.as_bytes()) else {
             return Err(format!("{name:?} is not a header name"));
-        }
+        };
         if !is_valid_value(header.value.as_bytes()) {
             return Err(format!("{name}: the value has characters no header may have (CR, LF, NUL)"));
         }
-        Ok(Added {
-            id: HeaderId::of(name.as_bytes()),
-            name: name.as_bytes().into(),
-            value: Template::compile(&header.value, names)?,
-            always: header.always,
-        })
+        Ok(Added { name: field, value: Template::compile(&header.value, names)?, always: header.always })
     };
     headers.iter().map(compile).collect()
 }
@@ -165,25 +161,33 @@ pub fn apply(ex: &Exchange, response: &mut Response) {
         };
         set_expires(ex, when, &mut response.headers);
     }
-    let mut added = Vec::with_capacity(filters.headers.len());
-    for header in filters.headers.iter().filter(|header| usual || header.always) {
-        let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
-        let mut value = Vec::new();
-        header.value.write(ex, sent, &mut value);
-        // A variable may carry what the client sent; a value that could split the response is dropped.
-        if is_valid_value(&value) {
-            added.push((header, value));
-        }
-    }
-    for (header, value) in added {
+    add(ex, &filters.headers, usual, response);
+}
+
+/// Adds fields one after the other: the value of one may name those before it.
+fn add(ex: &Exchange, fields: &[Added], usual: bool, response: &mut Response) {
+    let mut buf = ex.thread.bufs.take_write();
+    response.headers.reserve(fields.len(), fields.len() * TYPICAL_FIELD);
+    for field in fields.iter().filter(|field| usual || field.always) {
+        let value = match field.value.as_text() {
+            Some(text) => text,
+            None => {
+                buf.clear();
+                let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+                field.value.write(ex, sent, &mut buf);
+                &buf
+            }
+        };
         // These two are there once, and an empty value takes them away.
-        if matches!(header.id, HeaderId::LastModified | HeaderId::Etag) {
-            response.headers.remove(header.id);
+        if matches!(field.name.id(), HeaderId::LastModified | HeaderId::Etag) && is_valid_value(value) {
+            response.headers.remove(field.name.id());
         }
         if !value.is_empty() {
-            response.headers.push_name(&header.name, &value);
+            // A variable may carry what the client sent; a value that could split the response is dropped.
+            response.headers.push_field(&field.name, value);
         }
     }
+    ex.thread.bufs.give_write(buf);
 }
 
 fn is_usual(status: u16) -> bool {
@@ -239,7 +243,7 @@ pub fn write_trailers(ex: &Exchange, status: u16, headers: &Headers, out: &mut V
     for trailer in ex.settings().filters.trailers.iter().filter(|trailer| usual || trailer.always) {
         let value = trailer.value.value(ex, Sent { status, headers: Some(headers), ..Sent::default() });
         if !value.is_empty() {
-            buchner_wire::headers::write_header(out, &trailer.name, &value);
+            buchner_wire::headers::write_header(out, trailer.name.as_bytes(), &value);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
-//! a request lives in a box that goes back to the allocator when the connection idles.
+//! a request lives in a box ([`crate::http::busy`]) that the connection has only while it is served.
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Client, Exchange, Peer, Request};
 use crate::http::body::{RequestBody, Source};
@@ -81,7 +81,7 @@ pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, l
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
         let before = conn.requests.get();
-        let more = Box::pin(busy(&conn)).await;
+        let more = conn.io.thread().servers.serve(&conn).await;
         bufs.give_read(conn.buf.take());
         if !more {
             return;
@@ -94,7 +94,7 @@ pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, l
 }
 
 /// Serves requests until the connection is idle (true) or done (false).
-async fn busy(conn: &Rc<Conn>) -> bool {
+pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
     let thread = conn.io.thread().clone();
     // Whatever woke us may be nothing: then the connection goes on idling without buffers.
     match std::future::poll_fn(|cx| Poll::Ready(conn.poll_fill(cx, READ_SIZE))).await {

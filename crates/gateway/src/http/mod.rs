@@ -1,6 +1,7 @@
 //! HTTP towards the client: every version ends as one [`crate::exchange::Request`] and one [`crate::exchange::Response`].
 pub mod body;
 pub mod bufs;
+pub mod busy;
 pub mod departure;
 pub mod forwarded;
 pub mod h1;

@@ -4,7 +4,6 @@ use crate::regex::{GivenUp, Regex};
 use crate::rewrite::config::{self, FileTest};
 use crate::rewrite::run::value_of;
 use crate::vars::{Names, Template};
-use bytes::Bytes;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -56,7 +55,7 @@ impl Condition {
                 Some(text) => value(one) == text,
                 None => value(one) == value(other),
             },
-            Self::Match(template, regex) => regex.exec_or_forget(ex, &Bytes::from(value(template)))?,
+            Self::Match(template, regex) => regex.exec_or_forget(ex, value(template).as_slice())?,
             Self::File(path, test) => file_is(&value(path), *test),
             Self::Not(one) => !one.holds(ex, encode)?,
             Self::All(list) => {

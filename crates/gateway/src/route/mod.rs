@@ -12,17 +12,17 @@ use crate::config::Match;
 use crate::exchange::Exchange;
 use crate::plan::Route;
 use crate::regex::{GivenUp, Regex};
+use crate::tables::Table;
 use bytes::Bytes;
-use std::collections::HashMap;
 
 /// The routes of one level: of a server, or within a route.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<Box<[u8]>, u32>,
+    exact: Table<u32>,
     prefixes: PrefixTree,
     regexes: Vec<(Regex, u32)>,
     /// `/x` by the number of a route `/x/` that redirects there.
-    slashed: HashMap<Box<[u8]>, u32>,
+    slashed: Table<u32>,
 }
 
 /// What a search came to.

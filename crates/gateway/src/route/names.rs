@@ -1,17 +1,17 @@
 //! Server names (nginx: server_name): exact, then the longest leading wildcard, then the longest trailing one, then the
 //! first regular expression that matches.
 use crate::regex::Regex;
+use crate::tables::Table;
 use crate::vars::Names;
-use std::collections::HashMap;
 
 /// The names of one listening address.
 #[derive(Debug, Default)]
 pub struct NameTable {
-    exact: HashMap<Box<[u8]>, u32>,
+    exact: Table<u32>,
     // `*.example.com` and `.example.com` under `.example.com`.
-    leading: HashMap<Box<[u8]>, u32>,
+    leading: Table<u32>,
     // `www.example.*` under `www.example.`.
-    trailing: HashMap<Box<[u8]>, u32>,
+    trailing: Table<u32>,
     regexes: Vec<(Regex, u32)>,
 }
 

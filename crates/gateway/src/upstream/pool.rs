@@ -2,9 +2,10 @@
 use super::{Address, Group};
 use crate::error::{Error, Kind, Result};
 use crate::http::io::{Io, Sock};
+use crate::tables::ById;
 use crate::thread::Thread;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,27 +49,6 @@ pub struct Outgoing {
 pub struct Pools {
     groups: HashMap<u64, Local, BuildHasherDefault<ById>>,
     singles: HashMap<Box<str>, Arc<Group>>,
-}
-
-/// Ids are numbers given out one after the other: they spread as they are.
-#[derive(Default)]
-struct ById(u64);
-
-impl Hasher for ById {
-    fn finish(&self) -> u64 {
-        // The table looks at the top bits first.
-        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0 << 8 | u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id;
-    }
 }
 
 #[derive(Default)]

@@ -2,9 +2,9 @@
 use crate::exchange::Exchange;
 use crate::regex::Regex;
 use crate::route::NameTable;
+use crate::tables::Table;
 use crate::variables::Found;
 use crate::vars::{Names, Sent, Template};
-use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub struct Config {
 /// A compiled map.
 pub struct Map {
     source: Template,
-    texts: HashMap<Box<[u8]>, u32>,
+    texts: Table<u32>,
     names: Option<NameTable>,
     regexes: Vec<(Regex, u32)>,
     results: Vec<Template>,
@@ -41,7 +41,7 @@ impl Map {
     pub fn compile(config: &Config, names: &Names) -> Result<Self, String> {
         let mut map = Self {
             source: Template::compile(&config.source, names).map_err(|e| format!("source: {e}"))?,
-            texts: HashMap::new(),
+            texts: Table::default(),
             names: config.hostnames.then(NameTable::default),
             regexes: Vec::new(),
             results: vec![Template::compile(&config.default, names).map_err(|e| format!("default: {e}"))?],
@@ -76,21 +76,24 @@ impl Map {
 
     /// The number of the result for the request.
     pub fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
-        let mut text = self.source.value(ex, sent);
-        if self.names.is_some() && text.last() == Some(&b'.') {
-            text.pop();
+        let mut buf = ex.thread.bufs.take_write();
+        let mut text = self.source.lend(ex, sent, &mut buf);
+        if self.names.is_some() {
+            text = text.strip_suffix(b".").unwrap_or(text);
         }
-        Found::Result(self.look_up(text, ex))
+        let found = Found::Result(self.look_up(text, ex));
+        ex.thread.bufs.give_write(buf);
+        found
     }
 
-    fn look_up(&self, text: Vec<u8>, ex: &Exchange) -> u32 {
+    fn look_up(&self, text: &[u8], ex: &Exchange) -> u32 {
         let found = match &self.names {
             Some(names) => names.find(&text.to_ascii_lowercase()).map(|(result, _)| result),
             None if self.texts.is_empty() => None,
             None if text.iter().any(u8::is_ascii_uppercase) => {
                 self.texts.get(text.to_ascii_lowercase().as_slice()).copied()
             }
-            None => self.texts.get(text.as_slice()).copied(),
+            None => self.texts.get(text).copied(),
         };
         if let Some(result) = found {
             return result;
@@ -98,9 +101,8 @@ impl Map {
         if text.is_empty() || self.regexes.is_empty() {
             return 0;
         }
-        let text = Bytes::from(text);
         for (regex, result) in &self.regexes {
-            match regex.exec(ex, &text) {
+            match regex.exec(ex, text) {
                 Ok(true) => return *result,
                 Ok(false) => {}
                 Err(given_up) => {

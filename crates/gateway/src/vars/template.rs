@@ -1,6 +1,7 @@
 //! Text with variables, compiled.
 use crate::config::Escape;
 use crate::exchange::Exchange;
+use crate::vars::write::lent;
 use crate::vars::{Names, Sent, Var, write_var};
 
 /// Text with variables.
@@ -60,6 +61,23 @@ impl Template {
         let mut out = Vec::new();
         self.write(ex, sent, &mut out);
         out
+    }
+
+    /// Its value: where it lies if it is in one piece, else written into `buf`.
+    pub fn lend<'v>(&'v self, ex: &'v Exchange, sent: Sent<'_>, buf: &'v mut Vec<u8>) -> &'v [u8] {
+        match self.parts.as_slice() {
+            [] => return b"",
+            [Part::Text(text)] => return text,
+            [Part::Var(var)] => {
+                if let Some(value) = lent(var, ex) {
+                    return value;
+                }
+            }
+            _ => {}
+        }
+        buf.clear();
+        self.write(ex, sent, buf);
+        buf
     }
 
     /// Its parts: texts, and variables that `value` writes.

@@ -16,7 +16,7 @@ pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
                 if i > 0 {
                     out.push(b'.');
                 }
-                write_number(u64::from(octet), out);
+                write_octet(octet, out);
             }
         }
         Some(ip) => {
@@ -24,6 +24,16 @@ pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
         }
         None => out.extend_from_slice(b"unix:"),
     }
+}
+
+fn write_octet(octet: u8, out: &mut Vec<u8>) {
+    if octet >= 100 {
+        out.push(b'0' + octet / 100);
+    }
+    if octet >= 10 {
+        out.push(b'0' + octet / 10 % 10);
+    }
+    out.push(b'0' + octet % 10);
 }
 
 pub(crate) fn write_number(value: u64, out: &mut Vec<u8>) {
@@ -77,6 +87,22 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
         Var::Capture(n) => out.extend_from_slice(ex.captures.borrow().get(*n)),
         Var::Module(at) => MODULE_VARIABLES[usize::from(*at)].1(ex, sent, out),
         _ => write_request_var(var, ex, out),
+    }
+}
+
+/// The value of a variable that lies in the request as it is.
+pub(super) fn lent<'e>(var: &Var, ex: &'e Exchange) -> Option<&'e [u8]> {
+    let request = &ex.request;
+    match var {
+        Var::Uri => Some(&request.path),
+        Var::RequestUri => Some(&request.target),
+        Var::RequestMethod => Some(request.method.as_bytes()),
+        Var::Host if !request.host.is_empty() => Some(&request.host),
+        Var::HttpId(HeaderId::Upgrade | HeaderId::Connection) => None,
+        Var::HttpId(id) => request.headers.get_only(*id),
+        Var::Arg(name) => find_arg(request.query.as_deref().unwrap_or_default(), name),
+        Var::Cookie(name) => find_cookie(ex, name),
+        _ => None,
     }
 }
 
@@ -228,6 +254,11 @@ mod tests {
 
     #[test]
     fn numbers() {
+        for octet in 0..=255u8 {
+            let mut out = Vec::new();
+            write_octet(octet, &mut out);
+            assert_eq!(out, octet.to_string().as_bytes());
+        }
         let mut out = Vec::new();
         write_number(0, &mut out);
         write_number(u64::MAX, &mut out);

@@ -1,5 +1,6 @@
 //! Media types by file extension. Text that is UTF-8 nowadays says so; JSON has no charset parameter (RFC 8259 section 11).
-use std::collections::{BTreeMap, HashMap};
+use crate::tables;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Extensions longer than this are in no table.
@@ -152,7 +153,7 @@ const BUILT_IN: &[(&str, &str)] = &[
 ];
 
 /// A table of the configuration, shared by all settings that refer to it.
-pub type Table = Arc<HashMap<Box<[u8]>, Box<str>>>;
+pub type Table = Arc<tables::Table<Box<str>>>;
 
 /// Compiles a table: extensions with or without a dot, in any case.
 pub fn table(own: &BTreeMap<String, String>) -> Table {

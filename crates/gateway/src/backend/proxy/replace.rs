@@ -4,7 +4,6 @@ use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::regex::Regex;
 use crate::vars::{Names, Sent, Template};
-use bytes::Bytes;
 
 /// What is looked for.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Pattern {
     pub fn is(&self, ex: &Exchange, text: &[u8]) -> Result<bool> {
         match self {
             Self::Text(pattern) => Ok(pattern.value(ex, Sent::default()).eq_ignore_ascii_case(text)),
-            Self::Regex(regex) => Ok(regex.exec(ex, &Bytes::copy_from_slice(text))?),
+            Self::Regex(regex) => Ok(regex.exec(ex, text)?),
         }
     }
 }
