@@ -169,15 +169,8 @@ fn add(ex: &Exchange, fields: &[Added], usual: bool, response: &mut Response) {
     let mut buf = ex.thread.bufs.take_write();
     response.headers.reserve(fields.len(), fields.len() * TYPICAL_FIELD);
     for field in fields.iter().filter(|field| usual || field.always) {
-        let value = match field.value.as_text() {
-            Some(text) => text,
-            None => {
-                buf.clear();
-                let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
-                field.value.write(ex, sent, &mut buf);
-                &buf
-            }
-        };
+        let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+        let value = field.value.lend(ex, sent, &mut buf);
         // These two are there once, and an empty value takes them away.
         if matches!(field.name.id(), HeaderId::LastModified | HeaderId::Etag) && is_valid_value(value) {
             response.headers.remove(field.name.id());
