@@ -78,6 +78,7 @@ TABLES = {
     "SplitClients": "`[split_clients.NAME]`: variables by parts",
     "SplitPart": "`parts = [{ … }]`: a part of all requests",
     "AccessLog": "`access_log = { … }`: an access log",
+    "ErrorLog": "`error_log = { … }`: a log of what goes wrong with requests",
     "Gateway": "`[gateway]`: the process",
 }
 KINDS = {"integer": "number", "boolean": "true/false", "string": "text", "array": "list", "object": "table"}

@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 TITLE = "Configuration of Buchner (gateway.toml)"
 KEPT = (
     "AccessLog",
+    "ErrorLog",
     "Files",
     "Proxy",
     "Redirect",
@@ -70,6 +71,7 @@ def user_schema(plan: Schema) -> Schema:
     defs["Gateway"] = _merged(_python(ProcessSettings), rust["Gateway"])
     settings, limits = rust["Settings"]["properties"], rust["HeadLimits"]["properties"]
     settings["access_log"] = _access_log()
+    settings["error_log"] = _error_log(settings["error_log"]["description"])
     for name in ("add_headers", "add_trailers"):
         settings[name] = _added(settings[name]["description"])
     settings["error_page"] = _pages(settings["error_page"]["description"])
@@ -214,6 +216,11 @@ def _access_log() -> Schema:
         {"type": "array", "items": {"anyOf": one}},
         {"type": "boolean"},
     )
+
+
+def _error_log(description: str) -> Schema:
+    one = [STRING, _ref("ErrorLog")]
+    return _described(description, *one, {"type": "array", "items": {"anyOf": one}})
 
 
 def _added(description: str) -> Schema:

@@ -104,9 +104,15 @@ def test_an_upstream_that_is_down(here: Path) -> None:
 
 def test_logs_and_folders_that_cannot_be_reached(here: Path) -> None:
     toml = f'access_log = "no/a.log"\n{SERVER.format(port=free_port())}'
-    assert "there is no directory" in finding(toml, "access log", "problem").text
+    assert "there is no directory" in finding(toml, "log", "problem").text
     toml = f'[gateway]\nspool_dir = "{here}/no"\n{SERVER.format(port=free_port())}'
     assert "there is no directory" in finding(toml, "", "problem").text
+
+
+def test_routes_without_content_are_no_problem(here: Path) -> None:
+    locations = "location /a { internal; } location / { return 204; }"
+    (here / "nginx.conf").write_text(f"events {{}} http {{ server {{ listen 127.0.0.1:{free_port()}; {locations} }} }}")
+    assert not [one for one in doctor.examine("nginx.conf", []) if one.level == "problem"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
@@ -118,7 +124,7 @@ def test_what_the_gateways_user_may_not_enter_is_named(here: Path) -> None:
             directory.chmod(directory.stat().st_mode | 0o011)
     closed.chmod(0o700)
     toml = f'access_log = "{closed}/logs/a.log"\n{SERVER.format(port=free_port())}'
-    found = finding(toml, "access log", "problem")
+    found = finding(toml, "log", "problem")
     assert found.text.endswith(f"may not enter {closed}")
     assert f"chmod o+x {closed}" in found.advice
 

@@ -70,6 +70,7 @@ built_in_types = false
 connect_timeout = 60
 default_type = "text/plain"
 forwarded_headers = false
+log_not_found = true
 max_body = "1m"
 proxy_next_upstream = ["error", "timeout"]
 proxy_redirect = [

@@ -16,6 +16,7 @@ pub use crate::filter::headers::AddHeader;
 pub use crate::filter::sub_filter::Config as SubFilter;
 pub use crate::filter::userid::Enable as UserId;
 pub use crate::http::forwarded::Config as RealIp;
+use crate::observe::error_log::{ErrorLog, Level};
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
 use crate::variables;
 use schemars::JsonSchema;
@@ -94,6 +95,8 @@ pub struct Gateway {
     pub resolver_ipv4: bool,
     /// Names lead to IPv6 addresses. Default: true.
     pub resolver_ipv6: bool,
+    /// The least serious messages in the log of the process (nginx: the level of `error_log`, whose default is error). Default: notice.
+    pub error_level: Level,
     /// Error pages show causes, and tracebacks of the app. Default: false.
     pub development: bool,
 }
@@ -108,6 +111,7 @@ impl Default for Gateway {
             spool_dir: "/var/tmp".into(),
             spool_max: Size(1 << 30),
             shutdown_timeout: Millis(30_000),
+            error_level: Level::default(),
             resolver: Vec::new(),
             resolver_valid: None,
             resolver_timeout: None,
@@ -484,6 +488,10 @@ pub struct Settings {
     pub intercept_errors: bool,
     /// Indices into [`Config::access_log`]. Default: none.
     pub access_log: Vec<u32>,
+    /// Where messages about requests go: a file, `-` for the log of the process, a table, or a list of these (nginx: `error_log`). Default: the log of the process.
+    pub error_log: Vec<ErrorLog>,
+    /// Files that are not there are errors in the log. Default: false (nginx: `log_not_found`, whose default is on).
+    pub log_not_found: bool,
     /// Directory of the paths that `$document_root`, `$request_filename` and `try_files` are about.
     pub root: Option<Root>,
     /// Index into [`Config::types`]. Default: none.
@@ -654,6 +662,8 @@ impl Default for Settings {
             recursive_error_pages: false,
             intercept_errors: false,
             access_log: Vec::new(),
+            error_log: Vec::new(),
+            log_not_found: false,
             root: None,
             types: None,
             built_in_types: true,

@@ -12,6 +12,7 @@ use crate::exchange::Exchange;
 use crate::filter::Filters;
 use crate::http::forwarded::RealIp;
 use crate::observe::access_log::LogPlan;
+use crate::observe::error_log::ErrorLogPlan;
 use crate::regex::Regex;
 use crate::rewrite::Script;
 use crate::route::root::Root;
@@ -153,6 +154,8 @@ pub struct Settings {
     pub set_headers: Vec<SetHeader>,
     /// What proxied routes do differently than by default.
     pub proxy: Option<Box<Options>>,
+    /// Where messages about requests go; none: to the log of the process.
+    pub error_logs: Vec<ErrorLogPlan>,
     /// When another server is asked.
     pub next: Next,
     /// What becomes of responses.
@@ -460,6 +463,12 @@ impl Settings {
                 .map_err(|e| format!("root: {e}"))?,
             set_headers: compile_headers(&raw.set_headers, names).map_err(|e| format!("set_headers: {e}"))?,
             proxy: Options::compile(raw, names)?,
+            error_logs: raw
+                .error_log
+                .iter()
+                .map(ErrorLogPlan::compile)
+                .collect::<Result<_, _>>()
+                .map_err(|e| format!("error_log: {e}"))?,
             next: Next::compile(raw),
             checks: access::compile(raw, names)?,
             secure_link: SecureLink::compile(raw, names)?,

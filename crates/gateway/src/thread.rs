@@ -88,6 +88,7 @@ impl Thread {
 
     fn install(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(String, listen::Socket)>) {
         self.resolver.configure(&plan.gateway);
+        self.shared.log.set_level(plan.gateway.error_level);
         let mut ports = self.ports.borrow_mut();
         for (index, listener) in plan.listeners.iter().enumerate() {
             if let Some(port) = ports.get(&listener.address) {

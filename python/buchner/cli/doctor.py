@@ -22,6 +22,7 @@ from buchner.errors import BuchnerError, ConfigError, InstanceError
 from buchner.serving import Serving
 from buchner.supervisor import holders, listeners, memory, registry
 from buchner.supervisor.identity import Identity, of_gateway, of_workers
+from buchner.supervisor.sealed_plan import log_files
 from buchner.supervisor.upgrade import check_apps
 
 if TYPE_CHECKING:
@@ -249,14 +250,15 @@ def _targets(subject: Subject) -> list[str]:
 def files(subject: Subject) -> Iterator[Finding]:
     """Logs, the pid file and served folders: may those who need them reach them?"""
     gateway = subject.gateway
-    for log in subject.loaded.plan["access_log"]:
-        if log["path"] not in ("-", "stdout", "stderr") and not log["path"].startswith("/dev/"):
-            yield from _writable("access log", log["path"], gateway)
+    for log in log_files(subject.loaded.plan):
+        if log not in ("-", "stdout", "stderr") and not log.startswith("/dev/"):
+            yield from _writable("log", log, gateway)
     process = subject.loaded.process
     for topic, path in (("error log", process.error_log), ("pid file", process.pid_file)):
         if path not in (None, "-"):
             yield from _writable(topic, str(path), None)
-    contents = (route["content"].get("files") for server in subject.loaded.plan["server"] for route in server["route"])
+    routes = (route for server in subject.loaded.plan["server"] for route in server["route"])
+    contents = ((route.get("content") or {}).get("files") for route in routes)
     for root in dict.fromkeys(content["root"] for content in contents if content):
         if gateway is not None and os.path.isdir(root) and (blocked := _barrier(root, 5, gateway)):
             words = f"{root}: {gateway.name}, as whom the gateway runs, may not read {blocked}"

@@ -113,6 +113,7 @@ class Document(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -130,6 +131,7 @@ class Document(Table, kw_only=True):
     intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
     mirror: list[str] | UnsetType = UNSET
@@ -203,6 +205,11 @@ class Document(Table, kw_only=True):
     underscores_in_headers: bool | UnsetType = UNSET
 
 
+class ErrorLog(Table, kw_only=True):
+    path: str
+    level: Literal['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] | UnsetType = UNSET
+
+
 class ErrorPage(Table, kw_only=True):
     to: str
     status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
@@ -238,6 +245,7 @@ class Gateway(Table, kw_only=True):
     open_files: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     shutdown_timeout: str | float | UnsetType = UNSET
     development: bool | UnsetType = UNSET
+    error_level: Literal['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] | UnsetType = UNSET
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections_per_address: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
@@ -296,6 +304,7 @@ class If(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -313,6 +322,7 @@ class If(Table, kw_only=True):
     intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
     mirror: list[str] | UnsetType = UNSET
@@ -413,6 +423,7 @@ class LimitExcept(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -430,6 +441,7 @@ class LimitExcept(Table, kw_only=True):
     intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
     mirror: list[str] | UnsetType = UNSET
@@ -598,6 +610,7 @@ class Route(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -615,6 +628,7 @@ class Route(Table, kw_only=True):
     intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
     mirror: list[str] | UnsetType = UNSET
@@ -712,6 +726,7 @@ class Server(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
@@ -729,6 +744,7 @@ class Server(Table, kw_only=True):
     intercept_errors: bool | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
     mirror: list[str] | UnsetType = UNSET
@@ -903,6 +919,7 @@ SETTINGS: tuple[str, ...] = (
     "chunked_transfer_encoding",
     "connect_timeout",
     "default_type",
+    "error_log",
     "error_page",
     "expires",
     "forwarded_headers",
@@ -918,6 +935,7 @@ SETTINGS: tuple[str, ...] = (
     "intercept_errors",
     "limit_rate",
     "limit_rate_after",
+    "log_not_found",
     "log_subrequest",
     "max_body",
     "mirror",
@@ -994,6 +1012,7 @@ HEAD_LIMITS: tuple[str, ...] = (
 
 GATEWAY: tuple[str, ...] = (
     "development",
+    "error_level",
     "io_threads",
     "max_connections",
     "max_connections_per_address",

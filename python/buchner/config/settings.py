@@ -38,7 +38,7 @@ _TEXTS = (
 """Settings that are texts with variables."""
 _PROXY_TEXTS = ("proxy_method", "proxy_set_body", "proxy_bind", "proxy_limit_rate")
 _LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
-_PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_page", "types", "root"))
+_PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_log", "error_page", "types", "root"))
 
 
 class SettingsTable:
@@ -77,10 +77,12 @@ class SettingsTable:
 
     def _own(self, level: Level, path: Path) -> dict[str, Any]:
         own = convert(level, _PLAIN, path, self.report)
-        if not own and not written(level, ("access_log", "error_page", "types", "root")):
+        if not own and not written(level, ("access_log", "error_log", "error_page", "types", "root")):
             return own
         if level.access_log is not UNSET:
             own["access_log"] = self._logs(level.access_log, (*path, "access_log"))
+        if level.error_log is not UNSET:
+            own["error_log"] = self._error_logs(level.error_log)
         if level.error_page is not UNSET:
             own["error_page"] = self._pages(level.error_page, (*path, "error_page"))
         if level.types is not UNSET:
@@ -194,6 +196,15 @@ class SettingsTable:
             plan["if"] = plan.pop("if_")
             self.contents.text(plan["if"], (*path, "if"))
         return _interned(plan, self.logs, self._known_logs)
+
+    def _error_logs(self, value: str | gen.ErrorLog | list[str | gen.ErrorLog]) -> list[dict[str, Any]]:
+        logs = []
+        for log in value if isinstance(value, list) else [value]:
+            plan = {"path": log} if isinstance(log, str) else written(log)
+            if plan["path"] != "-" and not plan["path"].startswith("syslog:"):
+                plan["path"] = self.contents.absolute(plan["path"])
+            logs.append(plan)
+        return logs
 
     def _root(self, root: str | gen.Root, path: Path) -> dict[str, Any]:
         plan = {"path": root} if isinstance(root, str) else written(root)

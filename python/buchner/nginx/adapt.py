@@ -133,6 +133,7 @@ def defaults() -> gen.Document:
         max_body="1m",
         connect_timeout=60,
         forwarded_headers=False,
+        log_not_found=True,
         absolute_redirect=True,
         types=dict(_TYPES),
         built_in_types=False,

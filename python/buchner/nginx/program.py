@@ -22,6 +22,7 @@ from buchner.config.places import sorted_problems
 from buchner.errors import BuchnerError, ConfigError, Problem
 from buchner.nginx import command as line
 from buchner.nginx.adapt import Options, adapt, resolve
+from buchner.supervisor.sealed_plan import log_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,9 +171,8 @@ def check_files(loaded: Loaded) -> None:
 
     """
     problems = []
-    logs = [log["path"] for log in loaded.plan["access_log"]]
-    for path in dict.fromkeys([*logs, loaded.process.error_log]):
-        if path in ("-", "stderr") or path.startswith(("syslog:", "/dev/")) or "$" in path:
+    for path in dict.fromkeys([*log_files(loaded.plan), loaded.process.error_log]):
+        if path in ("-", "stderr") or path.startswith("/dev/"):
             continue
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))

@@ -16,24 +16,33 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+def log_files(plan: Mapping[str, Any]) -> list[str]:
+    """Return the files a plan's access logs and the error logs of its servers and routes go to, each once."""
+    logs = list(plan.get("access_log", []))
+    for settings in plan.get("settings", []):
+        logs += settings.get("error_log", [])
+    paths = dict.fromkeys(log["path"] for log in logs)
+    # A name with variables is made anew for each request.
+    return [path for path in paths if not path.startswith("syslog:") and "$" not in path]
+
+
 class SealedPlan(msgspec.Struct):
     """The document in a sealed memfd, and what the supervisor itself has to know of it.
 
     Args:
         fd: The memfd; this object owns it.
         io_threads: The I/O threads it asks for.
-        access_logs: Paths of its access logs.
+        logs: Paths of its logs.
     """
 
     fd: int
     io_threads: int
-    access_logs: list[str]
+    logs: list[str]
 
     @classmethod
     def seal(cls, plan: Mapping[str, Any]) -> Self:
         """Write a plan down for good."""
-        logs = [log["path"] for log in plan.get("access_log", [])]
-        return cls(sealed("plan", msgspec.json.encode(plan)), io_threads(plan), logs)
+        return cls(sealed("plan", msgspec.json.encode(plan)), io_threads(plan), log_files(plan))
 
     def duplicate(self) -> int:
         """A descriptor to give away. It shares its offset with all others, so read it with pread(2)."""

@@ -196,7 +196,7 @@ class Supervisor:
 
     def prepare_logs(self, plan: SealedPlan) -> None:
         """Make the access logs the gateway's user may not create."""
-        logs.prepare(plan.access_logs, self.gateways.identity)
+        logs.prepare(plan.logs, self.gateways.identity)
 
     # What gateways need
 

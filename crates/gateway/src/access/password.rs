@@ -72,7 +72,7 @@ impl Password {
             Err(error) => {
                 let status = if error.kind() == io::ErrorKind::NotFound { 403 } else { 500 };
                 let cause = format!("cannot read the user file {}: {error}", String::from_utf8_lossy(&file));
-                ex.thread.log.error(&cause);
+                ex.log_error(&cause);
                 Ok(Verdict::Refused(Refusal { status, challenges: Vec::new(), cause: cause.into() }))
             }
         }

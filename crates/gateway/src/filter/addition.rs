@@ -67,7 +67,7 @@ async fn body(ex: &Exchange, uri: Option<&[u8]>) -> Option<Box<dyn Source>> {
     let mut child = match subrequest::make(ex, uri?, Method::Get, RequestBody::Empty) {
         Ok(child) => child,
         Err(error) => {
-            ex.thread.log.error(&error.cause);
+            ex.log_error(&error.cause);
             return None;
         }
     };

@@ -160,7 +160,7 @@ fn change(ex: &Exchange, response: &Response) -> Option<Change> {
     }
     let Some(recode) = charset.recode(&from, &to) else {
         let name = String::from_utf8_lossy;
-        ex.thread.log.error(&format!("no charset_map between the charsets {:?} and {:?}", name(&from), name(&to)));
+        ex.log_error(&format!("no charset_map between the charsets {:?} and {:?}", name(&from), name(&to)));
         return None;
     };
     Some(Change { to, recode: Some(recode) })

@@ -515,8 +515,6 @@ fn log(ex: &Exchange, status: u16, headers: &Headers, written: Written, complete
     thread.metrics.request(status);
     access_log::write(ex, sent);
     if let Some(cause) = ex.failure.as_ref().filter(|_| status >= 500 || status == 408 || status == 413) {
-        let method = String::from_utf8_lossy(ex.request.method.as_bytes()).into_owned();
-        let target = String::from_utf8_lossy(&ex.request.target).into_owned();
-        thread.log.error(&format!("{status} {method} {target} request={}: {cause}", ex.id));
+        ex.log_error(&format!("{status}: {cause}"));
     }
 }

@@ -5,6 +5,7 @@ use crate::http::body::RequestBody;
 use crate::http::h1::Conn;
 use crate::http::{h1_write, page};
 use crate::observe::access_log;
+use crate::observe::error_log::Level;
 use crate::observe::trace::RequestId;
 use crate::vars::{Sent, protocol};
 use buchner_wire::h1::Version;
@@ -50,7 +51,7 @@ pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
     let written = h1_write::bare(conn, response).await;
     let ex = exchange(conn, refusal);
     ex.thread.metrics.bad_heads.add(1);
-    ex.thread.log.notice(&format!("{status} client {}: {}", ex.client.peer, refusal.error.cause));
+    ex.log(Level::Notice, &format!("{status}: {}", refusal.error.cause));
     let (body_bytes, bytes) = (written.body, written.total);
     access_log::write(&ex, Sent { status, body_bytes, bytes, complete: true, headers: Some(&headers) });
 }

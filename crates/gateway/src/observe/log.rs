@@ -1,6 +1,7 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
 use crate::clock::Civil;
 use crate::observe::backlog::Backlog;
+use crate::observe::error_log::Level;
 use crate::observe::syslog::{Sender as SyslogSender, Syslog};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -54,6 +56,8 @@ enum Message {
     /// Lines for a file that is opened for them alone.
     Named(Box<[u8]>, Vec<u8>),
     Error(String),
+    /// A line for an error log of its own.
+    ErrorTo(Arc<Sink>, Level, String),
     Reopen,
     Sync(Sender<()>),
 }
@@ -63,6 +67,8 @@ enum Message {
 pub struct LogWriter {
     messages: Sender<Message>,
     backlog: Arc<Backlog>,
+    /// The least serious messages that are kept.
+    level: Arc<AtomicU8>,
 }
 
 impl LogWriter {
@@ -72,13 +78,35 @@ impl LogWriter {
         let backlog = Arc::new(Backlog::default());
         let theirs = backlog.clone();
         std::thread::Builder::new().name("log".into()).spawn(move || write_all(&inbox, &theirs))?;
-        Ok(Self { messages, backlog })
+        Ok(Self { messages, backlog, level: Arc::new(AtomicU8::new(Level::default() as u8)) })
     }
 
     /// Writes a line to the error log, with time and process id.
     pub fn line(&self, text: &str) {
         let line = stamped(text);
         self.lines(line.len(), Message::Error(line));
+    }
+
+    /// Messages less serious than this are dropped from now on.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    fn keeps(&self, level: Level) -> bool {
+        level as u8 >= self.level.load(Ordering::Relaxed)
+    }
+
+    /// Writes a message to the error log.
+    fn say(&self, level: Level, text: &str) {
+        if self.keeps(level) {
+            self.line(&format!("[{}] {text}", level.name()));
+        }
+    }
+
+    /// Writes a message to an error log of its own.
+    fn say_to(&self, sink: &Arc<Sink>, level: Level, text: &str) {
+        let line = stamped(&format!("[{}] {text}", level.name()));
+        self.lines(line.len(), Message::ErrorTo(sink.clone(), level, line));
     }
 
     /// Hands lines to the writer, unless too many wait already.
@@ -153,6 +181,10 @@ fn write_all(inbox: &Receiver<Message>, backlog: &Backlog) {
                 let _ = io::stderr().lock().write_all(line.as_bytes());
                 bytes_written = line.len();
             }
+            Message::ErrorTo(sink, level, line) => {
+                open.write_error(&sink, level, line.as_bytes());
+                bytes_written = line.len();
+            }
             Message::Reopen => open = Open::default(),
             Message::Sync(done) => {
                 let _ = done.send(());
@@ -174,7 +206,15 @@ impl Open {
                 let _ = io::stdout().lock().flush();
             }
             Sink::File { path, gzip } => self.write_file(path, *gzip, bytes),
-            Sink::Syslog(syslog) => self.send(syslog, bytes),
+            Sink::Syslog(syslog) => self.send(syslog, bytes, None),
+        }
+    }
+
+    fn write_error(&mut self, sink: &Sink, level: Level, line: &[u8]) {
+        match sink {
+            // The line's own time and level are the head of the datagram.
+            Sink::Syslog(syslog) => self.send(syslog, line, Some(level.severity())),
+            sink => self.write(sink, line),
         }
     }
 
@@ -186,24 +226,24 @@ impl Open {
         if gzip > 0 { file.append(path, &compressed(bytes, gzip)) } else { file.append(path, bytes) }
     }
 
-    fn send(&mut self, syslog: &Syslog, line: &[u8]) {
+    fn send(&mut self, syslog: &Syslog, line: &[u8], severity: Option<usize>) {
         let known = self.syslogs.iter().position(|(known, _)| known == syslog);
         let at = known.unwrap_or(self.syslogs.len());
         if known.is_none() {
             self.syslogs.push((syslog.clone(), SyslogSender::new(syslog.clone())));
         }
-        match self.syslogs[at].1.send(line) {
+        match self.syslogs[at].1.send(line, severity) {
             Ok(()) => self.told = false,
             Err(e) if !self.told => {
                 self.told = true;
-                error_line(&format!("[error] cannot send the access log to syslog: {e}"));
+                error_line(&format!("[error] cannot send a log to syslog: {e}"));
             }
             Err(_) => {}
         }
     }
 }
 
-/// An access log's file. One that cannot be written is tried again each time; what was to go there meanwhile is lost.
+/// A log's file. One that cannot be written is tried again each time; what was to go there meanwhile is lost.
 #[derive(Default)]
 struct LogFile {
     file: Option<File>,
@@ -214,9 +254,9 @@ impl LogFile {
     fn append(&mut self, path: &str, bytes: &[u8]) {
         match (self.write(path, bytes), self.failing) {
             (Ok(()), false) | (Err(_), true) => return,
-            (Ok(()), true) => error_line(&format!("[notice] access log {path} is written again")),
+            (Ok(()), true) => error_line(&format!("[notice] the log {path} is written again")),
             (Err(error), false) => {
-                error_line(&format!("[error] cannot write to access log {path}: {error}; its lines are lost"));
+                error_line(&format!("[error] cannot write to the log {path}: {error}; its lines are lost"));
             }
         }
         self.failing = !self.failing;
@@ -325,18 +365,33 @@ impl ThreadLog {
         }
     }
 
+    /// Messages of this level are kept.
+    pub fn keeps(&self, level: Level) -> bool {
+        self.writer.keeps(level)
+    }
+
+    /// Writes a message to the log of the process.
+    pub fn say(&self, level: Level, text: &str) {
+        self.writer.say(level, text);
+    }
+
+    /// Writes a message to an error log of its own.
+    pub fn say_to(&self, sink: &Arc<Sink>, level: Level, text: &str) {
+        self.writer.say_to(sink, level, text);
+    }
+
     /// Something failed that someone should look at.
     pub fn error(&self, text: &str) {
-        self.writer.line(&format!("[error] {text}"));
+        self.say(Level::Error, text);
     }
 
     /// Something is wrong and was dealt with.
     pub fn warn(&self, text: &str) {
-        self.writer.line(&format!("[warn] {text}"));
+        self.say(Level::Warn, text);
     }
 
     /// Something worth knowing happened.
     pub fn notice(&self, text: &str) {
-        self.writer.line(&format!("[notice] {text}"));
+        self.say(Level::Notice, text);
     }
 }

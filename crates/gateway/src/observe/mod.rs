@@ -1,6 +1,7 @@
 //! What the gateway tells about its work: access log, error log, counters, request ids.
 pub mod access_log;
 pub mod backlog;
+pub mod error_log;
 pub mod log;
 pub mod metrics;
 pub mod syslog;

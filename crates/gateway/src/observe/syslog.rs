@@ -60,10 +60,10 @@ impl Syslog {
     }
 
     /// Appends what stands before a message of now.
-    fn write_head(&self, unix_seconds: u64, out: &mut Vec<u8>) {
+    fn write_head(&self, unix_seconds: u64, severity: Option<usize>, out: &mut Vec<u8>) {
         let t = Civil::of(unix_seconds);
         let month = MONTHS[t.month as usize - 1];
-        let priority = self.facility * 8 + self.severity;
+        let priority = self.facility * 8 + severity.unwrap_or(self.severity);
         let _ = write!(out, "<{priority}>{month} {:2} {:02}:{:02}:{:02} ", t.day, t.hour, t.minute, t.second);
         if self.hostname {
             let _ = write!(out, "{} ", hostname());
@@ -89,11 +89,11 @@ impl Sender {
         Self { syslog, socket: None }
     }
 
-    /// Sends one line, without its end.
-    pub fn send(&mut self, line: &[u8]) -> io::Result<()> {
+    /// Sends one line, without its end; `severity`: that of the line where it has one of its own.
+    pub fn send(&mut self, line: &[u8], severity: Option<usize>) -> io::Result<()> {
         let mut message = Vec::with_capacity(line.len() + 64);
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.syslog.write_head(seconds, &mut message);
+        self.syslog.write_head(seconds, severity, &mut message);
         message.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
         let socket = match self.socket.take() {
             Some(socket) => socket,
@@ -136,7 +136,7 @@ mod tests {
     fn messages_begin_as_nginx_has_them() {
         let mut out = Vec::new();
         let syslog = Syslog::parse("server=127.0.0.1,facility=local0,severity=debug,tag=web,nohostname").unwrap();
-        syslog.write_head(1_000_000_000, &mut out);
+        syslog.write_head(1_000_000_000, None, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), "<135>Sep  9 01:46:40 web: ");
     }
 
@@ -154,7 +154,7 @@ mod tests {
         let inbox = UdpSocket::bind("127.0.0.1:0").unwrap();
         let server = inbox.local_addr().unwrap();
         let mut sender = Sender::new(Syslog::parse(&format!("server={server},tag=t")).unwrap());
-        sender.send(b"one\n").unwrap();
+        sender.send(b"one\n", None).unwrap();
         let mut buffer = [0; 256];
         let n = inbox.recv(&mut buffer).unwrap();
         let text = String::from_utf8_lossy(&buffer[..n]).into_owned();

@@ -106,7 +106,7 @@ impl Map {
                 Ok(true) => return *result,
                 Ok(false) => {}
                 Err(given_up) => {
-                    ex.thread.log.error(&given_up.to_string());
+                    ex.log_error(&given_up.to_string());
                     return 0;
                 }
             }

@@ -47,6 +47,11 @@ impl Template {
         Self { parts: part.into_iter().collect() }
     }
 
+    /// The value of one variable.
+    pub fn of(var: Var) -> Self {
+        Self { parts: vec![Part::Var(var)] }
+    }
+
     /// Its text, if it has no variables.
     pub fn as_text(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {

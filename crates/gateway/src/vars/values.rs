@@ -70,7 +70,7 @@ impl Values {
             return out.extend_from_slice(text.unwrap_or_default());
         }
         if shared.depth.get() == MAX_DEPTH {
-            return ex.thread.log.error("variables lead to one another in a cycle");
+            return ex.log_error("variables lead to one another in a cycle");
         }
         shared.depth.set(shared.depth.get() + 1);
         self.find(index, definition, ex, sent, out);

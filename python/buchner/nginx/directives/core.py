@@ -78,15 +78,29 @@ def _pid(scope: Scope, directive: Directive) -> None:
 
 
 def _error_log(scope: Scope, directive: Directive) -> None:
-    target = directive.words[0]
+    target, level = directive.words[0], "error"
     for arg in directive.args[1:]:
         if arg.text not in LEVELS:
             scope.error(arg, f'"{arg.text}" is no level of a log: {", ".join(LEVELS)} are{hint(arg.text, LEVELS)}')
             return
-    if target.startswith(("syslog:", "memory:")):
-        scope.error(directive.args[0], f'"{target}": error logs go to a file or to stderr; this is not supported yet')
-    elif scope.kind in ("main", "http") and (scope.kind == "main" or "error_log" not in (scope.parent or scope).seen):
-        _put(scope, "error_log", "-" if target == "stderr" else target, directive.args[0])
+        level = arg.text
+    if target.startswith("memory:"):
+        scope.refuse(
+            directive.args[0], target, "error logs go to files, stderr and syslog; a ring in memory is nobody's"
+        )
+        return
+    if target.startswith("syslog:") and ",tag=" not in target:
+        target = f"{target},tag=nginx"
+    path = "-" if target == "stderr" else target
+    logs = scope.values.setdefault("error_log", [])
+    logs.append(gen.ErrorLog(path=path, level=level))  # type: ignore[arg-type] # one of LEVELS
+    outermost = scope.kind == "main" or (scope.kind == "http" and "error_log" not in (scope.parent or scope).seen)
+    if outermost and len(logs) == 1 and not path.startswith("syslog:"):
+        # The process's own; requests have no others then.
+        _put(scope, "error_log", path, directive.args[0])
+        _put(scope, "error_level", level, directive.args[0])
+    else:
+        scope.put("error_log", list(logs), directive.args[0])
 
 
 def _shutdown_timeout(scope: Scope, directive: Directive) -> None:
@@ -114,11 +128,13 @@ _METHODS = ("select", "poll", "epoll")
 _ADAPTS = "the gateway adapts by itself"
 _KERNEL = "there is one process, woken by the kernel in the order of arrival"
 
+_ERROR_LOG = "gateway.error_log and gateway.error_level for the process; error_log for what concerns requests"
+
 DIRECTIVES = [
     supported("user", MAIN, words(1, 2), _user, "gateway.user, gateway.group"),
     supported("worker_processes", MAIN, WORD, _worker_processes, "gateway.io_threads; `auto` is the default"),
     supported("pid", MAIN, WORD, _pid, "gateway.pid_file"),
-    supported("error_log", f"{MAIN} {HTTP_SERVER_LOCATION}", WORDS, _error_log, "gateway.error_log", repeat=True),
+    supported("error_log", f"{MAIN} {HTTP_SERVER_LOCATION}", WORDS, _error_log, _ERROR_LOG, repeat=True),
     supported("events", MAIN, NOTHING, blocks.events, "nothing: a block", block=True),
     supported("daemon", MAIN, FLAG, keep, "gateway.daemon; `buchner run` stays in the foreground"),
     *no_effect("master_process", MAIN, FLAG, "there always is a supervisor"),

@@ -225,7 +225,7 @@ DIRECTIVES = [
     *no_effect("open_file_cache_errors", _ALL, FLAG, "the gateway's own cache of open files has bounds of its own"),
     *no_effect("open_file_cache_min_uses", _ALL, NUMBER, "the gateway's own cache of open files has bounds of its own"),
     *no_effect("open_file_cache_valid", _ALL, SECONDS, "the gateway's own cache of open files has bounds of its own"),
-    *no_effect("log_not_found", _ALL, FLAG, "missing files are not logged"),
+    supported("log_not_found", _ALL, FLAG, put("log_not_found"), "log_not_found; nginx's default on holds"),
     supported("log_subrequest", _ALL, FLAG, put("log_subrequest"), "log_subrequest"),
     supported("satisfy", _ALL, one_of("all", "any"), put("satisfy"), "satisfy"),
     supported("auth_delay", _ALL, TIME, put_time("auth_delay"), "auth_delay"),

@@ -48,6 +48,10 @@ use uplink::Uplink;
 /// How long a request whose worker died waits for the supervisor to say why.
 const CAUSE_WAIT: Duration = Duration::from_millis(500);
 
+/// A request that saw so many workers die may be what kills them: no further one gets it. Fewer, and all workers being killed
+/// one after the other would lose requests that did no harm.
+const MOST_DEATHS: u8 = 4;
+
 /// A route that an app answers.
 pub struct App {
     name: String,
@@ -79,7 +83,7 @@ impl App {
         let began = ex.thread.clock.now();
         let (mut frame, file) = self.frame(ex);
         let streamed = matches!(ex.request.body, RequestBody::Stream(_));
-        let (mut bound, mut front, mut died) = (streamed || ex.request.upgrade, false, false);
+        let (mut bound, mut front, mut died) = (streamed || ex.request.upgrade, false, 0);
         loop {
             let grant = self.acquire(&pool, bound, front).await?;
             front = true;
@@ -102,8 +106,12 @@ impl App {
                 Event::Head(head) => return self.respond(ex, waiter, uplink, head).map(Outcome::Respond),
                 Event::Upgraded(socket) => return upgrade::respond(ex, waiter, socket).await.map(Outcome::Respond),
                 Event::Revoked => bound |= front && ex.upstream.tries > 3,
-                Event::Died if !died && !streamed && ex.request.method.is_idempotent() => died = true,
-                Event::Died => return Err(self.died(&pool, waiter.link.place.worker).await),
+                Event::Died => {
+                    died += 1;
+                    if streamed || !ex.request.method.is_idempotent() || died == MOST_DEATHS {
+                        return Err(self.died(&pool, waiter.link.place.worker).await);
+                    }
+                }
                 Event::TimedOut => return Err(late(ex)),
                 Event::Chunk(_) | Event::Spilled { .. } | Event::End | Event::Abort(_) => {
                     return Err(Error::new(Kind::WorkerInvalid, "the worker sent a body before its head"));

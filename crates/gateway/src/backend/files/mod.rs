@@ -21,6 +21,7 @@ use crate::exchange::{Exchange, Response};
 use crate::filter;
 use crate::http::body::Body;
 use crate::http::page;
+use crate::vars::core::request_filename;
 use crate::vars::{Names, Sent, Template, Var, write_var};
 use answer::{Answer, Asked, answer};
 use buchner_wire::headers::{HeaderId, is_valid_value};
@@ -476,6 +477,12 @@ impl Files {
             Some(to) if *to.as_bytes() != *ex.request.path => Ok(Outcome::Redirect(to.as_bytes().to_vec())),
             // What a form is sent to may well be missing; other methods there are none of at all.
             _ if readable(ex) || ex.request.method == Method::Post => {
+                if ex.settings().log_not_found {
+                    let mut name = Vec::new();
+                    request_filename(ex, Sent::default(), &mut name);
+                    let name = String::from_utf8_lossy(&name).into_owned();
+                    ex.log_error(&format!("open() {name:?} failed (2: No such file or directory)"));
+                }
                 Err(Error::new(Kind::NotFound, "there is no such file"))
             }
             _ => Ok(Outcome::Respond(not_allowed(ex))),

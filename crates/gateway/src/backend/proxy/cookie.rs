@@ -102,7 +102,7 @@ impl Cookies {
                 let flag = flag.value(ex, Sent::default());
                 if !flag.is_empty() && !wanted.add(&flag) {
                     let flag = String::from_utf8_lossy(&flag).into_owned();
-                    ex.thread.log.error(&format!("proxy_cookie_flags: {flag:?} is an unknown flag"));
+                    ex.log_error(&format!("proxy_cookie_flags: {flag:?} is an unknown flag"));
                 }
             }
             wanted.apply(attributes);

@@ -177,14 +177,14 @@ impl Target {
                 Ok(Asked::Next(status)) => {
                     if self.group.servers[server].failed(now) {
                         let address = &self.group.servers[server].address;
-                        ex.thread.log.warn(&format!("upstream {address} rests: it answered {status}"));
+                        ex.log_warn(&format!("upstream {address} rests: it answered {status}"));
                     }
                 }
                 Err(failure) => {
                     ex.upstream.status = failure.kind.status();
                     if failure.kind.side() == Side::Upstream && self.group.servers[server].failed(now) {
                         let address = &self.group.servers[server].address;
-                        ex.thread.log.warn(&format!("upstream {address} rests: {failure}"));
+                        ex.log_warn(&format!("upstream {address} rests: {failure}"));
                     }
                     let unsent = failure.kind.nothing_sent();
                     let safe = unsent || (repeatable && !streamed);
@@ -434,7 +434,7 @@ fn outgoing(ex: &Exchange) -> Outgoing {
         });
         if address.is_none() {
             let text = String::from_utf8_lossy(&bind).into_owned();
-            ex.thread.log.error(&format!("proxy_bind: {text:?} is not a local address"));
+            ex.log_error(&format!("proxy_bind: {text:?} is not a local address"));
         }
         address
     });

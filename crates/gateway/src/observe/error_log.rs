@@ -1,0 +1,177 @@
+//! Error logs (nginx: `error_log`): which messages are kept, and where those about requests of one server or route go.
+use crate::config::Escape;
+use crate::exchange::Exchange;
+use crate::observe::log::Sink;
+use crate::observe::syslog::Syslog;
+use crate::vars::{Sent, Template, Var};
+use buchner_wire::headers::HeaderId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+
+/// How serious a message is, the least serious first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "LogLevel")]
+pub enum Level {
+    /// For whoever works on the gateway itself.
+    Debug,
+    /// Of use when something is looked for.
+    Info,
+    /// Worth knowing.
+    #[default]
+    Notice,
+    /// Wrong, and dealt with.
+    Warn,
+    /// Somebody should look at it.
+    Error,
+    /// Something does not work any more.
+    Crit,
+    /// It has to be mended at once.
+    Alert,
+    /// Nothing works.
+    Emerg,
+}
+
+impl Level {
+    /// Its name in a line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Crit => "crit",
+            Self::Alert => "alert",
+            Self::Emerg => "emerg",
+        }
+    }
+
+    /// Its number in syslog (RFC 3164 section 4.1.1).
+    pub fn severity(self) -> usize {
+        7 - self as usize
+    }
+}
+
+/// A log of what goes wrong with requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorLog {
+    /// File; `-` for the log of the process; `syslog:server=address[:port]` or `syslog:server=unix:/path`, with `,facility=local7,tag=buchner,nohostname` as wanted.
+    pub path: String,
+    /// The least serious messages that are kept. Default: error.
+    #[serde(default = "error")]
+    pub level: Level,
+}
+
+fn error() -> Level {
+    Level::Error
+}
+
+/// Where a log goes.
+#[derive(Debug)]
+enum Place {
+    /// To the log of the process.
+    Process,
+    /// Elsewhere.
+    Sink(Arc<Sink>),
+}
+
+/// A compiled error log.
+#[derive(Debug)]
+pub struct ErrorLogPlan {
+    place: Place,
+    level: Level,
+}
+
+impl ErrorLogPlan {
+    /// Compiles a log.
+    pub fn compile(log: &ErrorLog) -> Result<Self, String> {
+        let place = match log.path.strip_prefix("syslog:") {
+            Some(syslog) => Place::Sink(Arc::new(Sink::Syslog(Syslog::parse(syslog)?))),
+            None if log.path == "-" => Place::Process,
+            None => Place::Sink(Arc::new(Sink::File { path: log.path.clone(), gzip: 0 })),
+        };
+        Ok(Self { place, level: log.level })
+    }
+}
+
+impl Exchange {
+    /// Writes a message about this request, and which one it is, into the error logs of its server or route, else into that of
+    /// the process.
+    pub fn log(&self, level: Level, text: &str) {
+        let logs = &self.settings().error_logs;
+        if logs.is_empty() && !self.thread.log.keeps(level) {
+            return;
+        }
+        let text = &format!("{text}, {}", About(self));
+        if logs.is_empty() {
+            return self.thread.log.say(level, text);
+        }
+        for log in logs.iter().filter(|log| level >= log.level) {
+            match &log.place {
+                Place::Process => self.thread.log.say(level, text),
+                Place::Sink(sink) => self.thread.log.say_to(sink, level, text),
+            }
+        }
+    }
+
+    /// Something about this request is wrong and was dealt with.
+    pub fn log_warn(&self, text: &str) {
+        self.log(Level::Warn, text);
+    }
+
+    /// Something about this request failed that someone should look at.
+    pub fn log_error(&self, text: &str) {
+        self.log(Level::Error, text);
+    }
+}
+
+/// What a line says of the request it is about, under the names of nginx.
+struct About<'e>(&'e Exchange);
+
+impl Display for About<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ex = self.0;
+        let text = |var| {
+            let mut out = Vec::new();
+            // Escaped as in an access log: a line stays one line.
+            Template::of(var).write_log(ex, Sent::default(), Escape::Default, &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        write!(
+            f,
+            "client: {}, server: {}, request: \"{}\"",
+            text(Var::RemoteAddr),
+            ex.server().name,
+            text(Var::Request)
+        )?;
+        if let Some(address) = &ex.upstream.address {
+            write!(f, ", upstream: \"{address}\"")?;
+        }
+        if ex.request.headers.contains(HeaderId::Host) {
+            write!(f, ", host: \"{}\"", text(Var::HttpHost))?;
+        }
+        write!(f, ", request_id: {}", ex.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_in_their_order_and_have_the_numbers_of_syslog() {
+        assert!(Level::Debug < Level::Info && Level::Error < Level::Crit && Level::Alert < Level::Emerg);
+        assert_eq!((Level::Debug.severity(), Level::Error.severity(), Level::Emerg.severity()), (7, 3, 0));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_is_refused() {
+        let log = |path: &str| ErrorLogPlan::compile(&ErrorLog { path: path.into(), level: Level::Error });
+        assert!(log("syslog:tag=x").unwrap_err().contains("no server"));
+        assert!(log("-").is_ok() && log("/x").is_ok() && log("syslog:server=127.0.0.1").is_ok());
+    }
+}
