@@ -203,7 +203,7 @@ def test_a_full_disk_is_507_and_over_when_there_is_room(run: Run, small_spool: C
         reply = instance.get("/size", "POST", body=bytes(5 << 20))
         assert (reply.status, reply.get("x-buchner-error")) == (507, "spool-full")
         assert instance.get("/size", "POST", body=bytes(500 << 10)).body == b"%d" % (500 << 10)
-    instance.says("507 POST /size")
+    instance.says('request: "POST /size')
     assert "cannot write to spool_dir" in instance.log
     assert str(instance.directory / "spool") in instance.log
     assert instance.gateways() == gateways, "it has not crashed"
@@ -230,12 +230,12 @@ def test_an_access_log_without_room_costs_its_lines_and_no_request(run: Run) -> 
     most = resource.prlimit(gateway, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(gateway, resource.RLIMIT_FSIZE, (access.stat().st_size, most))
     works(instance)
-    instance.says("cannot write to access log")
+    instance.says("cannot write to the log")
     resource.prlimit(gateway, resource.RLIMIT_FSIZE, (most, most))
     assert instance.get("/n/77").status == 200
     wait_for(lambda: "/n/77 " in access.read_text(), "the line of a request behind")
     instance.says("is written again")
-    assert instance.log.count("cannot write to access log") == 1
+    assert instance.log.count("cannot write to the log") == 1
 
 
 def test_an_access_log_that_nobody_takes_costs_lines_and_not_memory(run: Run, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def has_all(instance: Instance, path: str) -> bool:
     error, access = instance.directory / "error.log", instance.directory / "access.log"
     if not error.exists() or not access.exists():
         return False
-    words = [f"the app says {path}", "client "]
+    words = [f"the app says {path}", "client: "]
     return all(word in error.read_text() for word in words) and f"GET {path} " in access.read_text()
 
 
