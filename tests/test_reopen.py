@@ -69,7 +69,7 @@ def test_all_processes_write_to_the_new_files(serve: Callable[..., Instance], fl
         assert instance.command("reopen").returncode == 0
     for number in range(1000):  # a process hears of it a little later
         all_write(instance, f"/soon/{number}")
-        if instance.log.count("the app says") and instance.log.count("client "):
+        if instance.log.count("the app says") and instance.log.count("client: "):
             break
     all_write(instance, "/after")
     wait_for(lambda: has_all(instance, "/after"), "all that is written after")
