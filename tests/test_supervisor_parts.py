@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,33 @@ def test_an_open_state_directory_is_refused(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "state").chmod(0o777)
     with pytest.raises(InstanceError, match="only this user"):
         registry.find(None)
+
+
+def test_an_instance_that_executes_its_new_version_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUCHNER_STATE_DIR", str(tmp_path / "state"))
+    assert registry.instances() == []  # makes the directory
+    instance = registry.Instance(os.getpid(), "shop:app", "", "/", [])
+    with socket.socket(socket.AF_UNIX) as old, socket.socket(socket.AF_UNIX) as new:
+        old.bind(instance.socket_path())  # nobody listens: it is refused
+
+        def listen_again() -> None:
+            os.unlink(instance.socket_path())
+            new.bind(instance.socket_path())
+            new.listen()
+            connection, _ = new.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b'{"ok": true}\n')
+
+        later = threading.Timer(0.3, listen_again)
+        later.start()
+        assert registry.ask(instance, "status", 10) == {"ok": True}
+        later.join()
+        gone = registry.Instance(2**22 + 1, "shop:app", "", "/", [])
+        with pytest.raises(InstanceError, match="does not answer"):
+            registry.ask(gone, "status", 10)
 
 
 def test_the_gateway_process_imports_next_to_nothing() -> None:

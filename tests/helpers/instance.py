@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -74,13 +75,18 @@ class Instance:
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
-        """What `buchner status --json` shows."""
-        with socket.socket(socket.AF_UNIX) as control:
+        """What `buchner status --json` shows; asked again while an upgrade executes its new version."""
+        line = wait_for(self._status, "an answer to status", 30)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _status(self) -> bytes:
+        with contextlib.suppress(ConnectionError), socket.socket(socket.AF_UNIX) as control:
             control.settimeout(15)
             control.connect(str(self.directory / "state" / f"{self.process.pid}.sock"))
             control.sendall(b'{"op": "status"}\n')
-            answer: dict[str, Any] = json.loads(control.makefile("rb").readline())
-            return answer
+            return control.makefile("rb").readline()
+        return b""
 
     def _children(self, module: str) -> list[int]:
         pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()

@@ -11,12 +11,17 @@ import json
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from buchner.errors import InstanceError
+
+_EXECUTING = 10.0
+"""Seconds an instance may take to execute its new version and to listen again."""
+_AGAIN = 0.05
 
 
 class Instance(msgspec.Struct):
@@ -84,6 +89,14 @@ def instances() -> list[Instance]:
     return found
 
 
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
 def find(selector: str | None) -> Instance:
     """The one instance that is meant.
 
@@ -111,6 +124,26 @@ def _matches(instance: Instance, selector: str) -> bool:
     return bool(instance.config) and os.path.realpath(selector) == instance.config
 
 
+def _connected(instance: Instance, seconds: float) -> socket.socket:
+    """Connect to an instance; one that executes its new version just now opens its socket again in a moment."""
+    until = time.monotonic() + min(seconds, _EXECUTING)
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(seconds)
+        try:
+            sock.connect(instance.socket_path())
+        except (ConnectionRefusedError, FileNotFoundError):
+            sock.close()
+            if time.monotonic() > until or not _alive(instance.pid):
+                raise
+            time.sleep(_AGAIN)
+        except OSError:
+            sock.close()
+            raise
+        else:
+            return sock
+
+
 def ask(instance: Instance, op: str, seconds: float) -> dict[str, Any]:
     """Ask an instance for something and wait for its answer.
 
@@ -118,9 +151,7 @@ def ask(instance: Instance, op: str, seconds: float) -> dict[str, Any]:
         InstanceError: It did not answer within `seconds`.
     """
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(seconds)
-            sock.connect(instance.socket_path())
+        with _connected(instance, seconds) as sock:
             sock.sendall(json.dumps({"op": op}).encode() + b"\n")
             with sock.makefile("rb") as file:
                 line = file.readline()
