@@ -227,7 +227,7 @@ def test_an_instance_that_executes_its_new_version_is_asked_again(
         old.bind(instance.socket_path())  # nobody listens: it is refused
 
         def listen_again() -> None:
-            os.unlink(instance.socket_path())
+            Path(instance.socket_path()).unlink()
             new.bind(instance.socket_path())
             new.listen()
             connection, _ = new.accept()
