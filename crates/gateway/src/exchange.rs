@@ -184,6 +184,8 @@ pub struct Exchange {
     pub in_error_page: bool,
     /// The cookie that tells the client apart, once it was made.
     pub uid: OnceCell<[u8; 16]>,
+    /// Bytes a second the answer may take, where the request's own course said so; 0: no limit.
+    pub limit_rate: Cell<Option<u64>>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
     /// Says that the work goes on when the client leaves; there where some route has that.
@@ -226,6 +228,7 @@ impl Exchange {
             error_status: None,
             in_error_page: false,
             uid: OnceCell::new(),
+            limit_rate: Cell::new(None),
             upstream: UpstreamNote::default(),
             patience: None,
             failure: None,

@@ -42,6 +42,9 @@ pub async fn run(ex: &mut Exchange) -> Response {
             _ => break response,
         }
     };
+    if response.own_error && matches!(response.status, 494..=497) {
+        response.status = 400;
+    }
     if let Some(status) = ex.error_status.filter(|_| takes_status(&response)) {
         response.status = status;
         if !matches!(status, 200 | 206 | 304) {

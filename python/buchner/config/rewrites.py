@@ -32,7 +32,7 @@ _FILE = re.compile(r"(!?)-([fdex])\s+(\S.*)", re.DOTALL)
 _COMPARED = re.compile(r"(\S+)\s*(=|!=|!?~\*?)\s*(.*)", re.DOTALL)
 _CLOSE = 444
 _STATUS_MAX = 999
-_SETTABLE = ("args",)
+_SETTABLE = ("args", "limit_rate")
 
 
 class Block(NamedTuple):

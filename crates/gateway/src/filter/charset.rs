@@ -76,6 +76,13 @@ impl Charset {
         Ok(charset)
     }
 
+    /// A charset that the configuration names.
+    fn knows(&self, name: &[u8]) -> bool {
+        let same = |known: &[u8]| known.eq_ignore_ascii_case(name);
+        [&self.to, &self.from].iter().any(|template| template.as_text().is_some_and(same))
+            || self.tables.iter().any(|table| same(table.from.as_bytes()) || same(table.to.as_bytes()))
+    }
+
     fn recode(&self, from: &[u8], to: &[u8]) -> Option<Recode> {
         self.tables.iter().find_map(|table| {
             let is = |name: &str, wanted: &[u8]| name.as_bytes().eq_ignore_ascii_case(wanted);
@@ -140,11 +147,18 @@ fn change(ex: &Exchange, response: &Response) -> Option<Change> {
         return None;
     }
     let named = charset_of(kind);
-    if named.map_or_else(|| !charset.types.has(&response.headers), |_| !charset.override_charset) {
-        return None;
-    }
     let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
-    let to = charset.to.value(ex, sent);
+    let to = match &ex.upstream.charset {
+        Some(wanted) if charset.knows(wanted) => wanted.to_vec(),
+        Some(wanted) => {
+            ex.log_error(&format!("unknown charset {:?} in X-Accel-Charset", String::from_utf8_lossy(wanted)));
+            return None;
+        }
+        None if named.map_or_else(|| !charset.types.has(&response.headers), |_| !charset.override_charset) => {
+            return None;
+        }
+        None => charset.to.value(ex, sent),
+    };
     if to.is_empty() || to == b"off" {
         return None;
     }

@@ -78,10 +78,12 @@ impl Filters {
                 .map(|()| addition::Addition::compile(settings))
                 .transpose()?
                 .map(Box::new),
-            charset: boxed(settings.charset.as_deref().is_some_and(|charset| charset != "off"))
-                .map(|()| charset::Charset::compile(settings, names))
-                .transpose()?
-                .map(Box::new),
+            charset: boxed(
+                settings.charset.as_deref().is_some_and(|charset| charset != "off") || !settings.charset_map.is_empty(),
+            )
+            .map(|()| charset::Charset::compile(settings, names))
+            .transpose()?
+            .map(Box::new),
             expires: settings
                 .expires
                 .as_deref()
@@ -92,11 +94,11 @@ impl Filters {
             headers: headers::compile(&settings.add_headers, names).map_err(|e| format!("add_headers: {e}"))?,
             trailers: headers::compile(&settings.add_trailers, names).map_err(|e| format!("add_trailers: {e}"))?,
             userid: userid::UserId::compile(settings)?.map(Box::new),
-            limit_rate: settings
-                .limit_rate
-                .as_deref()
-                .filter(|rate| *rate != "0")
-                .map(|rate| limit_rate::LimitRate::compile(rate, settings.limit_rate_after.as_deref(), names))
+            limit_rate: boxed(settings.limit_rate.is_some() || settings.limit_rate_after.is_some())
+                .map(|()| {
+                    let rate = settings.limit_rate.as_deref().unwrap_or("0");
+                    limit_rate::LimitRate::compile(rate, settings.limit_rate_after.as_deref(), names)
+                })
                 .transpose()?
                 .map(Box::new),
             ..Self::default()
@@ -120,8 +122,12 @@ impl Filters {
 pub async fn apply(ex: &Exchange, response: &mut Response) {
     sendfile::restore(ex, response);
     let filters = &ex.settings().filters;
-    if !filters.some || response.status == 101 {
+    if response.status == 101 {
         return;
+    }
+    if !filters.some {
+        // The request itself may have said so, or the upstream.
+        return limit_rate::apply(ex, response);
     }
     for filter in BEFORE {
         filter(ex, response);

@@ -7,6 +7,7 @@ pub mod forwarded;
 pub mod h1;
 pub mod h1_write;
 pub mod io;
+pub mod pace;
 pub mod page;
 pub mod refuse;
 pub mod tunnel;

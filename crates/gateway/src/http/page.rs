@@ -24,9 +24,14 @@ pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
     response
 }
 
-/// The built-in page of a status.
+/// The built-in page of a status; nothing where nginx has none either.
 pub fn of_status(ex: &Exchange, status: u16) -> Response {
-    render(status, None, wants_json(ex), Some(&ex.id))
+    if matches!(status, 300..=308 | 400..=406 | 408..=416 | 421 | 429 | 494..=497 | 500..=505 | 507) {
+        return render(status, None, wants_json(ex), Some(&ex.id));
+    }
+    let mut response = Response::new(status, Body::EMPTY);
+    response.own_error = status >= 400;
+    response
 }
 
 /// The answer of a bare status in the configuration; 444 closes the connection.
@@ -76,15 +81,17 @@ fn wants_json(ex: &Exchange) -> bool {
 }
 
 fn render(status: u16, cause: Option<&str>, json: bool, id: Option<&RequestId>) -> Response {
-    let title = reason(status);
+    // nginx's own statuses of bad heads are for `error_page`; clients see 400.
+    let shown = if matches!(status, 494..=497) { 400 } else { status };
+    let title = reason(shown);
     let mut text = String::with_capacity(512);
     if json {
         let document = serde_json::json!({
-            "status": status, "error": title, "cause": cause, "request_id": id.map(ToString::to_string),
+            "status": shown, "error": title, "cause": cause, "request_id": id.map(ToString::to_string),
         });
         let _ = write!(text, "{document}");
     } else {
-        html(&mut text, status, title, cause, id);
+        html(&mut text, shown, title, cause, id);
     }
     let mut response = Response::new(status, Body::Full(text.into()));
     let content_type: &[u8] = if json { b"application/json" } else { b"text/html; charset=utf-8" };

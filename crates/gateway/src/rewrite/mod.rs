@@ -30,6 +30,7 @@ enum Op {
 enum Target {
     Slot(u32),
     Args,
+    LimitRate,
 }
 
 struct Rewrite {
@@ -91,6 +92,7 @@ fn compile_op(
             let target = match names.find(&set.name) {
                 Some(Var::User(index)) => Target::Slot(index),
                 Some(Var::Args) => Target::Args,
+                _ if set.name == "limit_rate" => Target::LimitRate,
                 _ => return Err(format!("set.name: the variable ${} cannot be set", set.name)),
             };
             Op::Set(target, Template::compile(&set.value, names).map_err(|e| format!("set.value: {e}"))?)

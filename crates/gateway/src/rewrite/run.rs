@@ -2,6 +2,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::http::body::Body;
+use crate::http::pace::size;
 use crate::http::page;
 use crate::rewrite::config::RewriteFlag;
 use crate::rewrite::escape::{Escape, escape, unescape_redirect};
@@ -74,6 +75,10 @@ pub(super) fn value_of(template: &Template, ex: &Exchange, encode: bool) -> Vec<
 fn set(ex: &mut Exchange, target: &Target, value: Bytes) {
     match target {
         Target::Slot(index) => ex.values.set(*index, value),
+        Target::LimitRate => match size(&value) {
+            Some(rate) => ex.limit_rate.set(Some(rate)),
+            None => ex.log_error(&format!("invalid $limit_rate {:?}", String::from_utf8_lossy(&value))),
+        },
         Target::Args => {
             ex.request.query = Some(value);
             ex.as_sent = false;

@@ -1,5 +1,6 @@
 //! What servers did for one request, for variables and logs (nginx: the `$upstream_` variables).
 use buchner_wire::headers::Headers;
+use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -30,6 +31,8 @@ pub struct UpstreamNote {
     pub streamed: Option<Rc<Streamed>>,
     /// Fields of the answer as they came, where a variable wants them.
     pub headers: Option<Headers>,
+    /// The charset it wants its answer in (X-Accel-Charset).
+    pub charset: Option<Bytes>,
     /// Where the request was sent, where the URL has variables.
     pub target: Option<Rc<crate::backend::proxy::Target>>,
     /// Tries before the last.

@@ -65,8 +65,8 @@ pub fn realip_remote_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 }
 
 /// Bytes a second that an answer may take; 0: no limit.
-pub fn limit_rate(_: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    out.push(b'0');
+pub fn limit_rate(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+    write_number(crate::filter::limit_rate::rate(ex, sent), out);
 }
 
 /// The version of Buchner.

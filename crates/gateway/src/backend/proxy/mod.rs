@@ -6,7 +6,6 @@ mod link;
 pub mod next;
 pub mod options;
 mod ranges;
-mod rate;
 mod replace;
 mod target;
 pub mod variables;
@@ -19,6 +18,7 @@ use crate::error::{Error, Kind, Result, Side};
 use crate::exchange::{Exchange, Response, Streamed};
 use crate::http::body::{Body, RequestBody, Upgraded};
 use crate::http::io::Io;
+use crate::http::pace::{paced, size};
 use crate::upstream::pool::{self, Outgoing, Used};
 use crate::upstream::{Group, Hold};
 use crate::vars::{Names, Sent, Template};
@@ -313,7 +313,8 @@ impl Target {
         let length = headers.get(HeaderId::ContentLength).and_then(parse_number);
         let options = ex.settings().proxy.as_deref();
         let flush = !buffering(ex.settings().buffering, options, &headers);
-        let rate = rate(ex, options, &headers);
+        let rate = read_rate(ex, options);
+        let charset = accel(ex, options, &headers);
         headers.strip_hop_by_hop();
         match options {
             None => headers.retain(|header| {
@@ -356,7 +357,8 @@ impl Target {
                 }))
             }
         };
-        let mut response = Response::new(status, if rate == 0 { body } else { rate::limited(body, rate) });
+        ex.upstream.charset = charset;
+        let mut response = Response::new(status, if rate == 0 { body } else { paced(body, rate, 0) });
         response.headers = headers;
         Ok(if ranges { ranges::cut(ex, response) } else { response })
     }
@@ -400,27 +402,19 @@ fn buffering(configured: bool, options: Option<&Options>, headers: &Headers) -> 
 }
 
 /// Bytes a second the answer is read at; 0: as they come.
-fn rate(ex: &Exchange, options: Option<&Options>, headers: &Headers) -> u64 {
-    let said = headers
-        .get(HeaderId::XAccelLimitRate)
-        .filter(|_| options.is_none_or(|options| !options.ignores(HeaderId::XAccelLimitRate)))
-        .and_then(parse_number);
-    let own = options.and_then(|options| options.limit_rate.as_ref());
-    let own = own.and_then(|rate| size(&rate.value(ex, Sent::default())));
-    match (said.filter(|rate| *rate > 0), own.filter(|rate| *rate > 0)) {
-        (Some(said), Some(own)) => said.min(own),
-        (said, own) => said.or(own).unwrap_or(0),
-    }
+fn read_rate(ex: &Exchange, options: Option<&Options>) -> u64 {
+    let rate = options.and_then(|options| options.limit_rate.as_ref());
+    rate.and_then(|rate| size(&rate.value(ex, Sent::default()))).unwrap_or(0)
 }
 
-/// A number of bytes with `k` or `m` behind it.
-fn size(text: &[u8]) -> Option<u64> {
-    let (digits, shift) = match text {
-        [digits @ .., b'k' | b'K'] => (digits, 10),
-        [digits @ .., b'm' | b'M'] => (digits, 20),
-        digits => (digits, 0),
-    };
-    parse_number(digits)?.checked_mul(1 << shift)
+/// What the upstream says about the way its answer is sent: how fast (X-Accel-Limit-Rate), and in which charset
+/// (X-Accel-Charset), which is returned.
+fn accel(ex: &Exchange, options: Option<&Options>, headers: &Headers) -> Option<Bytes> {
+    let heard = |id| headers.get(id).filter(|_| options.is_none_or(|options| !options.ignores(id)));
+    if let Some(rate) = heard(HeaderId::XAccelLimitRate).and_then(size) {
+        ex.limit_rate.set(Some(rate));
+    }
+    heard(HeaderId::XAccelCharset).filter(|charset| !charset.is_empty()).map(Bytes::copy_from_slice)
 }
 
 /// Where new connections come from.

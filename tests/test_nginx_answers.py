@@ -1,0 +1,104 @@
+"""What a request's own course and an upstream say about the answer: its speed, its charset, its page; beside nginx."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from helpers.nginx import get
+from helpers.raw import Raw
+from helpers.upstream import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from helpers.nginx import Pair, Server
+    from helpers.upstream import Upstream
+
+
+def test_the_pages_of_all_statuses(run_pair: Callable[[str], Pair]) -> None:
+    # Not those that lead elsewhere: nginx sends an empty Location with them. It closes for 408 and 444, and 498 and
+    # 499 are its own.
+    statuses = [300, 304, 305, 306, *(status for status in range(400, 599) if status not in (408, 444, 498, 499))]
+    locations = "".join(f"location = /{status} {{ return {status}; }}\n" for status in statuses)
+    pair = run_pair(f"server {{ listen 127.0.0.1:PORT; {locations} }}")
+    for status in statuses:
+        pair.get(f"/{status}")
+
+
+SPEED = """
+server {
+    listen 127.0.0.1:PORT;
+    add_header X-Rate $limit_rate;
+    location /set { set $limit_rate 3k; proxy_pass http://127.0.0.1:BACK; }
+    location /if {
+        if ($arg_slow) { set $limit_rate 3k; }
+        proxy_pass http://127.0.0.1:BACK;
+    }
+    location /over { limit_rate 1m; set $limit_rate $arg_rate; proxy_pass http://127.0.0.1:BACK; }
+    location /accel { proxy_pass http://127.0.0.1:SLOW; }
+    location /deaf { proxy_ignore_headers X-Accel-Limit-Rate; proxy_pass http://127.0.0.1:SLOW; }
+    location /free { proxy_pass http://127.0.0.1:BACK; }
+}
+"""
+
+
+def timed(server: Server, target: str) -> tuple[bool, str | None, int]:
+    """Return whether an answer took its time, the rate it names, and the bytes of its body."""
+    began = time.monotonic()
+    with Raw(server.port) as raw:
+        raw.send(get(target))
+        reply = raw.reply()
+    return time.monotonic() - began > 1, reply.get("x-rate"), len(reply.body)
+
+
+@pytest.mark.parametrize(
+    ("target", "slow"),
+    [
+        ("/set", True),
+        ("/if", False),
+        ("/if?slow=1", True),
+        ("/over?rate=3k", True),
+        ("/over?rate=0", False),
+        ("/accel", True),
+        ("/deaf", False),
+        ("/free", False),
+    ],
+)
+def test_the_speed_of_an_answer(
+    target: str, slow: bool, run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream]
+) -> None:
+    body = b"x" * 8000
+    back = run_upstream(answer(body))
+    held = run_upstream(answer(body, "X-Accel-Limit-Rate: 3000"))
+    pair = run_pair(SPEED.replace("BACK", str(back.port)).replace("SLOW", str(held.port)))
+    theirs, ours = timed(pair.nginx, target), timed(pair.buchner, target)
+    assert ours == theirs
+    assert ours[0] is slow
+    assert ours[2] == len(body)
+
+
+CHARSET = """
+charset_map koi8-r utf-8 { C0 D18E; C1 D0B0; }
+server {
+    listen 127.0.0.1:PORT;
+    location / { proxy_pass http://127.0.0.1:BACK; }
+    location /on { charset utf-8; proxy_pass http://127.0.0.1:BACK; }
+    location /koi { charset koi8-r; source_charset utf-8; proxy_pass http://127.0.0.1:BACK; }
+    location /deaf { charset utf-8; proxy_ignore_headers X-Accel-Charset; proxy_pass http://127.0.0.1:BACK; }
+}
+"""
+
+
+@pytest.mark.parametrize("wanted", ["utf-8", "koi8-r", "KOI8-R", "latin1", "off", ""])
+@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=koi8-r", "image/png", ""])
+def test_the_charset_that_an_upstream_wants(
+    wanted: str, kind: str, run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream]
+) -> None:
+    fields = [f"X-Accel-Charset: {wanted}"] + ([f"Content-Type: {kind}"] if kind else [])
+    back = run_upstream(answer(b"a \xc0\xc1", *fields))
+    pair = run_pair(CHARSET.replace("BACK", str(back.port)))
+    for target in ("/", "/on", "/koi", "/deaf"):
+        pair.get(target)
