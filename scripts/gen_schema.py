@@ -71,6 +71,7 @@ def user_schema(plan: Schema) -> Schema:
     defs["Gateway"] = _merged(_python(ProcessSettings), rust["Gateway"])
     settings, limits = rust["Settings"]["properties"], rust["HeadLimits"]["properties"]
     settings["access_log"] = _access_log()
+    settings["set_headers"] = _set_headers(settings["set_headers"]["description"])
     settings["error_log"] = _error_log(settings["error_log"]["description"])
     for name in ("add_headers", "add_trailers"):
         settings[name] = _added(settings[name]["description"])
@@ -221,6 +222,11 @@ def _access_log() -> Schema:
 def _error_log(description: str) -> Schema:
     one = [STRING, _ref("ErrorLog")]
     return _described(description, *one, {"type": "array", "items": {"anyOf": one}})
+
+
+def _set_headers(description: str) -> Schema:
+    several = {"type": "array", "items": STRING}
+    return {"description": description, "type": "object", "additionalProperties": {"anyOf": [STRING, several]}}
 
 
 def _added(description: str) -> Schema:

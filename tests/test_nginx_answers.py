@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import socket
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.nginx import get
+from helpers.nginx import Server, get
 from helpers.raw import Raw
-from helpers.upstream import answer
+from helpers.upstream import answer, exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from helpers.nginx import Pair, Server
+    from helpers.nginx import Pair
     from helpers.upstream import Upstream
 
 
@@ -102,3 +107,78 @@ def test_the_charset_that_an_upstream_wants(
     pair = run_pair(CHARSET.replace("BACK", str(back.port)))
     for target in ("/", "/on", "/koi", "/deaf"):
         pair.get(target)
+
+
+HINTED = (
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Accel-Expires: 1\r\n"
+    b"Connection: x-hop\r\nX-Hop: 1\r\n\r\n"
+    b"HTTP/1.1 103 Early Hints\r\nLink: </b.css>; rel=preload\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Final: yes\r\n\r\nok"
+)
+HINTS = """
+server {
+    listen 127.0.0.1:PORT;
+    location / { proxy_pass http://127.0.0.1:BACK; }
+    location /on { early_hints $arg_no $arg_hints; proxy_pass http://127.0.0.1:BACK; }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "hints"),
+    [
+        ("/on?hints=1", "1.1", [b"</a.css>", b"</b.css>"]),
+        ("/on?hints=0", "1.1", []),
+        ("/on", "1.1", []),
+        ("/?hints=1", "1.1", []),
+        ("/on?hints=1", "1.0", []),
+    ],
+)
+def test_early_hints_go_to_who_may_have_them(
+    target: str, version: str, hints: list[bytes], run_upstream: Callable[..., Upstream], tmp_path: Path
+) -> None:
+    """nginx has this since 1.29, so its answers are those of its documentation."""
+    conf = HINTS.replace("BACK", str(run_upstream(exactly(HINTED)).port))
+    server = Server(tmp_path / "buchner", conf, [sys.executable, "-m", "buchner", "run"])
+    received = b""
+    with contextlib.ExitStack() as stack, socket.create_connection(("127.0.0.1", server.port), 20) as client:
+        stack.callback(server.stop)
+        client.sendall(f"GET {target} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        while piece := client.recv(4096):
+            received += piece
+    *interim, final = received.split(b"HTTP/1.1 ")[1:]
+    assert [re.findall(rb"Link: (\S+);", head) for head in interim] == [[hint] for hint in hints]
+    assert all(head.startswith(b"103 Early Hints\r\n") and head.endswith(b"\r\n\r\n") for head in interim)
+    assert b"X-Accel" not in received
+    assert b"X-Hop" not in received
+    assert final.startswith(b"200 OK\r\n")
+    assert final.endswith(b"\r\n\r\nok")
+
+
+def test_a_header_is_set_as_often_as_the_file_says(
+    run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream]
+) -> None:
+    def echo(connection: socket.socket, head: bytes) -> bool:
+        lines = sorted(line for line in head.split(b"\r\n") if line.lower().startswith(b"x-"))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(b"|".join(lines)) + b"|".join(lines))
+        return True
+
+    back = run_upstream(echo)
+    pair = run_pair(f"""
+server {{
+    listen 127.0.0.1:PORT;
+    proxy_set_header X-Tag one;
+    proxy_set_header X-Tag two;
+    location / {{ proxy_pass http://127.0.0.1:{back.port}; }}
+    location /own {{
+        proxy_set_header X-Tag $arg_a;
+        proxy_set_header x-other "";
+        proxy_set_header X-Tag b;
+        proxy_set_header X-Last c;
+        proxy_pass http://127.0.0.1:{back.port};
+    }}
+}}
+""")
+    assert pair.get("/").body == b"X-Tag: one|X-Tag: two"
+    assert pair.get("/own?a=1", "X-Tag: client", "X-Other: client").body == b"X-Last: c|X-Tag: 1|X-Tag: b"
+    assert pair.get("/own").body == b"X-Last: c|X-Tag: b"

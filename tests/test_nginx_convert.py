@@ -80,6 +80,9 @@ root = "/usr/share/nginx/html"
 # for upstreams
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
 types = { html = "text/html", gif = "image/gif", jpg = "image/jpeg" }
+ignore_invalid_headers = true
+keepalive_time = 3600
+max_fields = 512
 
 [gateway]
 # for the ports

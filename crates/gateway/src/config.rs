@@ -145,7 +145,7 @@ pub struct HeadLimits {
     pub max_target: Size,
     /// Bytes of one header field; more is 431 naming it. Default: 8 KiB.
     pub max_field: Size,
-    /// Header fields of one request; more is 431. Default: 100.
+    /// Header fields of one request; more is 431. Default: 100 (nginx: `max_headers`).
     pub max_fields: u32,
     /// Time for a whole head, from its first byte (or from accept); then 408. Default: 60 s (nginx: `client_header_timeout`).
     pub header_timeout: Millis,
@@ -153,6 +153,10 @@ pub struct HeadLimits {
     pub keepalive_timeout: Millis,
     /// Requests on one connection before it is closed. Default: 1000 (nginx: `keepalive_requests`); 0 is no limit.
     pub keepalive_requests: u32,
+    /// Time a connection is used for further requests; the one after that is its last. Default: 0, no limit (nginx: `keepalive_time`, 1 h).
+    pub keepalive_time: Millis,
+    /// Header fields whose names have other characters than letters, digits, dashes and (where they may) underscores are dropped. Default: false (nginx: `ignore_invalid_headers`, whose default is on).
+    pub ignore_invalid_headers: bool,
     /// Header names with underscores are passed on instead of dropped. Default: false (nginx: `underscores_in_headers`).
     pub underscores_in_headers: bool,
     /// Several slashes in a row in a path count as one. Default: true (nginx: `merge_slashes`).
@@ -169,6 +173,8 @@ impl Default for HeadLimits {
             header_timeout: Millis(60_000),
             keepalive_timeout: Millis(75_000),
             keepalive_requests: 1000,
+            keepalive_time: Millis(0),
+            ignore_invalid_headers: false,
             underscores_in_headers: false,
             merge_slashes: true,
         }
@@ -430,8 +436,8 @@ pub struct Settings {
     pub read_timeout: Millis,
     /// Time an app has for the head of its answer, from the moment a slot takes the request; then 504 and the stack in the log. Default: 60 s; 0: none.
     pub app_timeout: Millis,
-    /// Request headers for the upstream, name to value with variables; empty value: not sent. Default: the client's, with Host and X-Forwarded-* set.
-    pub set_headers: BTreeMap<String, String>,
+    /// Request headers for the upstream, name to value with variables, or to a list of values that are sent one after the other; empty value: not sent (nginx: `proxy_set_header`). Default: the client's, with Host and X-Forwarded-* set.
+    pub set_headers: BTreeMap<String, HeaderValues>,
     /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, and pass on that a client asks for another protocol. Default: true.
     pub forwarded_headers: bool,
     /// Method sent to upstreams, with variables. Default: the client's.
@@ -474,6 +480,8 @@ pub struct Settings {
     pub proxy_ignore_client_abort: bool,
     /// Connections to upstreams have TCP keep-alive probes. Default: false.
     pub proxy_socket_keepalive: bool,
+    /// Early hints (103) of upstreams go on to clients of HTTP/1.1 and later if one of these texts with variables is neither empty nor `0` (nginx: `early_hints`). Default: they don't.
+    pub early_hints: Vec<String>,
     /// Trailers of upstreams go on to clients. Default: false.
     pub proxy_pass_trailers: bool,
     /// Response headers added to answers below 400 and 3xx, name to value with variables; or a list of tables, which may name a header several times (nginx: `add_header`). Default: none.
@@ -655,6 +663,7 @@ impl Default for Settings {
             proxy_force_ranges: false,
             proxy_ignore_client_abort: false,
             proxy_socket_keepalive: false,
+            early_hints: Vec::new(),
             proxy_pass_trailers: false,
             add_headers: Vec::new(),
             add_trailers: Vec::new(),
@@ -828,6 +837,27 @@ pub struct AppPool {
 impl Default for AppPool {
     fn default() -> Self {
         Self { queue: 1000, queue_timeout: Millis(30_000), look_ahead: 16 }
+    }
+}
+
+/// The values of a header that is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HeaderValues {
+    /// One.
+    One(String),
+    /// Several, in their order.
+    Several(Vec<String>),
+}
+
+impl HeaderValues {
+    /// The values in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let values = match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        };
+        values.iter().map(String::as_str)
     }
 }
 

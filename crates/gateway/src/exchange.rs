@@ -2,6 +2,7 @@
 pub use crate::upstream::note::{Streamed, UpstreamNote};
 
 use crate::http::body::{Body, RequestBody};
+use crate::http::interim::Interim;
 use crate::observe::trace::RequestId;
 use crate::plan::{Plan, PlanRef, Route, Server, Settings};
 use crate::regex::Captures;
@@ -188,6 +189,8 @@ pub struct Exchange {
     pub limit_rate: Cell<Option<u64>>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
+    /// The way for interim answers, where some route has them and the client takes them.
+    pub interim: Option<Rc<Interim>>,
     /// Says that the work goes on when the client leaves; there where some route has that.
     pub patience: Option<Rc<Cell<bool>>>,
     /// The cause of a failure, for the error log.
@@ -230,6 +233,7 @@ impl Exchange {
             uid: OnceCell::new(),
             limit_rate: Cell::new(None),
             upstream: UpstreamNote::default(),
+            interim: None,
             patience: None,
             failure: None,
         }

@@ -7,7 +7,7 @@ use crate::backend::proxy::next::Next;
 use crate::backend::proxy::options::Options;
 use crate::backend::{Backend, Place};
 use crate::buffers::Spool;
-use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
+use crate::config::{self, Branch, Config, Content, HeadLimits, HeaderValues, Match};
 use crate::exchange::Exchange;
 use crate::filter::Filters;
 use crate::http::forwarded::RealIp;
@@ -75,6 +75,8 @@ pub struct Plan {
     pub spool: Arc<Spool>,
     /// Some route works on for clients that have left.
     pub ignores_abort: bool,
+    /// Some route passes early hints on.
+    pub early_hints: bool,
     /// What templates want to know of upstreams' answers.
     pub wants: Wants,
 }
@@ -260,6 +262,7 @@ impl Plan {
             upstreams,
             spool,
             wants: names.wants(),
+            early_hints: config.settings.iter().any(|settings| !settings.early_hints.is_empty()),
             ignores_abort: config.settings.iter().any(|settings| settings.proxy_ignore_client_abort),
         }))
     }
@@ -496,8 +499,8 @@ impl Settings {
     }
 }
 
-fn compile_headers(headers: &BTreeMap<String, String>, names: &Names) -> Result<Vec<SetHeader>, String> {
-    let compile = |(name, value): (&String, &String)| {
+fn compile_headers(headers: &BTreeMap<String, HeaderValues>, names: &Names) -> Result<Vec<SetHeader>, String> {
+    let compile = |(name, value): (&String, &str)| {
         if !buchner_wire::headers::is_valid_name(name.as_bytes()) {
             return Err(format!("{name:?} is not a header name"));
         }
@@ -507,5 +510,5 @@ fn compile_headers(headers: &BTreeMap<String, String>, names: &Names) -> Result<
         let id = HeaderId::of(name.as_bytes());
         Ok(SetHeader { id, name: name.as_bytes().into(), value: Template::compile(value, names)? })
     };
-    headers.iter().map(compile).collect()
+    headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))).map(compile).collect()
 }

@@ -113,6 +113,7 @@ class Document(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    early_hints: list[str] | UnsetType = UNSET
     error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
@@ -176,7 +177,7 @@ class Document(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
+    set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
     sub_filter_last_modified: bool | UnsetType = UNSET
@@ -195,7 +196,9 @@ class Document(Table, kw_only=True):
     userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
+    ignore_invalid_headers: bool | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
@@ -304,6 +307,7 @@ class If(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    early_hints: list[str] | UnsetType = UNSET
     error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
@@ -367,7 +371,7 @@ class If(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
+    set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
     sub_filter_last_modified: bool | UnsetType = UNSET
@@ -423,6 +427,7 @@ class LimitExcept(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    early_hints: list[str] | UnsetType = UNSET
     error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
@@ -486,7 +491,7 @@ class LimitExcept(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
+    set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
     sub_filter_last_modified: bool | UnsetType = UNSET
@@ -610,6 +615,7 @@ class Route(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    early_hints: list[str] | UnsetType = UNSET
     error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
@@ -673,7 +679,7 @@ class Route(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
+    set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
     sub_filter_last_modified: bool | UnsetType = UNSET
@@ -726,6 +732,7 @@ class Server(Table, kw_only=True):
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
+    early_hints: list[str] | UnsetType = UNSET
     error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
@@ -789,7 +796,7 @@ class Server(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
-    set_headers: dict[str, str] | UnsetType = UNSET
+    set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
     sub_filter_last_modified: bool | UnsetType = UNSET
@@ -808,7 +815,9 @@ class Server(Table, kw_only=True):
     userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
+    ignore_invalid_headers: bool | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
@@ -919,6 +928,7 @@ SETTINGS: tuple[str, ...] = (
     "chunked_transfer_encoding",
     "connect_timeout",
     "default_type",
+    "early_hints",
     "error_log",
     "error_page",
     "expires",
@@ -1000,7 +1010,9 @@ SETTINGS: tuple[str, ...] = (
 
 HEAD_LIMITS: tuple[str, ...] = (
     "header_timeout",
+    "ignore_invalid_headers",
     "keepalive_requests",
+    "keepalive_time",
     "keepalive_timeout",
     "max_field",
     "max_fields",

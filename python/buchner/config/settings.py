@@ -89,8 +89,7 @@ class SettingsTable:
             own["types"] = _interned(level.types, self.types, self._known_types)
         if level.root is not UNSET:
             own["root"] = self._root(level.root, (*path, "root"))
-        for header, value in own.get("set_headers", {}).items():
-            self._header(header, value, (*path, "set_headers", header))
+        self._set_headers(own.get("set_headers", {}), (*path, "set_headers"))
         for name in ("add_headers", "add_trailers"):
             if name in own:
                 own[name] = self._added(own[name], (*path, name))
@@ -122,6 +121,8 @@ class SettingsTable:
         for name in _PROXY_TEXTS:
             if name in own:
                 self.contents.text(own[name], (*path, name))
+        for index, text in enumerate(own.get("early_hints", ())):
+            self.contents.text(text, (*path, "early_hints", index))
         for name in ("proxy_redirect", "proxy_cookie_domain", "proxy_cookie_path"):
             for index, replace in enumerate(own.get(name, ())):
                 self.contents.pattern(replace["from"], (*path, name, index))
@@ -130,6 +131,11 @@ class SettingsTable:
             self.contents.pattern(flags["cookie"], (*path, "proxy_cookie_flags", index))
             for flag in flags.get("flags", ()):
                 self.contents.text(flag, (*path, "proxy_cookie_flags", index))
+
+    def _set_headers(self, headers: dict[str, str | list[str]], path: Path) -> None:
+        for header, values in headers.items():
+            for value in [values] if isinstance(values, str) else values:
+                self._header(header, value, (*path, header))
 
     def _header(self, header: str, value: str, place: Path) -> None:
         if not _HEADER.fullmatch(header):

@@ -1,10 +1,12 @@
 //! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
 //! a request lives in a box ([`crate::http::busy`]) that the connection has only while it is served.
+use crate::config::HeadLimits;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Client, Exchange, Peer, Request};
 use crate::http::body::{RequestBody, Source};
 use crate::http::departure;
 use crate::http::h1_write::{self, Written};
+use crate::http::interim::Interim;
 use crate::http::io::{Io, READ_SIZE, Sock};
 use crate::http::refuse::{Refusal, refuse};
 use crate::listen::Port;
@@ -323,6 +325,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     let interim = ex.request.version == Version::H11;
     let patience = ex.plan.ignores_abort.then(Rc::<Cell<bool>>::default);
     ex.patience.clone_from(&patience);
+    ex.interim = (interim && ex.plan.early_hints).then(|| Rc::new(Interim::new(conn.clone())));
     let response = tokio::select! {
         biased;
         response = pipeline::run(&mut ex) => Some(response),
@@ -338,10 +341,12 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         return Next::Close;
     }
     let plan = ex.plan.clone();
-    let most = plan.listeners[conn.port.index() as usize].head.keepalive_requests;
+    let limits = &plan.listeners[conn.port.index() as usize].head;
+    let (most, longest) = (limits.keepalive_requests, limits.keepalive_time.0);
     let keep = keep_alive
         && !response.close
         && (most == 0 || conn.requests.get() < most)
+        && (longest == 0 || thread.clock.now().saturating_sub(conn.since) <= longest)
         && !ex.thread.draining.get()
         && conn.port.open()
         && can_drain(conn);
@@ -400,9 +405,7 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result:
         _ => Bytes::new(),
     };
     headers.strip_hop_by_hop();
-    if !listener.head.underscores_in_headers {
-        headers.retain(|header| !header.name.contains(&b'_'));
-    }
+    drop_unwanted(&mut headers, &listener.head);
     let mut client = conn.client();
     let real_ip = plan.settings[plan.servers[server as usize].settings as usize].real_ip.as_ref();
     if let Some(real_ip) = real_ip.or(plan.trusted.as_ref()) {
@@ -429,6 +432,18 @@ fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result:
         regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;
     }
     Ok(ex)
+}
+
+/// Drops fields whose names might be mistaken for others behind the gateway.
+fn drop_unwanted(headers: &mut Headers, limits: &HeadLimits) {
+    match (limits.underscores_in_headers, limits.ignore_invalid_headers) {
+        (true, false) => {}
+        (false, false) => headers.retain(|header| !header.name.contains(&b'_')),
+        (underscores, true) => {
+            let valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-' || (underscores && *byte == b'_');
+            headers.retain(|header| header.id != HeaderId::Other || header.name.iter().all(valid));
+        }
+    }
 }
 
 /// The target without scheme and authority, as it is passed on.

@@ -44,6 +44,9 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
     let framing = framing(ex, status, &body);
     let keep = keep && framing != Framing::Close;
     let mut out = ex.thread.bufs.take_write();
+    if let Some(interim) = &ex.interim {
+        out.append(&mut interim.rest());
+    }
     head(&ex.thread, &mut out, status, &headers);
     framing_fields(&mut out, ex, status, &body, framing, keep);
     let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };

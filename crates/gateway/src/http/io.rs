@@ -84,6 +84,11 @@ impl Sock {
         matches!(sent, Ok(_) | Err(rustix::io::Errno::AGAIN))
     }
 
+    /// Sends what fits now; returns how many bytes did.
+    pub fn send_some(&self, data: &[u8]) -> usize {
+        rustix::net::send(self.as_fd(), data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
+    }
+
     /// The other side has reset the connection; told once.
     pub fn has_failed(&self) -> bool {
         !matches!(rustix::net::sockopt::socket_error(self.as_fd()), Ok(Ok(())))

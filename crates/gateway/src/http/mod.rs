@@ -6,6 +6,7 @@ pub mod departure;
 pub mod forwarded;
 pub mod h1;
 pub mod h1_write;
+pub mod interim;
 pub mod io;
 pub mod pace;
 pub mod page;

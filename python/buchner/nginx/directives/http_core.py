@@ -83,6 +83,10 @@ def _types(scope: Scope, directive: Directive) -> None:
     scope.put("types", {**known, **types}, directive.token)
 
 
+def _early_hints(scope: Scope, directive: Directive) -> None:
+    scope.put("early_hints", list(directive.words), directive.token)
+
+
 def _internal(scope: Scope, directive: Directive) -> None:
     scope.put("internal", True, directive.token)
 
@@ -103,6 +107,20 @@ def _keepalive_requests(scope: Scope, directive: Directive) -> None:
         scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
         return
     scope.put("keepalive_requests", directive.values[0], directive.args[0])
+
+
+def _ignore_invalid_headers(scope: Scope, directive: Directive) -> None:
+    scope.put("ignore_invalid_headers", directive.values[0], directive.args[0])
+    if not directive.values[0]:
+        # To nginx, an underscore is one of the characters that make a name invalid.
+        scope.finish.append(lambda: scope.put("underscores_in_headers", True, directive.args[0]))
+
+
+def _keepalive_time(scope: Scope, directive: Directive) -> None:
+    if scope.kind == "location":
+        scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
+        return
+    scope.put("keepalive_time", directive.values[0] / 1000, directive.args[0])
 
 
 def _large_client_header_buffers(scope: Scope, directive: Directive) -> None:
@@ -198,6 +216,7 @@ DIRECTIVES = [
     supported("client_header_timeout", HTTP_SERVER, TIME, put_time("header_timeout"), "header_timeout"),
     supported("keepalive_timeout", _ALL, _TWO_TIMES, _keepalive_timeout, "keepalive_timeout"),
     supported("keepalive_requests", _ALL, NUMBER, _keepalive_requests, "keepalive_requests"),
+    supported("keepalive_time", _ALL, TIME, _keepalive_time, "keepalive_time; nginx's default 1h holds"),
     supported("large_client_header_buffers", HTTP_SERVER, BUFFERS, _large_client_header_buffers, _MAX_HEAD),
     supported("underscores_in_headers", HTTP_SERVER, FLAG, put("underscores_in_headers"), "underscores_in_headers"),
     supported("error_page", WITH_IF, words(2, UNBOUND), _error_page, "error_page", repeat=True),
@@ -240,12 +259,20 @@ DIRECTIVES = [
     supported("absolute_redirect", _ALL, FLAG, put("absolute_redirect"), "absolute_redirect; on by default"),
     supported("server_name_in_redirect", _ALL, FLAG, put("server_name_in_redirect"), "server_name_in_redirect"),
     supported("port_in_redirect", _ALL, FLAG, put("port_in_redirect"), "port_in_redirect"),
+    supported("early_hints", _ALL, words(1, UNBOUND), _early_hints, "early_hints"),
     supported("merge_slashes", HTTP_SERVER, FLAG, put("merge_slashes"), "merge_slashes"),
     *refused(
-        "client_body_in_file_only early_hints keepalive_time error_log_tag",
+        "client_body_in_file_only error_log_tag",
         _ALL,
         _LATER,
     ),
-    *refused("ignore_invalid_headers max_headers", HTTP_SERVER, _LATER),
+    supported(
+        "ignore_invalid_headers",
+        HTTP_SERVER,
+        FLAG,
+        _ignore_invalid_headers,
+        "ignore_invalid_headers; nginx's default on holds; names that are no tokens (RFC 9110) are 400 in any case",
+    ),
+    supported("max_headers", HTTP_SERVER, NUMBER, put("max_fields"), "max_fields; more are 431, not 400"),
     *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

@@ -111,10 +111,10 @@ def _pathless(scope: Scope) -> bool:
 def _proxy_set_header(scope: Scope, directive: Directive) -> None:
     headers = {} if scope.table.set_headers is UNSET else scope.table.set_headers
     name, value = directive.words
-    if name.lower() in (known.lower() for known in headers):
-        scope.warn(directive.args[0], f'"{name}" is set twice; this one holds')
-        headers = {known: text for known, text in headers.items() if known.lower() != name.lower()}
-    scope.table.set_headers = {**headers, name: value}
+    name = next((known for known in headers if known.lower() == name.lower()), name)
+    before = headers.get(name)
+    values = value if before is None else [*([before] if isinstance(before, str) else before), value]
+    scope.table.set_headers = {**headers, name: values}
     scope.state.places[(*scope.path, "set_headers", name)] = directive.args[1]
 
 

@@ -98,8 +98,13 @@ impl Link {
         self.io.sock.poll_read(cx, &mut self.buf).map(|read| Ok(read.unwrap_or(0)))
     }
 
-    /// Reads until the head of the response is complete; informational ones (1xx) are skipped.
-    pub async fn read_head(&mut self, method: &Method, address: &crate::upstream::Address) -> Result<ResponseHead> {
+    /// Reads until the head of the response is complete. `hint` hears of early hints; other interim answers are skipped.
+    pub async fn read_head(
+        &mut self,
+        method: &Method,
+        address: &crate::upstream::Address,
+        hint: impl Fn(&Headers),
+    ) -> Result<ResponseHead> {
         let mut scanned = 0;
         self.io.deadline(self.read_timeout);
         loop {
@@ -112,7 +117,12 @@ impl Link {
                 let parsed = h1::parse_response(&mut self.buf, &LIMITS, &mut scanned, method);
                 match parsed {
                     Ok(None) => break,
-                    Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => scanned = 0,
+                    Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
+                        scanned = 0;
+                        if head.status == 103 {
+                            hint(&head.headers);
+                        }
+                    }
                     Ok(Some(head)) => {
                         self.head_bytes = before - self.buf.len();
                         return Ok(head);

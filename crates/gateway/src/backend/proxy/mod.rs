@@ -244,7 +244,12 @@ impl Target {
         let buf = ex.thread.bufs.take_read();
         let read_timeout = ex.settings().read_timeout.0;
         let mut link = Link { io, buf, uplink, read_timeout, used, hold, head_bytes: 0 };
-        let response = link.read_head(&method, &self.group.servers[server].address).await?;
+        let hint = |headers: &Headers| {
+            if let Some(options) = ex.settings().proxy.as_deref() {
+                options.hint(ex, headers);
+            }
+        };
+        let response = link.read_head(&method, &self.group.servers[server].address, hint).await?;
         ex.upstream.status = response.status;
         ex.upstream.answered = true;
         ex.upstream.head_bytes = link.head_bytes as u64;

@@ -5,7 +5,7 @@ use super::replace::Replace;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::vars::{Names, Template};
+use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{Header, HeaderId, Headers, is_valid_name};
 use bytes::Bytes;
 
@@ -103,6 +103,8 @@ pub struct Options {
     pub socket_keepalive: bool,
     /// Trailers go on to the client.
     pub trailers: bool,
+    /// Early hints go on to the client where one of these says so.
+    early_hints: Vec<Template>,
     hidden: NameSet,
     shown: NameSet,
     ignored: NameSet,
@@ -140,6 +142,11 @@ impl Options {
             ignore_client_abort: raw.proxy_ignore_client_abort,
             socket_keepalive: raw.proxy_socket_keepalive,
             trailers: raw.proxy_pass_trailers,
+            early_hints: raw
+                .early_hints
+                .iter()
+                .map(|text| Template::compile(text, names).map_err(|e| format!("early_hints: {e}")))
+                .collect::<std::result::Result<_, _>>()?,
             hidden: set(&raw.proxy_hide_headers, "proxy_hide_headers")?,
             shown: set(&raw.proxy_pass_headers, "proxy_pass_headers")?,
             ignored: set(&raw.proxy_ignore_headers, "proxy_ignore_headers")?,
@@ -161,6 +168,7 @@ impl Options {
             && !raw.proxy_ignore_client_abort
             && !raw.proxy_socket_keepalive
             && !raw.proxy_pass_trailers
+            && raw.early_hints.is_empty()
             && raw.proxy_hide_headers.is_empty()
             && raw.proxy_pass_headers.is_empty()
             && raw.proxy_ignore_headers.is_empty()
@@ -168,6 +176,16 @@ impl Options {
             && raw.proxy_cookie_domain.is_empty()
             && raw.proxy_cookie_path.is_empty()
             && raw.proxy_cookie_flags.is_empty()
+    }
+
+    /// Passes early hints on, less what stays here.
+    pub fn hint(&self, ex: &Exchange, headers: &Headers) {
+        let wanted = |text: &Template| !matches!(&*text.value(ex, Sent::default()), b"" | b"0");
+        let Some(interim) = ex.interim.as_ref().filter(|_| self.early_hints.iter().any(wanted)) else { return };
+        let mut headers = headers.clone();
+        headers.strip_hop_by_hop();
+        headers.retain(|header| !self.hides(header));
+        interim.send(103, &headers);
     }
 
     /// A field of an answer says nothing to the gateway.
