@@ -130,6 +130,9 @@ pub struct Listen {
     pub address: String,
     /// Index of the server that answers names no server has; the first that listens here unless one says `default_server`.
     pub default_server: u32,
+    /// Index of the listener of all addresses whose socket takes the connections to this one too. Default: none, it has its own.
+    #[serde(default)]
+    pub within: Option<u32>,
     /// Limits on what is read before a server is known (the name comes with the head).
     #[serde(default)]
     pub limits: HeadLimits,

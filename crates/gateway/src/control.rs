@@ -174,10 +174,10 @@ impl Control {
 
     fn plan(&mut self, document: OwnedFd) -> Result<(), String> {
         let plan = Plan::compile(&read_config(&File::from(document))?, self.plan.as_deref())?;
-        let new: Vec<String> = plan.listeners.iter().map(|listener| listener.address.clone()).collect();
+        let new: Vec<String> = plan.bound().map(str::to_owned).collect();
         let known = |address: &String| {
             self.sockets.contains_key(address)
-                || self.plan.as_ref().is_some_and(|plan| plan.listeners.iter().any(|l| l.address == *address))
+                || self.plan.as_ref().is_some_and(|plan| plan.bound().any(|bound| bound == address))
         };
         if let Some(missing) = new.iter().find(|address| !known(address)) {
             return Err(format!("no socket was sent for {missing}"));
@@ -224,7 +224,7 @@ impl Control {
         json!({
             "pid": std::process::id(),
             "io_threads": self.threads.len(),
-            "listening": self.plan.as_ref().map(|plan| plan.listeners.iter().map(|l| l.address.clone()).collect::<Vec<_>>()),
+            "listening": self.plan.as_ref().map(|plan| plan.bound().map(str::to_owned).collect::<Vec<_>>()),
             "connections": sum(&|m| m.connections.get()),
             "accepted": sum(&|m| m.accepted.get()),
             "refused": sum(&|m| m.refused.get()),

@@ -28,6 +28,7 @@ use buchner_wire::h1::Limits;
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -85,6 +86,10 @@ pub struct Plan {
 pub struct Listener {
     /// Key of its socket.
     pub address: String,
+    /// The socket is that of a listener of all addresses.
+    pub within: bool,
+    /// Listeners of single addresses whose connections come through this one's socket.
+    pub singles: HashMap<SocketAddr, u32>,
     /// Server for names nobody has.
     pub default_server: u32,
     /// Names of the servers that listen here.
@@ -209,6 +214,11 @@ pub struct SetHeader {
 }
 
 impl Plan {
+    /// The addresses that have sockets.
+    pub fn bound(&self) -> impl Iterator<Item = &str> {
+        self.listeners.iter().filter(|listener| !listener.within).map(|listener| listener.address.as_str())
+    }
+
     /// Compiles a configuration. `previous` lends what outlives a reload: upstream health and the spool's count. The error says where and what.
     pub fn compile(config: &Config, previous: Option<&Self>) -> Result<Arc<Self>, String> {
         let names = Names::new(&config.variable)?;
@@ -290,6 +300,8 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
         let head = listen.limits.clone();
         listeners.push(Listener {
             address: listen.address.clone(),
+            within: listen.within.is_some(),
+            singles: HashMap::new(),
             default_server: listen.default_server,
             names: NameTable::default(),
             limits: Limits {
@@ -300,6 +312,13 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             },
             head,
         });
+    }
+    for (i, listen) in config.listen.iter().enumerate() {
+        let Some(within) = listen.within else { continue };
+        let address = listen.address.parse().map_err(|_| format!("listen[{i}] {}: not an address", listen.address))?;
+        let all = listeners.get_mut(within as usize).filter(|all| !all.within && within as usize != i);
+        let all = all.ok_or_else(|| format!("listen[{i}].within: listen[{within}] has no socket"))?;
+        all.singles.insert(address, i as u32);
     }
     for (i, server) in config.server.iter().enumerate() {
         for at in &server.listen {

@@ -96,7 +96,7 @@ impl Thread {
             }
         }
         ports.retain(|address, port| {
-            let stays = plan.listeners.iter().any(|listener| listener.address == *address);
+            let stays = plan.bound().any(|bound| bound == address);
             if !stays {
                 port.close();
             }

@@ -119,14 +119,3 @@ def upstream(text: str, default_port: int = 80) -> str:
         return unix(text)
     host, port = split(text)
     return f"{host}:{default_port if port is None else port}"
-
-
-def overlaps(first: str, second: str) -> bool:
-    """Whether two different listening addresses cannot be bound at the same time."""
-    if first.startswith("unix:") or second.startswith("unix:"):
-        return False
-    (host_a, port_a), (host_b, port_b) = split(first), split(second)
-    wildcards = {"0.0.0.0", "[::]"}
-    if port_a != port_b or port_a == 0 or not wildcards & {host_a, host_b}:
-        return False
-    return host_a.startswith("[") == host_b.startswith("[")

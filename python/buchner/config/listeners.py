@@ -99,16 +99,13 @@ class Listeners:
         else:
             self.report.error(place, f'"{name}" is not a server name')
 
-    def finish(self) -> None:
-        """Check that all addresses can be bound together."""
-        known = list(self._all)
-        wide = [address for address in known if address.startswith(("0.0.0.0:", "[::]:"))]
-        for address in known:
-            for other in wide:
-                if address != other and addresses.overlaps(address, other):
-                    server, position = self._places[address]
-                    message = f'"{address}" cannot be bound beside "{other}", which covers it: listen on one of them'
-                    self.report.error(("server", server, "listen", position), message)
+    def _around(self, address: str) -> int | None:
+        """Return the index of the listener of all addresses that takes the connections to this one too."""
+        if address.startswith("unix:"):
+            return None
+        host, port = addresses.split(address)
+        wide = f"[::]:{port}" if host.startswith("[") else f"0.0.0.0:{port}"
+        return self._all[wide].index if wide != address and wide in self._all and port else None
 
     def plan(self) -> list[dict[str, Any]]:
         """Return the plan's `listen`."""
@@ -116,11 +113,13 @@ class Listeners:
         for listener in self._all.values():
             server = listener.first if listener.default is None else listener.default
             entry: dict[str, Any] = {"address": listener.address, "default_server": server}
+            if (around := self._around(listener.address)) is not None:
+                entry["within"] = around
             if self._limits[server]:
                 entry["limits"] = self._limits[server]
             found.append(entry)
         return found
 
     def addresses(self) -> list[str]:
-        """Return the addresses in the order of the plan."""
-        return list(self._all)
+        """Return the addresses that are bound, in the order of the plan."""
+        return [address for address in self._all if self._around(address) is None]

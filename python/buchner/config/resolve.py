@@ -68,7 +68,6 @@ class Resolver:
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
         plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]
-        self.listeners.finish()
         self.upstreams.warn_unused()
         gateway = gateway_plan(self.document.gateway, self.base, self.report)
         process = process_settings(self.document.gateway, self.base, self.report)

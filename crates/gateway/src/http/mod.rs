@@ -11,4 +11,5 @@ pub mod io;
 pub mod pace;
 pub mod page;
 pub mod refuse;
+pub mod request;
 pub mod tunnel;

@@ -1,0 +1,115 @@
+//! A head that was read becomes an exchange: its host finds the server, its target the path, its fields the client.
+use crate::config::HeadLimits;
+use crate::error::{Error, Kind};
+use crate::exchange::{Client, Exchange, Request};
+use crate::http::h1::{Conn, request_body};
+use crate::http::refuse::Refusal;
+use crate::observe::trace::RequestId;
+use buchner_wire::h1::RequestHead;
+use buchner_wire::headers::{HeaderId, Headers};
+use buchner_wire::method::Method;
+use buchner_wire::path::{Target, parse_target, split_port};
+use bytes::Bytes;
+use std::rc::Rc;
+
+/// What a head asks for that is not done here.
+fn undone(head: &RequestHead) -> Option<Error> {
+    if head.method == Method::Connect {
+        let cause = "CONNECT asks for a forward proxy, which this is not";
+        return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
+    }
+    if head.headers.get(HeaderId::Expect).is_some() && !head.expect_continue {
+        return Some(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
+    }
+    None
+}
+
+/// The head becomes an exchange: host, server, path, client.
+pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result::Result<Exchange, Refusal> {
+    let thread = conn.io.thread().clone();
+    let plan = thread.plan();
+    let listener = conn.listener(&plan);
+    let target = match parse_target(&head.method, &head.target, listener.head.merge_slashes) {
+        Ok(target) => target,
+        Err(error) => return Err(Refusal::read(error.into(), &head.method, &head.target, head.version)),
+    };
+    if let Some(error) = undone(&head) {
+        return Err(Refusal::read(error, &head.method, &head.target, head.version));
+    }
+    let mut headers = head.headers;
+    if let Some(authority) = &target.authority {
+        // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
+        headers.set(HeaderId::Host, authority);
+    }
+    let host = normal_host(&headers.get_bytes(HeaderId::Host).unwrap_or_default());
+    let (server, named_by) = listener.names.find(&host).unwrap_or((listener.default_server, None));
+    let settings = plan.settings[plan.servers[server as usize].settings as usize].body_timeout.0;
+    let upgrade_to = match headers.get(HeaderId::Upgrade) {
+        Some(protocol) if head.upgrade => Bytes::copy_from_slice(protocol),
+        _ => Bytes::new(),
+    };
+    headers.strip_hop_by_hop();
+    drop_unwanted(&mut headers, &listener.head);
+    let mut client = conn.client();
+    let real_ip = plan.settings[plan.servers[server as usize].settings as usize].real_ip.as_ref();
+    if let Some(real_ip) = real_ip.or(plan.trusted.as_ref()) {
+        real_ip.apply(&mut client, &headers);
+    }
+    let id = given_id(&client, &headers);
+    let body = request_body(conn, head.framing, head.expect_continue, settings);
+    let request = Request {
+        method: head.method,
+        target: origin_form(&head.target, &target),
+        query: target.query.map(|range| head.target.slice(range)),
+        path: target.path,
+        version: head.version,
+        headers,
+        host,
+        body,
+        upgrade: head.upgrade,
+        upgrade_to,
+        head_bytes,
+    };
+    let ex = Exchange::new(thread, plan.clone(), client, request, server, id);
+    if let Some(regex) = named_by {
+        let Request { method, target, version, host, .. } = &ex.request;
+        regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;
+    }
+    Ok(ex)
+}
+
+/// Drops fields whose names might be mistaken for others behind the gateway.
+fn drop_unwanted(headers: &mut Headers, limits: &HeadLimits) {
+    match (limits.underscores_in_headers, limits.ignore_invalid_headers) {
+        (true, false) => {}
+        (false, false) => headers.retain(|header| !header.name.contains(&b'_')),
+        (underscores, true) => {
+            let valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-' || (underscores && *byte == b'_');
+            headers.retain(|header| header.id != HeaderId::Other || header.name.iter().all(valid));
+        }
+    }
+}
+
+/// The target without scheme and authority, as it is passed on.
+fn origin_form(raw: &Bytes, target: &Target) -> Bytes {
+    match (target.raw_path.is_empty(), &target.query) {
+        (false, _) => raw.slice(target.raw_path.start..),
+        (true, None) => Bytes::from_static(b"/"),
+        (true, Some(query)) => [b"/?", &raw[query.clone()]].concat().into(),
+    }
+}
+
+fn given_id(client: &Client, headers: &Headers) -> RequestId {
+    let given = headers.get(HeaderId::XRequestId).filter(|_| client.trusted);
+    given.and_then(RequestId::given).unwrap_or_default()
+}
+
+/// A host in lower case without port and trailing dot (RFC 9110 section 4.2.3).
+fn normal_host(host: &Bytes) -> Bytes {
+    let name = split_port(host).map_or(&host[..], |(name, _)| name);
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    if name.iter().any(u8::is_ascii_uppercase) {
+        return Bytes::from(name.to_ascii_lowercase());
+    }
+    host.slice_ref(name)
+}
