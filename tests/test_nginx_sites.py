@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from buchner.cli import cli
+from buchner.config import load
 from helpers.gateway import free_port
 from helpers.raw import Raw
 from helpers.sites import App, read
@@ -58,13 +62,17 @@ def signed(expires: int) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-@pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])
-def test_a_site(path: Path, apps: dict[str, App], run_pair: Callable[[str], Pair], tmp_path: Path) -> None:
+def write_files(directory: Path) -> None:
     for name, text in FILES.items():
-        file = tmp_path / "site" / name
+        file = directory / "site" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         os.utime(file, (1_700_000_000, 1_700_000_000))
+
+
+@pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])
+def test_a_site(path: Path, apps: dict[str, App], run_pair: Callable[[str], Pair], tmp_path: Path) -> None:
+    write_files(tmp_path)
     conf, asks = read(path)
     for name, app in apps.items():
         conf = conf.replace(name, str(app.port))
@@ -76,6 +84,21 @@ def test_a_site(path: Path, apps: dict[str, App], run_pair: Callable[[str], Pair
             assert chat(pair.nginx.port, ask.target) == chat(pair.buchner.port, ask.target) == b"A: hello"
         else:
             ask.check(pair.same(ask.request(), ask.method))
+
+
+@pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])
+def test_a_site_that_is_converted_means_the_same(path: Path, tmp_path: Path) -> None:
+    write_files(tmp_path)
+    text = read(path)[0].replace("DIR", str(tmp_path))
+    for name, port in {"APP_A": 5001, "APP_B": 5002, "NOBODY": 5003, "PORT": 5004}.items():
+        text = re.sub(rf"\b{name}\b", str(port), text)
+    conf, toml = tmp_path / "nginx.conf", tmp_path / "gateway.toml"
+    conf.write_text(f"events {{}} http {{\n{text}\n}}\n")
+    assert CliRunner().invoke(cli, ["convert", str(conf), "-o", str(toml)]).exit_code == 0
+    before, after = load(conf), load(toml)
+    assert after.plan == before.plan  # all that the data plane gets, so that it answers the same
+    assert after.process == before.process
+    assert (after.listen, after.backlog) == (before.listen, before.backlog)
 
 
 def chat(port: int, target: str) -> bytes:
