@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import pytest
 
+from helpers.wait import wait_for
+
 pytest.importorskip("flask")
 PYTHON = Path(__file__).parent.parent / "python"
 
@@ -35,16 +37,6 @@ def echo(): return __import__("flask").request.get_data()
 """
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen within {seconds} s")
-
-
 class Server:
     def __init__(self, directory: Path, *flags: str, command: tuple[str, ...] = ("-m", "buchner", "serve")) -> None:
         self.output = directory / "output.txt"
@@ -56,7 +48,7 @@ class Server:
                 [sys.executable, *command, *flags, "--bind", "127.0.0.1:0"],
                 cwd=directory, env=self.environ, stdout=output, stderr=output,
             )  # fmt: skip
-        wait_for(lambda: " on http://" in self.text() or self.process.poll() is not None, "the start")
+        wait_for(lambda: " on http://" in self.text() or self.process.poll() is not None, "the start", 30)
         assert " on http://" in self.text(), self.text()
         self.port = int(self.text().split(" on http://127.0.0.1:")[1].split()[0])
 
@@ -178,7 +170,7 @@ def test_a_hung_request_gets_504_and_the_others_go_on(serve: Callable[..., Serve
     assert server.get("/hang")[0] == 504
     assert time.monotonic() - began < 5
     assert server.get()[0] == 200
-    wait_for(lambda: "in hang" in server.text(), "the stack was logged")
+    wait_for(lambda: "in hang" in server.text(), "the stack was logged", 30)
 
 
 def test_preload_and_a_stop_that_waits_for_requests(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,10 @@ from typing import Any
 import pytest
 
 from helpers.instance import Instance
+from helpers.wait import wait_for
 
 HERE = Path(__file__).parent
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'one']\n"
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
 class Running:

@@ -98,21 +98,23 @@ pub(crate) const fn is_tchar(byte: u8) -> bool {
     TCHAR[byte as usize]
 }
 
-static TCHAR: [bool; 256] = {
+static TCHAR: [bool; 256] = letters_digits_and(b"!#$%&'*+-.^_`|~");
+
+/// A table of bytes: letters, digits and these marks.
+pub(crate) const fn letters_digits_and(marks: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
-    let marks = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
     while at < marks.len() {
         table[marks[at] as usize] = true;
         at += 1;
     }
     table
-};
+}
 
 #[cfg(test)]
 mod tests {

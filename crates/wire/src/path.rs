@@ -7,7 +7,7 @@
 //! Laws: a normalised path begins with a slash, holds no NUL and no dot segment, and never leaves the root: what would is
 //! refused. Encoding it ([`encode_path`]) and normalising again gives the same path.
 use crate::h1::{H1Error, H1ErrorKind};
-use crate::method::Method;
+use crate::method::{Method, letters_digits_and};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -237,21 +237,7 @@ fn is_reg_name(name: &[u8]) -> bool {
 }
 
 /// `unreserved` and `sub-delims` of RFC 3986.
-static REG_NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let marks = b"-._~!$&'()*+,;=";
-    let mut at = 0;
-    while at < marks.len() {
-        table[marks[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
+static REG_NAME: [bool; 256] = letters_digits_and(b"-._~!$&'()*+,;=");
 
 #[cfg(test)]
 mod tests;
