@@ -1,9 +1,8 @@
 //! The variables of proxied requests: `$proxy_port`, and the `$upstream_` ones beside those every backend has.
 use crate::backend::Backend;
 use crate::exchange::Exchange;
-use crate::vars::{Sent, write_number};
+use crate::vars::{self, Sent, write_number};
 use buchner_wire::headers::HeaderId;
-use std::io::Write as _;
 
 /// Those that are known only when the body has come.
 pub const AT_THE_END: &[&str] = &["upstream_bytes_received", "upstream_response_length", "upstream_response_time"];
@@ -72,9 +71,7 @@ pub fn response_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 
 fn seconds(ms: Option<u64>, out: &mut Vec<u8>) {
     match ms {
-        Some(ms) => {
-            let _ = write!(out, "{}.{:03}", ms / 1000, ms % 1000);
-        }
+        Some(ms) => vars::write::seconds(ms, out),
         None => out.push(b'-'),
     }
 }
