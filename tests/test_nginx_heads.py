@@ -62,6 +62,20 @@ def test_how_long_a_connection_serves(run_pair: Callable[[str], Pair]) -> None:
             assert raw.socket.recv(1) == b""
 
 
+def test_clients_are_told_how_long_a_connection_is_kept(run_pair: Callable[[str], Pair]) -> None:
+    pair = run_pair("server { listen 127.0.0.1:PORT; keepalive_timeout 65s 60s; return 200 ok; }")
+    for version, asked in (("1.1", ""), ("1.0", "Connection: keep-alive\r\n")):
+        request = f"GET / HTTP/{version}\r\nHost: told\r\n{asked}\r\n"
+        assert ("keep-alive", "timeout=60") in pair.same(request).fields
+    assert "keep-alive" not in dict(pair.same("GET / HTTP/1.1\r\nHost: told\r\nConnection: close\r\n\r\n").fields)
+
+
+def test_trace_is_refused(run_pair: Callable[[str], Pair]) -> None:
+    pair = run_pair("server { listen 127.0.0.1:PORT; return 200 ok; }")
+    theirs, ours = pair.both("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (theirs.status, ours.status) == (405, 405)
+
+
 def test_the_number_of_fields(run_pair: Callable[[str], Pair], run_gateway: Callable[[str], Gateway]) -> None:
     pair = run_pair("server { listen 127.0.0.1:PORT; location / { return 200 ok; } }")
     assert pair.get("/", *(f"X-{number}: 1" for number in range(400))).status == 200

@@ -154,6 +154,8 @@ pub struct HeadLimits {
     pub header_timeout: Millis,
     /// Time an idle keep-alive connection is kept. Default: 75 s (nginx: `keepalive_timeout`).
     pub keepalive_timeout: Millis,
+    /// Time that clients are told connections are kept, in a `Keep-Alive` field. Default: 0, they aren't told (nginx: the second time of `keepalive_timeout`).
+    pub keepalive_told: Millis,
     /// Requests on one connection before it is closed. Default: 1000 (nginx: `keepalive_requests`); 0 is no limit.
     pub keepalive_requests: u32,
     /// Time a connection is used for further requests; the one after that is its last. Default: 0, no limit (nginx: `keepalive_time`, 1 h).
@@ -175,6 +177,7 @@ impl Default for HeadLimits {
             max_fields: 100,
             header_timeout: Millis(60_000),
             keepalive_timeout: Millis(75_000),
+            keepalive_told: Millis(0),
             keepalive_requests: 1000,
             keepalive_time: Millis(0),
             ignore_invalid_headers: false,

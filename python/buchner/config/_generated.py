@@ -200,6 +200,7 @@ class Document(Table, kw_only=True):
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_head: str | int | UnsetType = UNSET
@@ -819,6 +820,7 @@ class Server(Table, kw_only=True):
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_head: str | int | UnsetType = UNSET
@@ -881,6 +883,7 @@ UNITS: dict[str, str] = {
     "header_timeout": "time",
     "keepalive_time": "time",
     "keepalive_timeout": "time",
+    "keepalive_told": "time",
     "max_age": "time",
     "max_body": "size",
     "max_field": "size",
@@ -1014,6 +1017,7 @@ HEAD_LIMITS: tuple[str, ...] = (
     "keepalive_requests",
     "keepalive_time",
     "keepalive_timeout",
+    "keepalive_told",
     "max_field",
     "max_fields",
     "max_head",

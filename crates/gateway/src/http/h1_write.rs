@@ -48,6 +48,9 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
         out.append(&mut interim.rest());
     }
     head(&ex.thread, &mut out, status, &headers);
+    if keep {
+        keep_alive_field(&mut out, conn, ex, status);
+    }
     framing_fields(&mut out, ex, status, &body, framing, keep);
     let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };
     let head_bytes = writer.out.len() as u64;
@@ -145,6 +148,16 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Tells how long the connection is kept, where that is configured.
+fn keep_alive_field(out: &mut Vec<u8>, conn: &Conn, ex: &Exchange, status: u16) {
+    let told = conn.listener(&ex.plan).head.keepalive_told.0;
+    if told > 0 && status != 101 {
+        out.extend_from_slice(b"Keep-Alive: timeout=");
+        vars::write_number(told / 1000, out);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 struct Writer<'a> {

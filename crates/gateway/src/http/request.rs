@@ -18,6 +18,10 @@ fn undone(head: &RequestHead) -> Option<Error> {
         let cause = "CONNECT asks for a forward proxy, which this is not";
         return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
     }
+    if head.method == Method::Trace {
+        let cause = "TRACE shows what must stay between client and server (RFC 9110 section 9.3.8)";
+        return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
+    }
     if head.headers.get(HeaderId::Expect).is_some() && !head.expect_continue {
         return Some(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
     }

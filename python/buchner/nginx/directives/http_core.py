@@ -100,6 +100,8 @@ def _keepalive_timeout(scope: Scope, directive: Directive) -> None:
         scope.put("keepalive_timeout", milliseconds / 1000, directive.args[0])
     else:
         scope.put("keepalive_requests", 1, directive.args[0])
+    if len(directive.values) > 1:
+        scope.put("keepalive_told", directive.values[1] / 1000, directive.args[1])
 
 
 def _keepalive_requests(scope: Scope, directive: Directive) -> None:
@@ -214,7 +216,7 @@ DIRECTIVES = [
     supported("client_body_buffer_size", _ALL, SIZE, put("buffer_memory"), "buffer_memory"),
     supported("send_timeout", _ALL, TIME, put_time("send_timeout"), "send_timeout"),
     supported("client_header_timeout", HTTP_SERVER, TIME, put_time("header_timeout"), "header_timeout"),
-    supported("keepalive_timeout", _ALL, _TWO_TIMES, _keepalive_timeout, "keepalive_timeout"),
+    supported("keepalive_timeout", _ALL, _TWO_TIMES, _keepalive_timeout, "keepalive_timeout, keepalive_told"),
     supported("keepalive_requests", _ALL, NUMBER, _keepalive_requests, "keepalive_requests"),
     supported("keepalive_time", _ALL, TIME, _keepalive_time, "keepalive_time; nginx's default 1h holds"),
     supported("large_client_header_buffers", HTTP_SERVER, BUFFERS, _large_client_header_buffers, _MAX_HEAD),
