@@ -105,6 +105,18 @@ def test_add_header_inherit_merges_or_keeps_off(tmp_path: Path) -> None:
     assert added(found["/none/in"]) == added(found["/none/in/x"]) == {"E": "5"}
 
 
+def test_add_trailer_inherit_merges_or_keeps_off(tmp_path: Path) -> None:
+    found = routes(
+        tmp_path,
+        """http { add_trailer A 1; add_trailer_inherit merge; server { listen 8080; add_trailer B 2;
+        location / { add_trailer C 3; return 204; }
+        location /off { add_trailer_inherit off; return 204; }
+        location /on { add_trailer_inherit on; add_trailer D 4; return 204; } } }""",
+    )
+    names = {path: {trailer["name"] for trailer in found[path]["add_trailers"]} for path in ("/", "/off", "/on")}
+    assert names == {"/": {"A", "B", "C"}, "/off": set(), "/on": {"D"}}
+
+
 def test_what_answers_is_not_inherited(tmp_path: Path) -> None:
     found = routes(
         tmp_path,
