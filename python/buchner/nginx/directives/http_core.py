@@ -185,12 +185,13 @@ _MEMORY = "memory is taken as it is needed"
 _KERNEL = "left to the kernel and the gateway's own buffers"
 _LATER = "it is not supported yet"
 _MAX_HEAD = "max_head (number times size), max_field, max_target"
+_LISTEN = "server.listen; backlog= is obeyed, the other options of the kernel are checked and left to its defaults"
 
 DIRECTIVES = [
     supported("http", MAIN, NOTHING, blocks.http, "the root of the document", block=True),
     supported("server", HTTP, NOTHING, blocks.server, "[[server]]", repeat=True, block=True),
     supported("location", "server location", words(1, 2), blocks.location, "[[server.route]]", repeat=True, block=True),
-    supported("listen", "server", WORDS, listen, "server.listen", repeat=True),
+    supported("listen", "server", WORDS, listen, _LISTEN, repeat=True),
     supported("server_name", "server", WORDS, _server_name, "server.names", repeat=True),
     supported("root", WITH_IF, WORD, _directory, "root; files.root with files.alias = false"),
     supported("alias", "location", WORD, _directory, "root; files.root"),
