@@ -180,6 +180,15 @@ def test_conditional_requests(start: Start, root: Path) -> None:
     assert gateway.ask("/a.txt", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT").status == 412
 
 
+def test_entity_tags_see_changes_within_a_second_unless_told_not_to(start: Start, root: Path) -> None:
+    for name, nanoseconds in [("a", 1), ("b", 2)]:
+        (root / name).write_bytes(b"same size")
+        os.utime(root / name, ns=(0, 1_600_000_000 * 10**9 + nanoseconds))
+    gateway = start(files("/", root), files("/coarse/", root, etag_precision="seconds"))
+    assert gateway.ask("/a").get("etag") != gateway.ask("/b").get("etag")
+    assert gateway.ask("/coarse/a").get("etag") == gateway.ask("/coarse/b").get("etag") == '"5f5e1000-9"'
+
+
 @pytest.mark.parametrize("size", [1000, 300_000])
 def test_ranges(start: Start, root: Path, size: int) -> None:
     content = os.urandom(size)

@@ -8,6 +8,7 @@
 pub use crate::access::Satisfy;
 pub use crate::backend::files::autoindex::Format as Autoindex;
 pub use crate::backend::files::conditional::IfModifiedSince;
+pub use crate::backend::files::representation::EtagPrecision;
 pub use crate::backend::files::resolve::DisableSymlinks;
 pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
 pub use crate::filter::charset::Config as CharsetMap;
@@ -318,6 +319,8 @@ pub struct Files {
     pub if_modified_since: IfModifiedSince,
     /// Send an `ETag`. Default: true.
     pub etag: bool,
+    /// What of the time of a file's last change is in its `ETag`: `nanoseconds`, so that every change is seen, or `seconds`, as nginx has it, so that both give a file the same one. Default: nanoseconds.
+    pub etag_precision: EtagPrecision,
     /// Ranges per request; 0 turns ranges off, more are answered whole. Default: 32.
     pub max_ranges: u32,
     /// When the file does not exist, go to this route or URI instead of 404 (`@app`, `/index.html`). Default: none.
@@ -343,6 +346,7 @@ impl Default for Files {
             disable_symlinks_from: None,
             if_modified_since: IfModifiedSince::Before,
             etag: true,
+            etag_precision: EtagPrecision::Nanoseconds,
             max_ranges: 32,
             fallback: None,
         }

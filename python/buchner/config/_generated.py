@@ -228,6 +228,7 @@ class Files(Table, kw_only=True):
     disable_symlinks: Literal['off', 'on', 'if_not_owner'] | UnsetType = UNSET
     disable_symlinks_from: str | UnsetType = UNSET
     etag: bool | UnsetType = UNSET
+    etag_precision: Literal['nanoseconds', 'seconds'] | UnsetType = UNSET
     fallback: str | UnsetType = UNSET
     follow_symlinks: bool | UnsetType = UNSET
     if_modified_since: Literal['before', 'exact', 'off'] | UnsetType = UNSET

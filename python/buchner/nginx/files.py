@@ -26,6 +26,7 @@ def files_of(scope: Scope) -> gen.Files:
         alias=alias,
         index=list(scope.value("index", ["index.html"])),
         etag=scope.value("etag", True),
+        etag_precision="seconds",
         max_ranges=scope.value("max_ranges", _UNLIMITED),
         follow_symlinks=True,
         precompressed=[] if coded == "off" else ["gzip"],

@@ -117,7 +117,7 @@ fn boundary() -> String {
 mod tests {
     use super::*;
     use crate::backend::files::precompressed::Coding;
-    use crate::backend::files::representation::Traits;
+    use crate::backend::files::representation::{EtagPrecision, Traits};
     use crate::backend::files::resolve::{Found, open_itself};
     use crate::backend::files::testing::TempDir;
     use std::os::unix::fs::FileExt;
@@ -129,7 +129,7 @@ mod tests {
         };
         let traits = Traits {
             content_type: "text/plain",
-            etag: true,
+            etag: Some(EtagPrecision::Nanoseconds),
             ranges: true,
             coding: Some(Coding::Gzip),
             varies: true,

@@ -32,7 +32,7 @@ use cache::{Cache, Entry, FRESH_MS};
 use conditional::{IfModifiedSince, Validators};
 use mime::Types;
 use precompressed::Coding;
-use representation::{Representation, Traits};
+use representation::{EtagPrecision, Representation, Traits};
 use resolve::{Found, LinkCheck, Links, Stamp};
 use rustix::io::Errno;
 use std::borrow::Cow;
@@ -64,7 +64,7 @@ pub struct Files {
     owner: Option<LinkCheck>,
     since: IfModifiedSince,
     types: Arc<Types>,
-    etag: bool,
+    etag: Option<EtagPrecision>,
     max_ranges: u32,
     cache_control: Option<Box<str>>,
     fallback: Option<Box<str>>,
@@ -128,7 +128,7 @@ impl Files {
             codings: files.precompressed.iter().map(coding).collect::<std::result::Result<_, _>>()?,
             links: if files.follow_symlinks { Links::Anywhere } else { Links::Beneath },
             types: types.clone(),
-            etag: files.etag,
+            etag: files.etag.then_some(files.etag_precision),
             max_ranges: files.max_ranges,
             cache_control: files.cache_control.as_deref().map(Into::into),
             fallback: files.fallback.as_deref().map(Into::into),

@@ -6,6 +6,8 @@ use crate::clock::http_date;
 use crate::http::body::{Body, Part};
 use buchner_wire::headers::{HeaderId, Headers};
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -13,6 +15,17 @@ use std::rc::Rc;
 
 /// A file up to this size is kept in memory: it leaves in one write with its head, and holds no descriptor.
 const MEMORY_BYTES: u64 = 16 << 10;
+
+/// What of the time of a file's last change its entity tag has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EtagPrecision {
+    /// All of it: a file that changes twice within a second has two tags.
+    #[default]
+    Nanoseconds,
+    /// Seconds, as nginx does: both give a file the same tag.
+    Seconds,
+}
 
 /// What a route says about its files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,8 +36,8 @@ pub struct Traits<'a> {
     pub coding: Option<Coding>,
     /// Another coding could have been chosen.
     pub varies: bool,
-    /// Send an entity tag.
-    pub etag: bool,
+    /// Send an entity tag, of this kind.
+    pub etag: Option<EtagPrecision>,
     /// Ranges are served.
     pub ranges: bool,
     /// Cache-Control.
@@ -49,10 +62,7 @@ enum Content {
 impl Representation {
     /// Takes an open file. A small one is read.
     pub fn new(file: File, stamp: Stamp, traits: Traits<'_>) -> Self {
-        let etag = traits.etag.then(|| {
-            let suffix = traits.coding.map_or(String::new(), |coding| format!("-{}", coding.extension()));
-            format!("\"{:x}-{:x}{suffix}\"", stamp.nanos(), stamp.size).into_bytes().into_boxed_slice()
-        });
+        let etag = traits.etag.map(|precision| entity_tag(stamp, traits.coding, precision).into_boxed_slice());
         let mut headers = Headers::with_capacity(8);
         if !traits.content_type.is_empty() {
             headers.push(HeaderId::ContentType, traits.content_type.as_bytes());
@@ -148,6 +158,21 @@ impl Representation {
     }
 }
 
+/// The entity tag of a file or precompressed sibling (RFC 9110 section 8.8.3): always a strong one.
+fn entity_tag(stamp: Stamp, coding: Option<Coding>, precision: EtagPrecision) -> Vec<u8> {
+    match precision {
+        EtagPrecision::Nanoseconds => {
+            let suffix = coding.map_or(String::new(), |coding| format!("-{}", coding.extension()));
+            format!("\"{:x}-{:x}{suffix}\"", stamp.nanos(), stamp.size).into_bytes()
+        }
+        EtagPrecision::Seconds => {
+            // A time before 1970 is a negative number, in hexadecimal too.
+            let sign = if stamp.mtime() < 0 { "-" } else { "" };
+            format!("\"{sign}{:x}-{:x}\"", stamp.mtime().unsigned_abs(), stamp.size).into_bytes()
+        }
+    }
+}
+
 impl Content {
     fn of(file: File, size: u64) -> Self {
         if size <= MEMORY_BYTES {
@@ -158,5 +183,25 @@ impl Content {
             }
         }
         Self::File(Rc::new(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_by_nanoseconds_see_what_tags_by_seconds_do_not() {
+        let tag = |nanos, coding, precision| {
+            let stamp = Stamp::of_time(0x5f5e_1000, nanos, 255);
+            String::from_utf8(entity_tag(stamp, coding, precision)).unwrap()
+        };
+        let (nanoseconds, seconds) = (EtagPrecision::Nanoseconds, EtagPrecision::Seconds);
+        assert_eq!(tag(1, None, seconds), "\"5f5e1000-ff\"");
+        assert_eq!(tag(2, Some(Coding::Gzip), seconds), "\"5f5e1000-ff\"");
+        assert_ne!(tag(1, None, nanoseconds), tag(2, None, nanoseconds));
+        assert_ne!(tag(1, None, nanoseconds), tag(1, Some(Coding::Gzip), nanoseconds));
+        let early = Stamp::of_time(-1, 0, 0);
+        assert_eq!(entity_tag(early, None, seconds), b"\"-1-0\"");
     }
 }

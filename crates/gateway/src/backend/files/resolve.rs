@@ -108,9 +108,20 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// One with this time (Unix seconds and nanoseconds) and size.
+    #[cfg(test)]
+    pub fn of_time(mtime: i64, mtime_nanos: i64, size: u64) -> Self {
+        Self { device: 0, inode: 0, mtime, mtime_nanos, size }
+    }
+
     /// Last modification as Unix time in seconds; 0 for one before 1970.
     pub fn modified(&self) -> u64 {
         u64::try_from(self.mtime).unwrap_or(0)
+    }
+
+    /// Last modification as Unix time in seconds, as the file system has it.
+    pub fn mtime(&self) -> i64 {
+        self.mtime
     }
 
     /// Last modification in nanoseconds, for an entity tag.
