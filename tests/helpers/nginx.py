@@ -100,6 +100,7 @@ class Answer:
     status: int | None
     fields: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
 
 def comparable(reply: Reply | None, port: int) -> Answer:
@@ -116,7 +117,7 @@ def comparable(reply: Reply | None, port: int) -> Answer:
         for name, value in reply.fields
         if name not in OWN and not (built_in and name in ("content-type", "content-length"))
     )
-    return Answer(reply.status, fields, b"(built-in page)" if built_in else body)
+    return Answer(reply.status, fields, b"(built-in page)" if built_in else body, reply.trailers)
 
 
 class Pair:

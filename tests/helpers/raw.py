@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ class Reply:
     status: int
     fields: list[tuple[str, str]]
     body: bytes
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def get(self, name: str) -> str | None:
         return next((value for key, value in self.fields if key == name), None)
@@ -29,6 +30,7 @@ class Raw:
     def __init__(self, port: int, timeout: float = 15.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.buffer = b""
+        self.trailers: list[tuple[str, str]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -45,8 +47,10 @@ class Raw:
         line, *lines = head[:-4].split("\r\n")
         match = re.fullmatch(r"HTTP/1\.1 (\d{3}) ?.*", line)
         assert match, f"not a status line: {line!r}"
-        fields = [(name.lower(), value.strip()) for name, _, value in (one.partition(":") for one in lines)]
-        return Reply(int(match[1]), fields, self._body(method, int(match[1]), dict(fields)))
+        fields = _fields(lines)
+        self.trailers = []
+        body = self._body(method, int(match[1]), dict(fields))
+        return Reply(int(match[1]), fields, body, self.trailers)
 
     def closed(self) -> bool:
         """Whether the server ends the connection without sending more (a reset counts)."""
@@ -72,8 +76,10 @@ class Raw:
         while size := int(self._until(b"\r\n").split(b";")[0], 16):
             body += self._exactly(size)
             assert self._exactly(2) == b"\r\n"
-        while self._until(b"\r\n") != b"\r\n":
-            pass
+        lines = []
+        while (line := self._until(b"\r\n")) != b"\r\n":
+            lines.append(line.decode("latin-1"))
+        self.trailers = _fields(lines)
         return body
 
     def _more(self) -> bool:
@@ -93,6 +99,10 @@ class Raw:
                 raise EOFError(f"{count - len(self.buffer)} bytes of a body are missing")
         data, self.buffer = self.buffer[:count], self.buffer[count:]
         return data
+
+
+def _fields(lines: list[str]) -> list[tuple[str, str]]:
+    return [(name.lower(), value.strip()) for name, _, value in (one.partition(":") for one in lines)]
 
 
 def ask(port: int, request: bytes | str, method: str = "GET") -> Reply:

@@ -62,6 +62,8 @@ def _access_log(scope: Scope, directive: Directive) -> None:
         scope.error(path, "logs to syslog and logs with variables in their name cannot be buffered")
     if log.flush is not UNSET and (log.buffer, log.gzip) == (UNSET, UNSET):
         scope.error(path, "no buffer is defined for the access log with flush=")
+    if scope.table.access_log is False:
+        return  # "off" cancels all of the block, those behind it as well
     logs = scope.table.access_log if isinstance(scope.table.access_log, list) else []
     scope.table.access_log = [*logs, log]
     scope.state.places[(*scope.path, "access_log", len(logs))] = path
