@@ -90,7 +90,7 @@ pub struct Gateway {
     pub resolver: Vec<String>,
     /// Time a name server's answer holds, whatever it says itself. Default: what it says.
     pub resolver_valid: Option<Millis>,
-    /// Time for an answer of a name server. Default: 3 s (nginx: 30 s).
+    /// Time to find the addresses of a name, all tries together. Default: 3 s (nginx: 30 s).
     pub resolver_timeout: Option<Millis>,
     /// Names lead to IPv4 addresses. Default: true.
     pub resolver_ipv4: bool,

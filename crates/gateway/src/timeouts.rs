@@ -10,11 +10,23 @@ use std::rc::Rc;
 /// Time between two sweeps, in milliseconds; deadlines are this precise.
 pub const SWEEP_MS: u64 = 100;
 
+/// What a socket waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// Something to read. A slow head still gets its 408: only reading ends.
+    Read,
+    /// Room to write. Only the end of both directions wakes who waits for it.
+    Write,
+    /// Nothing in particular: an idle connection has nothing to be told.
+    Idle,
+}
+
 struct Entry {
     sock: Option<Rc<Sock>>,
     deadline: u64,
+    after_ms: u64,
     expired: bool,
-    idle: bool,
+    waits: Waits,
 }
 
 /// The deadlines of one I/O thread.
@@ -28,7 +40,7 @@ pub struct Timeouts {
 impl Timeouts {
     /// Registers a socket; the key is given back with [`Timeouts::remove`].
     pub fn insert(&self, sock: Rc<Sock>) -> u32 {
-        let entry = Entry { sock: Some(sock), deadline: 0, expired: false, idle: false };
+        let entry = Entry { sock: Some(sock), deadline: 0, after_ms: 0, expired: false, waits: Waits::Read };
         let mut entries = self.entries.borrow_mut();
         if let Some(key) = self.free.borrow_mut().pop() {
             entries[key as usize] = entry;
@@ -45,17 +57,26 @@ impl Timeouts {
     }
 
     /// Sets the time by which what the socket waits for must happen, in milliseconds from now; 0: no deadline.
-    pub fn set(&self, key: u32, now: u64, after_ms: u64, idle: bool) {
+    pub fn set(&self, key: u32, now: u64, after_ms: u64, waits: Waits) {
         let entry = &mut self.entries.borrow_mut()[key as usize];
         entry.deadline = if after_ms == 0 { 0 } else { now.max(self.now.get()) + after_ms };
-        entry.idle = idle;
+        entry.after_ms = after_ms;
+        entry.waits = waits;
+    }
+
+    /// A part of what the socket waits for has happened: the rest has as long again.
+    pub fn renew(&self, key: u32, now: u64) {
+        let entry = &mut self.entries.borrow_mut()[key as usize];
+        if entry.deadline != 0 {
+            entry.deadline = now.max(self.now.get()) + entry.after_ms;
+        }
     }
 
     /// Takes the deadline away.
     pub fn clear(&self, key: u32) {
         let entry = &mut self.entries.borrow_mut()[key as usize];
         entry.deadline = 0;
-        entry.idle = false;
+        entry.waits = Waits::Read;
     }
 
     /// Its deadline passed and the socket was shut down.
@@ -71,12 +92,11 @@ impl Timeouts {
             if entry.deadline != 0 && entry.deadline <= now && entry.sock.is_some() {
                 entry.deadline = 0;
                 entry.expired = true;
-                due.extend(entry.sock.clone().map(|sock| (sock, entry.idle)));
+                due.extend(entry.sock.clone().map(|sock| (sock, entry.waits)));
             }
         }
-        for (sock, idle) in &due {
-            // A slow head still gets its 408: only reading ends. An idle connection has nothing to be told.
-            sock.shutdown(if *idle { Shutdown::Both } else { Shutdown::Read });
+        for (sock, waits) in &due {
+            sock.shutdown(if *waits == Waits::Read { Shutdown::Read } else { Shutdown::Both });
         }
         due.len()
     }
@@ -84,7 +104,7 @@ impl Timeouts {
     /// Gives every idle connection this deadline at the latest (a draining gateway).
     pub fn hurry_idle(&self, deadline: u64) {
         for entry in self.entries.borrow_mut().iter_mut() {
-            if entry.idle && (entry.deadline == 0 || entry.deadline > deadline) {
+            if entry.waits == Waits::Idle && (entry.deadline == 0 || entry.deadline > deadline) {
                 entry.deadline = deadline;
             }
         }

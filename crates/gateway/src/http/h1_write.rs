@@ -173,7 +173,7 @@ impl Writer<'_> {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.conn.io.deadline(self.timeout_ms);
+        self.conn.io.write_deadline(self.timeout_ms);
         let sent = self.conn.io.write_all(&self.out, more).await;
         self.written.total += self.out.len() as u64;
         self.out.clear();
@@ -186,7 +186,7 @@ impl Writer<'_> {
             self.out.extend_from_slice(bytes);
             return self.flush(more).await;
         }
-        self.conn.io.deadline(self.timeout_ms);
+        self.conn.io.write_deadline(self.timeout_ms);
         let sent = self.conn.io.write_both(&self.out, bytes).await;
         self.written.total += (self.out.len() + bytes.len()) as u64;
         self.out.clear();

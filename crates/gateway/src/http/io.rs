@@ -1,6 +1,7 @@
 //! A socket as the data plane uses it: shared, non-blocking, with one deadline.
 use crate::error::{Error, Kind, Result};
 use crate::thread::Thread;
+use crate::timeouts::Waits;
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
@@ -188,14 +189,19 @@ impl Io {
         &self.thread
     }
 
-    /// What the socket waits for next must happen within `after_ms`; 0: no deadline.
+    /// What the socket reads next must be there within `after_ms`; 0: no deadline.
     pub fn deadline(&self, after_ms: u64) {
-        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, false);
+        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Read);
+    }
+
+    /// What is written next must be taken within `after_ms`, or a part of it, which renews the deadline; 0: none.
+    pub fn write_deadline(&self, after_ms: u64) {
+        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Write);
     }
 
     /// The connection is idle, for at most `after_ms`.
     pub fn idle(&self, after_ms: u64) {
-        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, true);
+        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Idle);
     }
 
     /// No deadline.
@@ -222,6 +228,9 @@ impl Io {
         while !data.is_empty() {
             let n = std::future::poll_fn(|cx| self.sock.poll_send(cx, data, flags)).await?;
             data = &data[n..];
+            if !data.is_empty() {
+                self.thread.timeouts.renew(self.key, self.thread.clock.now());
+            }
         }
         Ok(())
     }
@@ -241,7 +250,7 @@ impl Io {
     pub async fn send_file(&self, file: BorrowedFd<'_>, mut offset: u64, length: u64, deadline_ms: u64) -> Result<()> {
         let end = offset + length;
         while offset < end {
-            self.deadline(deadline_ms);
+            self.write_deadline(deadline_ms);
             let count = (end - offset).min(1 << 30) as usize;
             let sent = std::future::poll_fn(|cx| self.sock.poll_sendfile(cx, file, &mut offset, count)).await;
             match sent {

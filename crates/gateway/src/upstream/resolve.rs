@@ -2,7 +2,7 @@
 use crate::config::Gateway;
 use crate::error::{Error, Kind, Result};
 use crate::thread::Thread;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::name_server::TokioConnectionProvider;
 use hickory_resolver::proto::xfer::Protocol;
 use hickory_resolver::{ResolveError, TokioResolver};
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 const LEAST_TTL: Duration = Duration::from_secs(1);
 /// An answer without a better time (a hosts file) is looked at again after this.
 const MOST_TTL: Duration = Duration::from_secs(3600);
+/// Time for an answer, unless configured.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A server is asked again after this at the latest; after half of the time there is, at the earliest.
+const MOST_A_TRY: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Entry {
@@ -98,7 +102,11 @@ impl Resolver {
             let _ = self.resolver.set(build(&self.config.borrow())?);
         }
         let Some(resolver) = self.resolver.get() else { return Err("no resolver".into()) };
-        let answer = resolver.lookup_ip(host).await?;
+        let patience = timeout(&self.config.borrow());
+        let Ok(answer) = tokio::time::timeout(patience, resolver.lookup_ip(host)).await else {
+            return Err(format!("no answer within {} ms (resolver_timeout)", patience.as_millis()).into());
+        };
+        let answer = answer?;
         let config = self.config.borrow();
         let until = match config.resolver_valid {
             Some(valid) => now + Duration::from_millis(valid.0),
@@ -130,8 +138,20 @@ fn build(settings: &Gateway) -> std::result::Result<TokioResolver, ResolveError>
     let options: &mut ResolverOpts = builder.options_mut();
     // Answers are kept here, with their time to live.
     options.cache_size = 0;
-    options.timeout = settings.resolver_timeout.map_or(Duration::from_secs(3), |ms| Duration::from_millis(ms.0));
+    let whole = timeout(settings);
+    options.timeout = (whole / 2).min(MOST_A_TRY);
+    options.attempts = (whole.as_millis() / options.timeout.as_millis().max(1)) as usize;
+    options.ip_strategy = match (settings.resolver_ipv4, settings.resolver_ipv6) {
+        (_, false) => LookupIpStrategy::Ipv4Only,
+        (false, true) => LookupIpStrategy::Ipv6Only,
+        (true, true) => LookupIpStrategy::Ipv4thenIpv6,
+    };
     Ok(builder.build())
+}
+
+/// Time for an answer, all tries and both families together.
+fn timeout(settings: &Gateway) -> Duration {
+    settings.resolver_timeout.map_or(TIMEOUT, |ms| Duration::from_millis(ms.0))
 }
 
 fn with_port(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {

@@ -38,6 +38,10 @@ impl Uplink {
                 let sent = ready!(io.sock.poll_send(cx, &self.out, rustix::net::SendFlags::empty()));
                 match sent {
                     Ok(n) => drop(self.out.split_to(n)),
+                    Err(_) if io.expired() => {
+                        let cause = "the upstream did not take the request in time (upstream_send_timeout)";
+                        return Poll::Ready(Err(Error::new(Kind::UpstreamTimeout, cause)));
+                    }
                     // The server stopped reading; what it answers is still read.
                     Err(_) => return Poll::Ready(Ok(())),
                 }
@@ -73,6 +77,8 @@ pub struct Link {
     pub uplink: Option<Uplink>,
     /// Milliseconds between two reads.
     pub read_timeout: u64,
+    /// Milliseconds between two writes of the rest of the request.
+    pub send_timeout: u64,
     /// How long and how often the connection has served.
     pub used: Used,
     /// Its place among the connections its server takes at a time.
@@ -85,10 +91,15 @@ impl Link {
     /// Reads more while the rest of the request goes up.
     fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<usize>> {
         if let Some(uplink) = &mut self.uplink {
-            if let Poll::Ready(done) = uplink.poll_send(cx, &self.io) {
-                done?;
-                self.uplink = None;
-                self.io.deadline(self.read_timeout);
+            match uplink.poll_send(cx, &self.io) {
+                Poll::Ready(done) => {
+                    done?;
+                    self.uplink = None;
+                    self.io.deadline(self.read_timeout);
+                }
+                // How long a client may take is the client's own deadline, and the answer waits for the request.
+                Poll::Pending if uplink.out.is_empty() => self.io.no_deadline(),
+                Poll::Pending => self.io.write_deadline(self.send_timeout),
             }
         }
         if self.buf.capacity() - self.buf.len() < size / 2 {
@@ -209,6 +220,7 @@ impl Source for UpstreamBody {
                 Ok(Decoded::NeedMore) => {
                     link.io.deadline(link.read_timeout);
                     eof = ready!(link.poll_fill(cx, RELAY_SIZE))? == 0;
+                    link.io.no_deadline(); // until the next read: a slow client is not the upstream's fault
                 }
                 Err(e) => {
                     let cause =

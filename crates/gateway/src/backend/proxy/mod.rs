@@ -236,14 +236,15 @@ impl Target {
         let method = own.method.clone().unwrap_or_else(|| ex.request.method.clone());
         let mut head = ex.thread.bufs.take_write();
         self.write_head(ex, &method, own.body.as_ref().map(Vec::len), &mut head)?;
-        io.deadline(ex.settings().upstream_send_timeout.0);
+        let send_timeout = ex.settings().upstream_send_timeout.0;
+        io.write_deadline(send_timeout);
         let uplink = self.send(ex, &io, &head, own.body.as_deref()).await?;
         let body = own.body.as_ref().map_or_else(|| ex.request.body.length().unwrap_or(0), |body| body.len() as u64);
         ex.upstream.sent = head.len() as u64 + body;
         ex.thread.bufs.give_write(head);
         let buf = ex.thread.bufs.take_read();
         let read_timeout = ex.settings().read_timeout.0;
-        let mut link = Link { io, buf, uplink, read_timeout, used, hold, head_bytes: 0 };
+        let mut link = Link { io, buf, uplink, read_timeout, send_timeout, used, hold, head_bytes: 0 };
         let hint = |headers: &Headers| {
             if let Some(options) = ex.settings().proxy.as_deref() {
                 options.hint(ex, headers);
@@ -288,6 +289,7 @@ impl Target {
         };
         // A server may answer and close before it read everything (413); its answer is still worth reading.
         match sent {
+            Err(_) if io.expired() => Err(Self::closed(io, ex)),
             Err(e) if !matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
                 Err(Self::closed(io, ex))
             }
