@@ -1,7 +1,7 @@
 # CI and the pre-commit hook call only what stands here.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help run test lint gen bench fuzz fuzz-nginx chaos clean tools peers
+.PHONY: help run test lint gen bench fuzz fuzz-nginx nginx-proofs chaos clean tools peers
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8000
@@ -85,6 +85,10 @@ fuzz: | tools
 # 1,000 random configurations, 100 requests each, to nginx and to Buchner; ARGS="--seed 2" draws others.
 fuzz-nginx: peers $(VENV)/.ci $(VENV)/.extras
 	$(BIN)/python tests/fuzz_nginx.py $(ARGS)
+
+# Each supported directive does nothing once, and each of its proofs has to fail; ARGS="gzip geo" looks at these.
+nginx-proofs: peers $(VENV)/.ci $(VENV)/.extras
+	$(BIN)/python tests/nginx_proofs.py $(ARGS)
 
 # --- bench -----------------------------------------------------------------------------------------------------------
 .bench/.made: pyproject.toml | tools

@@ -45,6 +45,7 @@ server {
     location /over { limit_rate 1m; set $limit_rate $arg_rate; proxy_pass http://127.0.0.1:BACK; }
     location /accel { proxy_pass http://127.0.0.1:SLOW; }
     location /deaf { proxy_ignore_headers X-Accel-Limit-Rate; proxy_pass http://127.0.0.1:SLOW; }
+    location /own { add_header X-Own 1; limit_rate 3k; proxy_pass http://127.0.0.1:BACK; }
     location /free { proxy_pass http://127.0.0.1:BACK; }
 }
 """
@@ -69,6 +70,7 @@ def timed(server: Server, target: str) -> tuple[bool, str | None, int]:
         ("/over?rate=0", False),
         ("/accel", True),
         ("/deaf", False),
+        ("/own", True),
         ("/free", False),
     ],
 )

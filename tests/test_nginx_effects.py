@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +99,33 @@ def test_connections_to_an_upstream_are_kept_as_long(
         counts.append(upstreams[0].connections - before)
     assert counts[0] == counts[1]
     assert counts[0] == connections
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_idle_connections_to_an_upstream_are_as_many_as_it_says(
+    kept: int, run_pair: RunPair, run_upstream: RunUpstream
+) -> None:
+    together = threading.Barrier(3)
+
+    def script(connection: socket.socket, _head: bytes) -> bool:
+        together.wait(20)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        return True
+
+    upstream = run_upstream(script)
+    pair = run_pair(
+        f"""upstream u {{ server 127.0.0.1:{upstream.port}; keepalive {kept}; }}
+        server {{ listen 127.0.0.1:PORT; proxy_http_version 1.1; proxy_set_header Connection "";
+        location / {{ proxy_pass http://u; }} }}"""
+    )
+    for server in (pair.nginx, pair.buchner):
+        before = set(upstream.open)
+        with Raw(server.port) as first, Raw(server.port) as second, Raw(server.port) as third:
+            for raw in (first, second, third):
+                raw.send(get("/"))
+            for raw in (first, second, third):
+                assert raw.reply().body == b"ok"
+        wait_for(lambda: len(upstream.open - before) == kept, "the end of the others")  # noqa: B023
 
 
 def test_auth_delay(run_pair: RunPair, tmp_path: Path) -> None:

@@ -372,6 +372,20 @@ def test_both_give_a_file_the_same_entity_tag(tmp_path: Path, run_pair: Callable
     assert same(pair, "/static/d.json", yes, f"If-None-Match: {tag}").status == 200
 
 
+def test_one_of_the_files_is_the_index(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
+    tree(tmp_path)
+    files = {f"{number}.txt": f"number {number}".encode() for number in range(8)}
+    (tmp_path / "www" / "many").mkdir()
+    for name, content in files.items():
+        (tmp_path / "www" / "many" / name).write_bytes(content)
+    pair = run_pair(START + "location / { } location /many/ { random_index on; } }")
+    for server in (pair.nginx, pair.buchner):
+        replies = [server.ask(get("/many/")) for _ in range(40)]
+        bodies = {reply.body for reply in replies if reply is not None and reply.status == 200}
+        assert bodies <= set(files.values())
+        assert len(bodies) > 1
+
+
 ERRORS = """
     error_page 404 /err/404.html;
     error_page 500 502 503 /err/50x.html;

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,6 @@ from helpers.wait import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from helpers.upstream import Script, Upstream
 
@@ -357,6 +358,32 @@ def test_it_stays_in_the_foreground_when_told_so(conf: Path) -> None:
         finally:
             process.send_signal(signal.SIGQUIT)
         assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_the_gateway_has_the_threads_and_the_user_it_is_told(conf: Path, start: Callable[[Path], Instance]) -> None:
+    conf.write_text("worker_processes 3;\nuser daemon;\n" + conf.read_text())
+    (child,) = start(conf).children()
+    status = Path(f"/proc/{child}/status").read_text()
+    assert re.search(rf"^Uid:\s+{pwd.getpwnam('daemon').pw_uid}\s", status, re.MULTILINE)
+    threads = sorted(file.read_text().strip() for file in Path(f"/proc/{child}/task").glob("*/comm"))
+    assert [name for name in threads if name.startswith("io-")] == ["io-0", "io-1", "io-2"]
+
+
+def test_quit_waits_for_requests_as_long_as_it_is_told(
+    conf: Path, start: Callable[[Path], Instance], run_upstream: Callable[[Script], Upstream]
+) -> None:
+    gate: list[socket.socket] = []
+    upstream = run_upstream(waiting(gate))
+    replace(conf, 'return 200 "one"', f"proxy_pass http://127.0.0.1:{upstream.port}")
+    conf.write_text("worker_shutdown_timeout 1s;\n" + conf.read_text())
+    instance = start(conf)
+    with Raw(instance.port) as client:
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: gate, "the request")
+        os.kill(instance.pid, signal.SIGQUIT)
+        wait_for(lambda: not instance.is_alive(), "the end", 10)
+        gate.clear()
 
 
 def test_the_command_is_installed_under_its_own_name() -> None:

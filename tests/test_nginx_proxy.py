@@ -306,7 +306,7 @@ upstream all { server 127.0.0.1:FIRST max_fails=0; server 127.0.0.1:FIRST max_fa
 server {
     listen 127.0.0.1:PORT;
     server_name _;
-    add_header X-Tries "$upstream_addr $upstream_status";
+    add_header X-Tries "$upstream_addr $upstream_status" always;
     location /statuses { proxy_pass http://statuses; proxy_next_upstream http_503 http_404; }
     location /refused { proxy_pass http://refused; }
     location /closing { proxy_pass http://closing; }
@@ -339,6 +339,9 @@ def test_the_next_server_is_asked_when_nginx_asks_it(run_pair: RunPair, run_upst
     assert results["/closing", "POST"].status == results["/off", "GET"].status == 502
     assert results["/any", "POST"].body == b"ok"
     assert results["/all", "GET"].body == b"busy"
+    assert dict(results["/all", "GET"].fields)["x-tries"].endswith(" 503, 503")
+    assert dict(results["/one", "GET"].fields)["x-tries"].endswith(" 503")
+    assert "," not in dict(results["/one", "GET"].fields)["x-tries"]
     assert dict(results["/closing", "GET"].fields)["x-tries"].endswith(" 502, 200")
     # Which of two servers is first is each one's own affair, and so is what X-Tries says of it.
     assert {answer.body for _ in range(4) for answer in pair.both(get("/statuses"))} == {b"ok"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from itertools import product
 from pathlib import Path
@@ -13,9 +12,8 @@ from buchner.nginx.adapt import Adapted, adapt
 from buchner.nginx.directives import MODULES
 from buchner.nginx.judgement import lines
 from buchner.nginx.rows import Row, Status
+from helpers.proofs import proofs, text_of
 
-TESTS = Path(__file__).parent
-PROOFS = TESTS / "data" / "nginx_proofs.txt"
 FILE = "/srv/nginx.conf"
 BLOCKS = {
     "main": "%s\nhttp { server { listen 8080; } }",
@@ -75,16 +73,6 @@ def test_what_is_refused_is_told_with_its_place_and_reason(row: Row) -> None:
         assert problem.message == f'"{row.name}" is refused: {row.note}'
 
 
-def proofs() -> dict[str, list[str]]:
-    entries = (line.split() for line in PROOFS.read_text().splitlines() if line and not line.startswith("#"))
-    return {name: tests for name, *tests in entries}
-
-
-def named_in(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-
-
 def test_every_supported_directive_is_proved_and_nothing_else() -> None:
     assert sorted(proofs()) == sorted({row.name for row in rows(Status.SUPPORTED)})
 
@@ -93,7 +81,4 @@ def test_every_supported_directive_is_proved_and_nothing_else() -> None:
 def test_the_proof_of_a_directive_is_there_and_has_it(name: str) -> None:
     assert proofs()[name]
     for proof in proofs()[name]:
-        file, test, site = re.fullmatch(r"(test_\w+\.py)::(test_\w+)(?:\[(\w+)\])?", proof).groups()  # type: ignore[union-attr]
-        assert test in named_in(TESTS / file), proof
-        text = TESTS / "nginx_sites" / f"{site}.conf" if site else TESTS / file
-        assert re.search(rf"(?<![\w$]){name}(?!\w)", text.read_text()), proof
+        assert re.search(rf"(?<![\w$]){name}(?!\w)", text_of(proof)), proof

@@ -72,9 +72,47 @@ def test_the_number_of_fields_is_of_the_listener() -> None:
         assert (b'"max_fields":7' in plan.replace(b" ", b"")) is found
 
 
+def test_a_head_with_more_fields_is_refused(tmp_path: Path) -> None:
+    """nginx has this since 1.29.7; there it is 400, here 431 as for other heads that are too large."""
+    server = Server(
+        tmp_path / "buchner",
+        "server { listen 127.0.0.1:PORT; max_headers 5; return 204; }",
+        [sys.executable, "-m", "buchner", "run"],
+    )
+    try:
+        statuses = []
+        for count in (3, 4):  # and Host, and Connection
+            reply = server.ask(get("/", [f"X-{number}: 1" for number in range(count)]))
+            statuses.append(reply.status if reply else None)
+        assert statuses == [204, 431]
+    finally:
+        server.stop()
+
+
 def test_what_is_off_is_taken_and_changes_nothing() -> None:
     for text in ("proxy_cache off;", "proxy_store off;"):
         assert settings_of("location", text) == settings_of("location", "")
+
+
+@pytest.mark.parametrize("name", ["proxy_cache", "proxy_store"])
+def test_what_can_only_be_off_is_refused_else(name: str) -> None:
+    def problems(value: str) -> list[str]:
+        text = FILE.format(main="", http="", server="", location=f"{name} {value};")
+        return [problem.message for problem in adapt(Path("/srv/nginx.conf"), text).state.problems]
+
+    assert problems("off") == []
+    (problem,) = problems("on")
+    assert problem.startswith(f'"{name}" is refused: ')
+
+
+def test_what_stands_in_events_is_looked_at() -> None:
+    text = "events { worker_connections 1024; }\nevents2 { }\nevents {\nnosuch 1; } http { server { listen 8080; } }"
+    found = [(problem.line, problem.message) for problem in adapt(Path("/srv/nginx.conf"), text).state.problems]
+    assert (2, 'unknown directive "events2" (did you mean "events"?)') in found
+    assert (3, '"events" stands in this block already, in line 1') in found
+    text = "events {\nnosuch 1; } http { server { listen 8080; } }"
+    (problem,) = adapt(Path("/srv/nginx.conf"), text).state.problems
+    assert (problem.line, problem.message) == (2, 'unknown directive "nosuch"')
 
 
 def test_modules_that_are_known_are_taken() -> None:

@@ -172,4 +172,4 @@ def test_names_are_asked_of_the_resolver_for_so_long(
     for server in (pair.nginx, pair.buchner):
         status, seconds = took(server, get("/?host=silent.test"))
         assert status == 502
-        assert SOON[0] < seconds < SOON[1]
+        assert SOON[0] < seconds < 2.5  # 3 s unless told

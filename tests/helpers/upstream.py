@@ -33,13 +33,17 @@ def exactly(data: bytes) -> Script:
 
 
 class Upstream:
-    """Serves on a free port until closed; `heads` are the request heads, `connections` how many were accepted."""
+    """Serves on a free port until closed.
+
+    `heads` are the request heads, `connections` is how many connections were accepted, `open` are those still there.
+    """
 
     def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self.script = script
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
+        self.open: set[socket.socket] = set()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.listener = socket.create_server((host, 0), family=family)
         self.port: int = self.listener.getsockname()[1]
@@ -60,6 +64,7 @@ class Upstream:
     def _serve(self, connection: socket.socket) -> None:
         raw = Raw.__new__(Raw)
         raw.socket, raw.buffer = connection, b""
+        self.open.add(connection)
         with connection:
             try:
                 while True:
@@ -70,6 +75,8 @@ class Upstream:
                         return
             except (EOFError, OSError):
                 return
+            finally:
+                self.open.discard(connection)
 
 
 def _body(raw: Raw, head: bytes) -> bytes:
