@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +17,9 @@ from click.testing import CliRunner
 from buchner.cli import cli
 from buchner.config import load
 from helpers.gateway import free_port
+from helpers.nginx import BUCHNER, Converted, Server, comparable
 from helpers.raw import Raw
-from helpers.sites import App, read
+from helpers.sites import App, Ask, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +40,7 @@ FILES = {
     "maintenance.html": "<p>back soon</p>\n",
     "maintenance.on": "",
     "errors/404.html": "our own 404\n",
+    "errors/413.html": "our own 413\n",
     "errors/50x.html": "our own 50x\n",
     "files/report.txt": "the report\n",
     "tenants/acme/files/logo.txt": "acme's logo\n",
@@ -44,9 +48,27 @@ FILES = {
     "wiki-files/wiki/note.txt": "a note\n",
     # alice and bob: "secret", by openssl passwd -apr1 and as {SHA}
     "htpasswd": "alice:$apr1$YzVlBcDd$EF780CMX14guhX1Xljhd//\nbob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n",
+    "blog/index.html": "<h1>the blog</h1>\n",
+    "blog/style.css": "body { font: serif }\n",
+    "blog/uploads/evil.php": "evil\n",
+    "blog/pages/.keep": "",
+    "packed/index.html": "<h1>the packed application</h1>\n",
+    "packed/assets/app.js": "// packed code\n",
+    "packed/assets/alone.css": "/* not packed */\n",
+    "containers/upstreams/10-web.conf": "upstream web_service { server 127.0.0.1:APP_A; keepalive 2; }\n",
+    "containers/upstreams/20-api.conf": "upstream api_service { server 127.0.0.1:APP_B max_fails=0; }\n",
+    "containers/maps.conf": "map $http_x_want $service_by_header { default web_service; api api_service; }\n",
+    "containers/headers.inc": "add_header X-Served-By edge always;\ninclude DIR/site/containers/more.inc;\n",
+    "containers/more.inc": "proxy_http_version 1.1;\nproxy_connect_timeout 2s;\n",
+    "containers/proxy.inc": "proxy_set_header Connection '';\nproxy_set_header X-Service $service;\n"
+    "proxy_pass http://$service;\n",
+    "containers/locations/health.conf": 'location = /healthz { return 200 "ok\\n"; }\n',
+    "containers/locations/version.conf": 'location = /version { return 200 "1.2.3\\n"; }\n',
     "snippets/kinds.inc": 'map $http_x_kind $from_map { default "kind unknown"; a "kind a"; b "kind b"; }\n',
     "snippets/proxy.params": "proxy_set_header Host $host;\nproxy_set_header X-Real-IP $remote_addr;\n",
 }
+PACKED = ["packed/index.html", "packed/assets/app.js"]
+"""Files that are there packed as well."""
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +84,41 @@ def signed(expires: int) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def write_files(directory: Path) -> None:
+def write_files(directory: Path, names: dict[str, str]) -> None:
+    """Write the files of the sites; in those that are included, names stand for ports and the directory."""
     for name, text in FILES.items():
         file = directory / "site" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        os.utime(file, (1_700_000_000, 1_700_000_000))
+        file.write_text(named(text, names) if name.endswith((".inc", ".conf")) else text)
+    for name in PACKED:
+        file = directory / "site" / name
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+    for path in (directory / "site").rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def named(text: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        text = re.sub(rf"\b{name}\b", value, text)
+    return text
+
+
+def prepared(path: Path, apps: dict[str, App], directory: Path) -> tuple[str, list[Ask]]:
+    """Write the files of the sites; return the configuration of one, and its requests."""
+    names = {name: str(app.port) for name, app in apps.items()} | {"NOBODY": str(free_port()), "DIR": str(directory)}
+    write_files(directory, names)
+    conf, asks = read(path)
+    assert asks
+    for ask in asks:
+        ask.target = ask.target.replace("SIGNED", signed(4102444800)).replace("EXPIRED", signed(1000000000))
+    return named(conf, names), asks
 
 
 @pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])
 def test_a_site(path: Path, apps: dict[str, App], run_pair: Callable[[str], Pair], tmp_path: Path) -> None:
-    write_files(tmp_path)
-    conf, asks = read(path)
-    for name, app in apps.items():
-        conf = conf.replace(name, str(app.port))
-    pair = run_pair(conf.replace("NOBODY", str(free_port())))
-    assert asks
+    conf, asks = prepared(path, apps, tmp_path)
+    pair = run_pair(conf)
     for ask in asks:
-        ask.target = ask.target.replace("SIGNED", signed(4102444800)).replace("EXPIRED", signed(1000000000))
         if ask.method == "WEBSOCKET":
             assert chat(pair.nginx.port, ask.target) == chat(pair.buchner.port, ask.target) == b"A: hello"
         else:
@@ -88,10 +127,9 @@ def test_a_site(path: Path, apps: dict[str, App], run_pair: Callable[[str], Pair
 
 @pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])
 def test_a_site_that_is_converted_means_the_same(path: Path, tmp_path: Path) -> None:
-    write_files(tmp_path)
-    text = read(path)[0].replace("DIR", str(tmp_path))
-    for name, port in {"APP_A": 5001, "APP_B": 5002, "NOBODY": 5003, "PORT": 5004}.items():
-        text = re.sub(rf"\b{name}\b", str(port), text)
+    names = {"APP_A": "5001", "APP_B": "5002", "NOBODY": "5003", "PORT": "5004", "DIR": str(tmp_path)}
+    write_files(tmp_path, names)
+    text = named(read(path)[0], names)
     conf, toml = tmp_path / "nginx.conf", tmp_path / "gateway.toml"
     conf.write_text(f"events {{}} http {{\n{text}\n}}\n")
     assert CliRunner().invoke(cli, ["convert", str(conf), "-o", str(toml)]).exit_code == 0
@@ -101,10 +139,26 @@ def test_a_site_that_is_converted_means_the_same(path: Path, tmp_path: Path) -> 
     assert (after.listen, after.backlog) == (before.listen, before.backlog)
 
 
+@pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])
+def test_a_site_that_is_converted_answers_the_same(path: Path, apps: dict[str, App], tmp_path: Path) -> None:
+    conf, asks = prepared(path, apps, tmp_path)
+    with ExitStack() as stack:
+        before = Server(tmp_path / "before", conf, [*BUCHNER, "run"])
+        stack.callback(before.stop)
+        after = Converted(tmp_path / "after", conf)
+        stack.callback(after.stop)
+        for ask in asks:
+            if ask.method == "WEBSOCKET":
+                assert chat(after.port, ask.target) == chat(before.port, ask.target)
+                continue
+            answers = [comparable(each.ask(ask.request(), ask.method), each.port) for each in (before, after)]
+            assert answers[1] == answers[0], ask.line
+            ask.check(answers[1])
+
+
 def chat(port: int, target: str) -> bytes:
     """Return what a WebSocket echoes of a text frame."""
     key = "dGhlIHNhbXBsZSBub25jZQ=="
-    upgrade = "Upgrade: websocket\r\nConnection: Upgrade"
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade"
     fields = f"Host: test\r\n{upgrade}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}"
     with Raw(port) as raw:

@@ -63,6 +63,12 @@ def add_services(app, name):
     def accel(path):
         return Response("not this", headers={"X-Accel-Redirect": f"/protected/{path}"}, mimetype="text/plain")
 
+    @app.route("/events")
+    def events():
+        first = int(request.headers.get("Last-Event-Id", 0)) + 1
+        stream = (f"id: {number}\ndata: {number}\n\n" for number in range(first, 4))
+        return Response(stream, headers={"X-Accel-Buffering": "no"}, mimetype="text/event-stream")
+
     @app.route("/page")
     def page():
         return '<p>Acme and Acme</p><a href="http://internal.example/home">home</a>'

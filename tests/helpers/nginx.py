@@ -52,6 +52,7 @@ class Server:
         user = "user root;" if os.geteuid() == 0 else ""  # who may read what the test made
         text = MAIN.format(user=user, directory=directory, http=http.replace("PORT", str(self.port)))
         self.file.write_text(text)
+        self.prepare()
         self.output = directory / "output.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen([*command, str(self.file)], stdout=output, stderr=output, cwd=directory)
@@ -60,6 +61,9 @@ class Server:
         except AssertionError as error:
             self.stop()
             raise AssertionError(f"{error}; {command[0]} said:\n{self.log}\nof:\n{text}") from None
+
+    def prepare(self) -> None:
+        """Do what is to be done before the start."""
 
     def _answers(self) -> bool:
         if self.process.poll() is not None:
@@ -91,6 +95,21 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+BUCHNER = [sys.executable, "-m", "buchner"]
+
+
+class Converted(Server):
+    """Buchner on the gateway.toml that `buchner convert` makes of a file."""
+
+    def __init__(self, directory: Path, http: str) -> None:
+        super().__init__(directory, http, [*BUCHNER, "run"])
+
+    def prepare(self) -> None:
+        toml = self.file.with_name("gateway.toml")
+        subprocess.run([*BUCHNER, "convert", str(self.file), "-o", str(toml)], check=True, capture_output=True)
+        self.file = toml
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,7 @@ class Pair:
         http = http.replace("DIR", str(directory))
         self.nginx = Server(directory / "nginx", http, [nginx, "-c"])
         try:
-            self.buchner = Server(directory / "buchner", http, [sys.executable, "-m", "buchner", "run"])
+            self.buchner = Server(directory / "buchner", http, [*BUCHNER, "run"])
         except AssertionError:
             self.nginx.stop()
             raise

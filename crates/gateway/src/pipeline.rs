@@ -76,7 +76,9 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
         if let Located::Slash(index) = locate(ex, &entry)? {
             return Ok(Outcome::Respond(add_slash(ex, &server.routes[index as usize].path)));
         }
-        check_length(ex)?;
+        if !matches!(entry, Entry::Named(_)) {
+            check_length(ex)?;
+        }
         let Some(route) = ex.route.map(|route| &server.routes[route as usize]) else {
             return Err(Error::new(Kind::NotFound, "no route matches this path"));
         };
@@ -117,6 +119,7 @@ fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
         return Err(Error::new(Kind::NotFound, "no route matches this path"));
     };
     if server.routes[index as usize].internal && !ex.internal {
+        ex.route = Some(index); // the refusal has the fields and error pages of this route
         return Err(Error::new(Kind::NotFound, "the route is internal"));
     }
     ex.route =
@@ -141,6 +144,7 @@ fn check_length(ex: &mut Exchange) -> Result<()> {
     if let Some(length) = ex.request.body.length().filter(|length| limit != 0 && *length > limit) {
         let cause =
             format!("the body has {length} bytes; the limit is {limit} (max_body, nginx: client_max_body_size)");
+        ex.request.body = RequestBody::Empty; // it is not read, so that an error page is not refused for it again
         return Err(Error::new(Kind::BodyTooLarge, cause));
     }
     Ok(())
