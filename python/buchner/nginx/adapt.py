@@ -190,7 +190,8 @@ def _imply_upstreams(state: State) -> None:
     upstreams = state.document.upstream
     if upstreams is UNSET:
         return
-    for authority in sorted(state.proxied - upstreams.keys()):
+    groups = set(upstreams)
+    for authority in sorted(state.proxied.keys() - groups):
         if authority.startswith("unix:"):
             upstreams[authority] = gen.Upstream(servers=[authority], host="localhost", keepalive=0)
             continue
@@ -198,6 +199,9 @@ def _imply_upstreams(state: State) -> None:
             host, port = addresses.split(authority)
         except ValueError:
             continue  # the resolver reports it, with the place
+        if host in groups:
+            state.problems.append(state.proxied[authority].problem(f'the upstream "{host}" has no port: take it out'))
+            continue
         if port is None and "." not in host and closest(host, upstreams):
             continue
         shown = host if port in (None, _HTTP_PORT) else authority

@@ -89,6 +89,9 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
             route = gen.Route(path="/", stub_status=True)
         else:
             route = gen.Route(path="/", files=files_of(scope), try_files=scope.values.get("try_files", UNSET))
+            for index in range(len(scope.values.get("try_files", ()))):
+                made = (*scope.path, "route", len(table.route or []), "try_files", index)
+                scope.state.places[made] = scope.state.places[(*scope.path, "try_files", index)]
         table.route = [*(table.route or []), route]
         scope.state.places[(*scope.path, "route", len(table.route) - 1)] = directive.token
 
@@ -108,7 +111,9 @@ def location(outer: Scope, directive: Directive) -> None:
         outer.table.route = []
     path: places.Path = (*outer.path, "route", len(outer.table.route))
     scope = Scope("location", outer.state, table, path, parent=outer)
-    if name.startswith("@") and any(route.path == name for route in outer.table.route):
+    if (name.startswith("@") or modifier in ("~", "~*")) and any(
+        (route.path, route.match) == (name, table.match) for route in outer.table.route
+    ):
         scope.warn(directive.token, f'no request gets here: "{name}" stands above already')
         scope.path = (*outer.path, "unreached", directive.token.line)
     else:

@@ -51,9 +51,18 @@ def find(directive: Directive, scope: Scope) -> Row | None:
         return None
     problem = row.kind.problem(len(directive.args))
     if problem:
-        scope.error(token, f'"{name}" {problem}')
+        scope.error(token, f'"{name}" {problem}{_unfinished(directive)}')
         return None
     return row
+
+
+def _unfinished(directive: Directive) -> str:
+    """Return what to ask where arguments stand on another line, where people rarely put them."""
+    line = directive.token.line
+    for arg in directive.args:
+        if arg.line != line:
+            return f': is the ";" of line {line} missing?'
+    return ""
 
 
 def _misplaced(name: str, scope: Scope, rows: list[Row]) -> str:

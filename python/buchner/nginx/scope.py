@@ -43,7 +43,8 @@ class State:
         formats: log formats by name, and how their values are escaped.
         problems: errors found.
         warnings: what is odd but works.
-        proxied: authorities of proxy_pass.
+        proxied: authorities of proxy_pass, and where each stands first.
+        sockets: addresses of `listen` with options of sockets, and where.
         verdicts: what became of each directive, in order.
     """
 
@@ -56,7 +57,8 @@ class State:
     formats: dict[str, tuple[str, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-    proxied: set[str] = field(default_factory=set)
+    proxied: dict[str, Token] = field(default_factory=dict)
+    sockets: dict[str, Token] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.nginx.directives.map import variable
+from buchner.nginx.directives.map import forget, variable
 from buchner.nginx.rows import HTTP, supported, words
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def _geo(scope: Scope, directive: Directive) -> None:
     document = scope.state.document
     if document.geo is UNSET:
         document.geo = {}
-    if name in document.geo:
-        scope.error(directive.args[-1], f'"${name}" is defined already')
-        return
+    forget(scope, directive.args[-1])
     table = document.geo[name] = gen.Geo(networks={})
     path: Path = ("geo", name)
     scope.state.places[path] = directive.args[-1]

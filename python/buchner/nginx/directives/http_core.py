@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -56,6 +57,9 @@ def _server_name(scope: Scope, directive: Directive) -> None:
 
 def _directory(scope: Scope, directive: Directive) -> None:
     """Keep `root` or `alias`."""
+    variable = re.search(r"\$\{?(document_root|realpath_root)\b", directive.words[0])
+    if variable:
+        scope.error(directive.args[0], f'"${variable[1]}" is what "{directive.name}" says: it cannot be in it')
     other = {"root": "alias", "alias": "root"}[directive.name]
     if other in scope.seen:
         scope.error(directive.token, '"alias" and "root" in one location: keep one of them')

@@ -26,6 +26,8 @@ _TUNING = ("bind", "deferred", "reuseport", "multipath", "ipv6only=on")
 
 
 _PORT_MAX = 65535
+_PLAIN = ("default_server", "default", *_LATER)
+"""Options that say nothing of the socket."""
 _NO_DUAL = "an IPv6 socket takes no IPv4 clients; add a second listen for them"
 
 
@@ -91,6 +93,19 @@ def _option(scope: Scope, arg: Token) -> str | None:
     return None
 
 
+def _only_once(scope: Scope, directive: Directive, address: str) -> None:
+    """Note that options of a socket stand at an address that has some already, in any server."""
+    options = [arg for arg in directive.args[1:] if arg.text.partition("=")[0] not in _PLAIN]
+    if not options:
+        return
+    host, _, port = address.rpartition(":")
+    first = scope.state.sockets.setdefault(f"{'*' if host == '0.0.0.0' else host or '*'}:{port}", directive.token)
+    if first is not directive.token:
+        scope.error(
+            options[0], f'options of "{address}" stand in line {first.line} already, and in one place they have to'
+        )
+
+
 def listen(scope: Scope, directive: Directive) -> None:
     """Put an address, or each of a range of ports, into the server's list."""
     address = directive.words[0]
@@ -102,6 +117,10 @@ def listen(scope: Scope, directive: Directive) -> None:
     bare = ports == [address] and not address.startswith("unix:") and not address.isdecimal()
     if bare and ":" not in address.rpartition("]")[2]:
         ports = [f"{address}:80"]
+    for port in ports:
+        if port.rpartition(":")[2] == "0" and not port.startswith("unix:"):
+            scope.error(directive.args[0], f'"{port}" has no valid port: a number from 1 to {_PORT_MAX} is one')
+        _only_once(scope, directive, port)
     options = [option for arg in directive.args[1:] if (option := _option(scope, arg)) is not None]
     addresses = [] if scope.table.listen is UNSET else scope.table.listen
     scope.table.listen = [*addresses, *(" ".join([port, *options]) for port in ports)]

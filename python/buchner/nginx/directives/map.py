@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from buchner.config import _generated as gen
 from buchner.nginx.rows import HTTP, NUMBER, no_effect, supported, words
@@ -25,6 +25,22 @@ def variable(scope: Scope, token: Token) -> str | None:
     return None
 
 
+def forget(scope: Scope, token: Token) -> None:
+    """Take out what defined a variable before, as nginx does: the last `map`, `geo` or `split_clients` holds."""
+    name, document = token.text[1:], scope.state.document
+    kinds: dict[str, dict[str, Any] | UnsetType] = {
+        "map": document.map,
+        "geo": document.geo,
+        "split_clients": document.split_clients,
+    }
+    for kind, defined in kinds.items():
+        if defined is not UNSET and defined.pop(name, None) is not None:
+            line = scope.state.places[kind, name].line
+            scope.warn(token, f'"${name}" is defined in line {line} already; what stands here holds')
+            for path in [path for path in scope.state.places if path[:2] == (kind, name)]:
+                del scope.state.places[path]
+
+
 def _map(scope: Scope, directive: Directive) -> None:
     name = variable(scope, directive.args[1])
     if name is None:
@@ -32,9 +48,7 @@ def _map(scope: Scope, directive: Directive) -> None:
     document = scope.state.document
     if document.map is UNSET:
         document.map = {}
-    if name in document.map:
-        scope.error(directive.args[1], f'"${name}" is defined already')
-        return
+    forget(scope, directive.args[1])
     table = document.map[name] = gen.Map(source=directive.words[0], values={})
     path = ("map", name)
     scope.state.places[path] = directive.args[1]

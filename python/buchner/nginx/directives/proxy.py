@@ -98,7 +98,7 @@ def _proxy_pass(scope: Scope, directive: Directive) -> None:
             '"proxy_pass" cannot have a URI in a named location, one by regular expression, an "if" or '
             'a "limit_except": there is no path to replace',
         )
-    scope.state.proxied.add(target.authority)
+    scope.state.proxied.setdefault(target.authority, directive.args[0])
     scope.put("proxy", url, directive.args[0])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.nginx.directives.map import variable
+from buchner.nginx.directives.map import forget, variable
 from buchner.nginx.rows import HTTP, supported, words
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def _split_clients(scope: Scope, directive: Directive) -> None:
     document = scope.state.document
     if document.split_clients is UNSET:
         document.split_clients = {}
-    if name in document.split_clients:
-        scope.error(directive.args[1], f'"${name}" is defined already')
-        return
+    forget(scope, directive.args[1])
     table = document.split_clients[name] = gen.SplitClients(source=directive.words[0], parts=[])
     path: Path = ("split_clients", name)
     scope.state.places[path] = directive.args[1]

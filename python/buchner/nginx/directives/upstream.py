@@ -34,6 +34,9 @@ def _upstream(http: Scope, directive: Directive) -> None:
     scope = Scope("upstream", http.state, known[name], ("upstream", name), parent=http)
     http.state.places[scope.path] = directive.args[0]
     read(directive.block or [], scope)
+    servers = known[name].servers
+    if servers and all(server.backup is True for server in servers):
+        http.error(directive.args[0], f'the upstream "{name}" has servers in reserve (backup) only')
 
 
 def _server(scope: Scope, directive: Directive) -> None:
