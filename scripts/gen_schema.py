@@ -394,7 +394,10 @@ def _condition(rust: Schema) -> Schema:
 def _server(settings: Schema, limits: Schema, rust: Schema) -> Schema:
     own = {
         "listen": _described(
-            "Addresses: `host:port`, `:port`, `[v6]:port`, `unix:/path`. Default: 127.0.0.1:8000.", STRING, STRINGS
+            "Addresses: `host:port`, `:port`, `[v6]:port`, `unix:/path`, with options (docs/running.md). Default: "
+            "127.0.0.1:8000.",
+            STRING,
+            STRINGS,
         ),
         "names": _described(rust["properties"]["names"]["description"] + " Default: none.", STRING, STRINGS),
         "default_server": {

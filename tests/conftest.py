@@ -26,7 +26,7 @@ def need_peer(name: str) -> str:
     pytest.skip(f"{name} is not installed")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_peer() -> Callable[[str], str]:
     """`require_peer("nginx")`: the path of a real peer, or the test is skipped (a failure with CI=true)."""
     return need_peer

@@ -11,6 +11,7 @@ import pytest
 
 from buchner import _native
 from buchner.config import Loaded, load, load_dict
+from buchner.config.sockets import SocketOptions
 from buchner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def test_options_of_an_address(tmp_path: Path) -> None:
         {"address": "0.0.0.0:80", "default_server": 1, "limits": {"keepalive_timeout": 1000}},
         {"address": "unix:/run/x.sock", "default_server": 1, "limits": {"keepalive_timeout": 1000}},
     ]
-    assert loaded.backlog == {"0.0.0.0:80": 7}
+    assert loaded.sockets == {"0.0.0.0:80": SocketOptions(backlog=7)}
 
 
 @pytest.mark.parametrize(

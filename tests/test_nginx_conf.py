@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from buchner import _native
@@ -32,7 +33,7 @@ def shown(loaded: Loaded, directory: Path) -> str:
         threads.pop("io_threads")  # depends on the machine unless worker_processes says it
     data = {
         "plan": loaded.plan,
-        "backlog": loaded.backlog,
+        "sockets": msgspec.to_builtins(loaded.sockets),
         "process": {name: getattr(loaded.process, name) for name in ("user", "pid_file", "error_log")},
         "warnings": [str(warning) for warning in loaded.warnings],
     }

@@ -29,7 +29,7 @@ def test_what_is_converted_means_the_same(name: str, tmp_path: Path) -> None:
     before, after = load(conf), load(toml)
     assert after.plan == before.plan
     assert after.process == before.process
-    assert (after.listen, after.backlog) == (before.listen, before.backlog)
+    assert (after.listen, after.sockets) == (before.listen, before.sockets)
 
 
 CONF = """\

@@ -136,7 +136,7 @@ def test_a_site_that_is_converted_means_the_same(path: Path, tmp_path: Path) -> 
     before, after = load(conf), load(toml)
     assert after.plan == before.plan  # all that the data plane gets, so that it answers the same
     assert after.process == before.process
-    assert (after.listen, after.backlog) == (before.listen, before.backlog)
+    assert (after.listen, after.sockets) == (before.listen, before.sockets)
 
 
 @pytest.mark.parametrize("path", SITES, ids=[path.stem for path in SITES])

@@ -7,6 +7,7 @@ use buchner_wire::h1::{self, Framing, H1Error, H1ErrorKind, Limits, RequestHead,
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use buchner_wire::path::{encode_path, parse_target};
+use buchner_wire::proxy_protocol;
 use buchner_wire::slot;
 use bytes::{Bytes, BytesMut};
 
@@ -14,8 +15,14 @@ use bytes::{Bytes, BytesMut};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] =
-    &[("request", request), ("response", response), ("chunked", chunked), ("path", path), ("slot", slot)];
+pub const TARGETS: &[Target] = &[
+    ("request", request),
+    ("response", response),
+    ("chunked", chunked),
+    ("path", path),
+    ("proxy_protocol", proxy_protocol),
+    ("slot", slot),
+];
 
 /// What reading a head came to: the error, or the head and the bytes behind it; `None` if it isn't complete.
 type Outcome<T> = Result<Option<(T, Vec<u8>)>, (u16, H1ErrorKind)>;
@@ -231,6 +238,35 @@ pub fn path(data: &[u8]) {
     let again = parse_target(&Method::Get, &Bytes::from(encoded), merge).expect("an encoded path is valid");
     assert_eq!(again.path, *path);
     assert_eq!(again.query, None);
+}
+
+/// The header of the PROXY protocol.
+///
+/// Laws: the outcome comes with the same byte whatever the pieces and stays whatever follows; what is taken of the
+/// connection is the header alone; it fits the longest that is read; its values lie within it.
+pub fn proxy_protocol(data: &[u8]) {
+    let outcome = proxy_protocol::parse(data);
+    let first = (0..=data.len()).find(|cut| proxy_protocol::parse(&data[..*cut]) != Ok(None));
+    match (&outcome, first) {
+        (Ok(None), None) => {}
+        (Ok(Some((header, length))), Some(first)) => {
+            assert_eq!(*length, first);
+            assert!(first <= proxy_protocol::MAX_HEADER);
+            assert_eq!(proxy_protocol::parse(&data[..first]), outcome);
+            for kind in 0..=u8::MAX {
+                assert!(header.tlv(kind).is_none_or(|value| value.len() < first));
+                assert!(header.ssl_tlv(kind).is_none_or(|value| value.len() < first));
+            }
+            let _ = header.ssl_verify();
+        }
+        (Err(error), Some(first)) => {
+            assert!(error.to_string().chars().all(|c| !c.is_control()));
+            // What came instead of a header is shown as far as it came; the rest of the outcome stays.
+            let before = proxy_protocol::parse(&data[..first]).expect_err("the error is there with its byte");
+            assert_eq!(std::mem::discriminant(&before), std::mem::discriminant(error));
+        }
+        outcome => panic!("{outcome:?}"),
+    }
 }
 
 /// Slot frames: nothing a peer sends panics, and what was read is written the same.

@@ -134,6 +134,9 @@ pub struct Listen {
     /// Index of the listener of all addresses whose socket takes the connections to this one too. Default: none, it has its own.
     #[serde(default)]
     pub within: Option<u32>,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, that a proxy in front sends; others are closed. Default: false.
+    #[serde(default)]
+    pub proxy_protocol: bool,
     /// Limits on what is read before a server is known (the name comes with the head).
     #[serde(default)]
     pub limits: HeadLimits,

@@ -11,6 +11,7 @@ use crate::vars::{self, Values};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
+use buchner_wire::proxy_protocol::ProxyHeader;
 use bytes::Bytes;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -62,6 +63,8 @@ pub struct Client {
     pub addr: Peer,
     /// The address it connected to.
     pub local: Peer,
+    /// What the proxy in front said ahead of the connection (the PROXY protocol).
+    pub proxied: Option<Rc<ProxyHeader>>,
     /// Came over TLS, here or at a trusted proxy.
     pub secure: bool,
     /// A trusted proxy is in front.

@@ -90,6 +90,8 @@ pub struct Listener {
     pub within: bool,
     /// Listeners of single addresses whose connections come through this one's socket.
     pub singles: HashMap<SocketAddr, u32>,
+    /// A header of the PROXY protocol is ahead of everything on a connection.
+    pub proxy_protocol: bool,
     /// Server for names nobody has.
     pub default_server: u32,
     /// Names of the servers that listen here.
@@ -302,6 +304,7 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             address: listen.address.clone(),
             within: listen.within.is_some(),
             singles: HashMap::new(),
+            proxy_protocol: listen.proxy_protocol,
             default_server: listen.default_server,
             names: NameTable::default(),
             limits: Limits {

@@ -7,10 +7,12 @@
 //! | [`headers`] | the fields of a head, and their known names |
 //! | [`method`] | the method of a request |
 //! | [`path`] | a request-target into the path that routes are matched with |
+//! | [`proxy_protocol`] | the header that says whom a proxy of connections speaks for |
 //! | [`slot`] | the frames between gateway and app workers |
 pub mod chunked;
 pub mod h1;
 pub mod headers;
 pub mod method;
 pub mod path;
+pub mod proxy_protocol;
 pub mod slot;

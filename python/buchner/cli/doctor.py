@@ -18,6 +18,7 @@ import click
 from buchner import cpus
 from buchner.cli.find import find_app
 from buchner.config import addresses, load
+from buchner.config.sockets import SocketOptions
 from buchner.errors import BuchnerError, ConfigError, InstanceError
 from buchner.serving import Serving
 from buchner.supervisor import holders, listeners, memory, registry
@@ -198,7 +199,7 @@ def listening(subject: Subject) -> Iterator[Finding]:
             yield Finding("ok", topic, "is served by this instance")
             continue
         try:
-            listeners.probe(address)
+            listeners.probe(address, subject.loaded.sockets.get(address, SocketOptions()))
         except BuchnerError as error:
             yield Finding("problem", topic, str(error).removeprefix(f"cannot listen on {address}: "))
         else:

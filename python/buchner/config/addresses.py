@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+from buchner.config import sockets
+from buchner.config.sockets import SocketOptions
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _PORT_MAX = 65535
+_OPTIONS = ", ".join(["default_server", "proxy_protocol", *sockets.FLAGS, *(f"{name}=" for name in sockets.VALUES)])
 
 
 @lru_cache(4096)
@@ -72,28 +78,50 @@ def listen(text: str) -> str:
     return f"{host}:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """An address with its options.
+
+    Args:
+        address: in its normal form.
+        default: the server is the one for names that nobody has.
+        proxy_protocol: connections begin with a header of the PROXY protocol.
+        socket: options of the kernel.
+
+    """
+
+    address: str
+    default: bool
+    proxy_protocol: bool
+    socket: SocketOptions
+
+
 @lru_cache(4096)
-def listen_options(text: str) -> tuple[str, bool, int | None]:
+def listening(text: str) -> Listening:
     """Read ``0.0.0.0:80 default_server backlog=511``.
 
-    Returns:
-        The address in its normal form, whether the server is its default, and the queue length for listen(2).
-
     Raises:
-        ValueError: the address or an option is not valid.
+        ValueError: the address or an option is not valid; the message says what is.
 
     """
     address, *options = text.split() or [""]
-    default, backlog = False, None
+    found: dict[str, Any] = {}
     for option in options:
-        name, _, value = option.partition("=")
-        if option == "default_server":
-            default = True
-        elif name == "backlog" and value.isdecimal() and int(value) > 0:
-            backlog = int(value)
+        name, equals, value = option.partition("=")
+        if option in ("default_server", "proxy_protocol", *sockets.FLAGS):
+            found[name] = True
+        elif equals and name in sockets.VALUES:
+            try:
+                found[name] = sockets.VALUES[name](value)
+            except ValueError as error:
+                raise ValueError(f'"{option}": {error}') from None
         else:
-            raise ValueError(f'"{option}" is no option of an address: default_server and backlog=NUMBER are')
-    return listen(address), default, backlog
+            raise ValueError(f'"{option}" is no option of an address: {_OPTIONS} are')
+    address = listen(address)
+    if "ipv6only" in found and not address.startswith("["):
+        raise ValueError(f'"{address}" is no IPv6 address, so "ipv6only" does not go with it')
+    default, proxy_protocol = found.pop("default_server", False), found.pop("proxy_protocol", False)
+    return Listening(address, default, proxy_protocol, SocketOptions(**found))
 
 
 def unix(text: str) -> str:

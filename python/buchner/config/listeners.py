@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from buchner.config import addresses
+from buchner.config.sockets import SocketOptions
 
 if TYPE_CHECKING:
-    from buchner.config.places import Report
+    from buchner.config.addresses import Listening
+    from buchner.config.places import Path, Report
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"(?:\*\.|\.)?{_LABEL}(?:\.{_LABEL})*\.?|{_LABEL}(?:\.{_LABEL})*\.\*|\[[0-9a-f:.]+\]")
@@ -23,6 +25,11 @@ class _Listener:
     first: int
     default: int | None = None
     names: dict[str, int] = field(default_factory=dict)
+    proxy_protocol: bool = False
+    place: Path = ()
+    """The first `listen` of the address …"""
+    plain: Path = ()
+    """… and the first without `proxy_protocol`."""
 
 
 class Listeners:
@@ -36,8 +43,7 @@ class Listeners:
         self.report = report
         self._all: dict[str, _Listener] = {}
         self._limits: list[dict[str, Any]] = []
-        self.backlog: dict[str, int] = {}
-        self._places: dict[str, tuple[int, int]] = {}
+        self.sockets: dict[str, SocketOptions] = {}
 
     def add(
         self, server: int, listen: list[str], names: list[str], *, default: bool, limits: dict[str, Any]
@@ -55,21 +61,21 @@ class Listeners:
         indices: list[int] = []
         for position, text in enumerate(listen):
             try:
-                address, marked, backlog = addresses.listen_options(text)
+                found = addresses.listening(text)
             except ValueError as error:
                 self.report.error(("server", server, "listen", position), str(error))
                 continue
+            address = found.address
             if address not in self._all:
-                self._all[address] = _Listener(address, len(self._all), server)
-                self._places[address] = (server, position)
+                place = ("server", server, "listen", position)
+                self._all[address] = _Listener(address, len(self._all), server, place=place)
             index = self._all[address].index
             if index in indices:
                 self.report.error(("server", server, "listen", position), f'"{text}" is listened on twice')
                 continue
             indices.append(index)
-            self._join(self._all[address], server, lowered, default=default or marked)
-            if backlog is not None:
-                self.backlog[address] = backlog
+            self._join(self._all[address], server, lowered, default=default or found.default)
+            self._open(self._all[address], found, ("server", server, "listen", position))
         if not listen:
             self.report.error(("server", server, "listen"), "the list of addresses is empty")
         return indices, lowered
@@ -85,6 +91,37 @@ class Listeners:
             if first != server and name not in _CATCH_ALL:
                 message = f'"{name}" on {listener.address} is answered by server[{first}]; it is ignored here'
                 self.report.warn(("server", server, "names"), message)
+
+    def _open(self, listener: _Listener, found: Listening, place: Path) -> None:
+        """Take the options of an address, which are the same for all its servers."""
+        if found.proxy_protocol:
+            listener.proxy_protocol = True
+        else:
+            listener.plain = listener.plain or place
+        if found.socket == SocketOptions():
+            return
+        if self.sockets.setdefault(listener.address, found.socket) != found.socket:
+            message = f"{listener.address} has other options already; they are given once for all its servers"
+            self.report.error(place, message)
+
+    def check(self) -> None:
+        """Report what single addresses cannot show."""
+        for address, listener in self._all.items():
+            if listener.proxy_protocol and listener.plain:
+                message = f"{address} is listened on with proxy_protocol elsewhere, so it holds here too"
+                self.report.warn(listener.plain, message)
+            dual = self._dual(address)
+            if dual is not None:
+                message = f"{dual} with ipv6only=off takes the IPv4 clients of this port, too: one of the two must go"
+                self.report.error(listener.place, message)
+
+    def _dual(self, address: str) -> str | None:
+        """Return the address of all IPv6 and IPv4 clients that leaves no room for this one of IPv4 clients."""
+        if address.startswith(("unix:", "[")):
+            return None
+        wide = f"[::]:{addresses.split(address)[1]}"
+        options = self.sockets.get(wide)
+        return wide if options is not None and not options.ipv6only else None
 
     def _check_name(self, name: str, server: int, position: int) -> None:
         if name in _CATCH_ALL or _NAME.fullmatch(name) or name.startswith("~"):
@@ -113,6 +150,8 @@ class Listeners:
         for listener in self._all.values():
             server = listener.first if listener.default is None else listener.default
             entry: dict[str, Any] = {"address": listener.address, "default_server": server}
+            if listener.proxy_protocol:
+                entry["proxy_protocol"] = True
             if (around := self._around(listener.address)) is not None:
                 entry["within"] = around
             if self._limits[server]:

@@ -15,6 +15,7 @@ from msgspec import Meta
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from buchner.config.sockets import SocketOptions
     from buchner.errors import Problem
 
 Seconds = Annotated[float, Meta(ge=0, extra_json_schema={"x-unit": "time"})]
@@ -102,7 +103,7 @@ class Loaded:
         app: how to run the workers of each pool in ``plan["app"]``.
         process: settings of the process tree.
         listen: addresses to bind, in the order of ``plan["listen"]``: ``host:port``, ``[v6]:port``, ``unix:/path``.
-        backlog: queue lengths for listen(2) by address, where one was given.
+        sockets: how the sockets of addresses are opened, where that was said.
         warnings: what is odd but works.
         files: the files read, the main one first; empty for a dict.
     """
@@ -111,7 +112,7 @@ class Loaded:
     app: dict[str, AppSettings]
     process: ProcessSettings
     listen: list[str]
-    backlog: dict[str, int] = field(default_factory=dict)
+    sockets: dict[str, SocketOptions] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 

@@ -68,6 +68,7 @@ class Resolver:
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
         plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]
+        self.listeners.check()
         self.upstreams.warn_unused()
         gateway = gateway_plan(self.document.gateway, self.base, self.report)
         process = process_settings(self.document.gateway, self.base, self.report)
@@ -87,7 +88,7 @@ class Resolver:
         if self.settings.types:
             plan["types"] = self.settings.types
         return Loaded(
-            plan, self.apps, process, self.listeners.addresses(), self.listeners.backlog, warnings=self.report.warnings
+            plan, self.apps, process, self.listeners.addresses(), self.listeners.sockets, warnings=self.report.warnings
         )
 
     def _read_apps(self) -> None:

@@ -13,8 +13,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from buchner.config.sockets import SocketOptions
 from buchner.errors import AppImportError, BuchnerError
 from buchner.supervisor.gateways import Force
+from buchner.supervisor.listeners import open_listener, tune
 from buchner.supervisor.plan import complete
 from buchner.supervisor.sealed_plan import SealedPlan, io_threads
 
@@ -85,7 +87,7 @@ class Deployment:
         for address in dict.fromkeys(self.loaded.listen):
             listener = self._supervisor.listeners.get(address) or self._supervisor.take_passed(address)
             if listener is None:
-                listener = self._supervisor.open(address, self.loaded.backlog.get(address))
+                listener = open_listener(address, self.loaded.sockets.get(address, SocketOptions()))
                 self._opened.append(listener)
             self._listeners[address] = listener
 
@@ -147,6 +149,9 @@ class Deployment:
         old_pools, supervisor.workers.pools = supervisor.workers.pools, self.pools
         old_listeners, supervisor.listeners = supervisor.listeners, self._listeners
         supervisor.loaded = self.loaded
+        for address, listener in self._listeners.items():
+            if listener not in self._opened:
+                tune(listener, self.loaded.sockets.get(address, SocketOptions()))
         for pool in self.pools.values():
             pool.activate()
             for worker in pool.ready_workers():

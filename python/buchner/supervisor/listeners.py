@@ -15,12 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from buchner.config.sockets import KeepAlive, SocketOptions
 from buchner.errors import ConfigError, ListenError
 from buchner.supervisor import holders
 
 BACKLOG = 4096
 """Connections the kernel queues until they are accepted; it takes net.core.somaxconn where that is lower."""
 _UNIX_MODE = 0o666
+_PLAIN = SocketOptions()
+_MPTCP = 262
+"""IPPROTO_MPTCP (linux/in.h)."""
 _PASSED = "BUCHNER_PASSED_ADDRESSES"
 _FIRST_PASSED_DESCRIPTOR = 3
 
@@ -91,17 +95,17 @@ def normal(text: str) -> str:
     return text
 
 
-def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
+def open_listener(address: str, options: SocketOptions = _PLAIN) -> Listener:
     """Open a listening socket.
 
     Raises:
         ListenError: It cannot be opened; the message says why and what to do.
     """
     if address.startswith("unix:"):
-        return _open_unix(address, backlog)
-    sock = _bind(address)
+        return _open_unix(address, options)
+    sock = _bind(address, options)
     try:
-        sock.listen(backlog)
+        sock.listen(options.backlog or BACKLOG)
     except OSError as error:
         sock.close()
         raise ListenError(f"cannot listen on {address}: {_why_not(error, address)}") from error
@@ -109,14 +113,47 @@ def open_listener(address: str, backlog: int = BACKLOG) -> Listener:
     return Listener(address, sock)
 
 
-def probe(address: str) -> None:
+def tune(listener: Listener, options: SocketOptions) -> None:
+    """Give a socket that listens already the options of a new configuration; what it does not say of sizes stays."""
+    with contextlib.suppress(OSError):  # the configuration is in force, and each of them works without
+        _set_options(listener.socket, options)
+        listener.socket.listen(options.backlog or BACKLOG)
+
+
+def _set_options(sock: socket.socket, options: SocketOptions) -> None:
+    """Set what the connections inherit, and what is only for listening sockets."""
+    for option, value in ((socket.SO_RCVBUF, options.rcvbuf), (socket.SO_SNDBUF, options.sndbuf)):
+        if value is not None:
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
+    if sock.family == socket.AF_UNIX:
+        return
+    keep = options.so_keepalive or KeepAlive(on=False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keep.on)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, keep.idle),
+        (socket.TCP_KEEPINTVL, keep.interval),
+        (socket.TCP_KEEPCNT, keep.count),
+    ):
+        if value is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    if options.reuseport:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    for option, wanted in (
+        (socket.TCP_DEFER_ACCEPT, int(options.deferred)),
+        (socket.TCP_FASTOPEN, options.fastopen or 0),
+    ):
+        if wanted or sock.getsockopt(socket.IPPROTO_TCP, option):
+            sock.setsockopt(socket.IPPROTO_TCP, option, wanted)
+
+
+def probe(address: str, options: SocketOptions = _PLAIN) -> None:
     """Find out whether an address could be listened on; nothing is changed, and no client is accepted.
 
     Raises:
         ListenError: It could not; as `open_listener`.
     """
     if not address.startswith("unix:"):
-        _bind(address).close()
+        _bind(address, options).close()
         return
     path = address.removeprefix("unix:")
     folder = os.path.dirname(path)
@@ -126,18 +163,23 @@ def probe(address: str) -> None:
         raise ListenError(f"cannot listen on {address}: {missing or f'this user may not write to {folder}'}")
 
 
-def _bind(address: str) -> socket.socket:
+def _bind(address: str, options: SocketOptions) -> socket.socket:
     host, port = split(address)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {address}: the name {host} does not resolve ({error.strerror})") from error
     family, kind, protocol, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    sock = socket.socket(family, kind, protocol)
+    try:
+        sock = socket.socket(family, kind, _MPTCP if options.multipath else protocol)
+    except OSError as error:
+        hint = "; without Multipath TCP in the kernel leave out multipath" if options.multipath else ""
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}{hint}") from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set_options(sock, options)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, options.ipv6only)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         sock.bind(where)
     except OSError as error:
@@ -161,7 +203,7 @@ def _why_not(error: OSError, address: str, resolved: str | None = None) -> str:
     return error.strerror or str(error)
 
 
-def _open_unix(address: str, backlog: int) -> Listener:
+def _open_unix(address: str, options: SocketOptions) -> Listener:
     path = address.removeprefix("unix:")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -169,7 +211,8 @@ def _open_unix(address: str, backlog: int) -> Listener:
             os.unlink(path)
         sock.bind(path)
         os.chmod(path, _UNIX_MODE)
-        sock.listen(backlog)
+        _set_options(sock, options)
+        sock.listen(options.backlog or BACKLOG)
         status = os.lstat(path)
     except OSError as error:
         sock.close()

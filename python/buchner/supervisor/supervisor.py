@@ -21,7 +21,7 @@ from buchner.supervisor import logs
 from buchner.supervisor.deployments import Deployments, heard, log_refusal
 from buchner.supervisor.gateways import Gateways
 from buchner.supervisor.launch import Launcher
-from buchner.supervisor.listeners import BACKLOG, Listener, forget_systemd, open_listener, passed
+from buchner.supervisor.listeners import Listener, forget_systemd, passed
 from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import Drained, Retired, Stuck
 from buchner.supervisor.notify import Notifier
@@ -185,10 +185,6 @@ class Supervisor:
             listener.close()
 
     # What deployments need
-
-    def open(self, address: str, backlog: int | None) -> Listener:
-        """Open an address; raises ListenError."""
-        return open_listener(address, backlog or BACKLOG)
 
     def take_passed(self, address: str) -> Listener | None:
         """The socket of socket activation that is bound to this address."""

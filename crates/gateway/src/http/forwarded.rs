@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Config {
     /// Networks of the proxies that are believed: addresses, CIDR, `unix`, or `*` (nginx: `set_real_ip_from`).
     pub from: Vec<String>,
-    /// The header with the address; the last one in it counts. Default: X-Real-IP (nginx: `real_ip_header`).
+    /// The header with the address; the last one in it counts. `proxy_protocol`: what the proxy said ahead of the connection (`listen … proxy_protocol`). Default: X-Real-IP (nginx: `real_ip_header`).
     pub header: String,
     /// Of several addresses in the header the last that is no trusted proxy's counts. Default: false (nginx: `real_ip_recursive`).
     pub recursive: bool,
@@ -98,12 +98,18 @@ pub fn apply(ex: &mut Exchange) {
     }
 }
 
+/// Where proxies put the client's address.
+#[derive(Debug)]
+enum Source {
+    Header(HeaderId, Box<[u8]>),
+    ProxyProtocol,
+}
+
 /// How the client's address is found.
 #[derive(Debug)]
 pub struct RealIp {
     from: Networks,
-    header: Box<[u8]>,
-    id: HeaderId,
+    source: Source,
     recursive: bool,
     /// X-Forwarded-Proto, X-Forwarded-Host and X-Request-ID of these proxies are believed, too.
     believed: bool,
@@ -112,19 +118,22 @@ pub struct RealIp {
 impl RealIp {
     /// Compiles settings.
     pub fn compile(config: &Config) -> Result<Self, String> {
+        let from = Networks::parse(&config.from).map_err(|e| format!("from: {e}"))?;
+        if config.header == "proxy_protocol" {
+            return Ok(Self { from, source: Source::ProxyProtocol, recursive: config.recursive, believed: false });
+        }
         let header = config.header.as_bytes();
         if !buchner_wire::headers::is_valid_name(header) {
             return Err(format!("header: {:?} is not a header name", config.header));
         }
-        let from = Networks::parse(&config.from).map_err(|e| format!("from: {e}"))?;
-        let (id, recursive) = (HeaderId::of(header), config.recursive);
-        Ok(Self { from, header: header.into(), id, recursive, believed: false })
+        let source = Source::Header(HeaderId::of(header), header.into());
+        Ok(Self { from, source, recursive: config.recursive, believed: false })
     }
 
     /// The addresses in X-Forwarded-For, as far as these proxies wrote them.
     pub fn forwarded_for(from: Networks, recursive: bool) -> Self {
-        let header = b"X-Forwarded-For".as_slice().into();
-        Self { from, header, id: HeaderId::XForwardedFor, recursive, believed: false }
+        let source = Source::Header(HeaderId::XForwardedFor, b"X-Forwarded-For".as_slice().into());
+        Self { from, source, recursive, believed: false }
     }
 
     /// The same proxies also say which scheme and host the client used (`trusted_proxies`).
@@ -138,30 +147,45 @@ impl RealIp {
         if !self.from.contains(&client.peer) {
             return;
         }
+        let said = client.proxied.as_ref().and_then(|header| header.addresses).map(|(source, _)| Peer::Ip(source));
+        if let (Some(said), true) = (said, self.believed || matches!(self.source, Source::ProxyProtocol)) {
+            client.addr = said;
+            client.found = true;
+            // Header fields were written by whom it speaks for.
+            if !self.from.contains(&said) {
+                return;
+            }
+        }
         if self.believed {
             client.trusted = true;
             if let Some(proto) = headers.get(HeaderId::XForwardedProto) {
                 client.secure = proto.eq_ignore_ascii_case(b"https");
             }
         }
-        if let Some(addr) = self.find(client.peer, headers) {
+        if let Some(addr) = self.find(client.addr, headers) {
             client.addr = addr;
             client.found = true;
         }
+    }
+
+    /// The peer is one of these proxies.
+    pub fn believes(&self, peer: &Peer) -> bool {
+        self.from.contains(peer)
     }
 
     /// The address behind `peer`: from right to left, as long as who wrote it is believed. `None` if there is none.
     pub fn find(&self, peer: Peer, headers: &Headers) -> Option<Peer> {
         let mut found = None;
         let mut writer = peer;
-        let mut fields: Vec<&[u8]> = match self.id {
-            HeaderId::Other => {
-                let named = |h: &buchner_wire::headers::Header<'_>| h.name.eq_ignore_ascii_case(&self.header);
+        let mut fields: Vec<&[u8]> = match &self.source {
+            Source::ProxyProtocol => return None,
+            Source::Header(HeaderId::Other, name) => {
+                let named = |h: &buchner_wire::headers::Header<'_>| h.name.eq_ignore_ascii_case(name);
                 headers.iter().filter(named).map(|h| h.value).collect()
             }
-            id => headers.get_all(id).collect(),
+            Source::Header(id, _) => headers.get_all(*id).collect(),
         };
-        if self.id != HeaderId::XForwardedFor {
+        if !matches!(self.source, Source::Header(HeaderId::XForwardedFor, _)) {
             fields.truncate(1);
         }
         let separator = |byte: &u8| matches!(byte, b',' | b' ');
@@ -201,6 +225,7 @@ mod tests {
             peer,
             addr: peer,
             local: peer,
+            proxied: None,
             secure: false,
             trusted: false,
             found: false,
@@ -262,6 +287,45 @@ mod tests {
             real_ip.apply(&mut c, &headers(b"x-client", values));
             assert_eq!(c.addr, Peer::Ip(expected.parse().unwrap()), "{values:?}");
             assert!(!c.secure && !c.trusted);
+        }
+    }
+
+    fn spoken_for(peer: &str, source: &str) -> Client {
+        let line = format!("PROXY TCP4 {source} 192.0.2.9 77 80\r\n");
+        let (header, _) = buchner_wire::proxy_protocol::parse(line.as_bytes()).unwrap().unwrap();
+        Client { proxied: Some(std::rc::Rc::new(header)), ..client(peer) }
+    }
+
+    #[test]
+    fn a_believed_proxy_says_ahead_of_the_connection_who_the_client_is() {
+        let config = Config { from: vec!["10.0.0.0/8".into()], header: "proxy_protocol".into(), recursive: true };
+        let real_ip = RealIp::compile(&config).unwrap();
+        for (peer, expected) in [("10.0.0.1:9", "1.1.1.1:77"), ("9.9.9.9:9", "9.9.9.9:9")] {
+            let mut c = spoken_for(peer, "1.1.1.1");
+            real_ip.apply(&mut c, &headers(b"X-Forwarded-For", &["2.2.2.2"]));
+            assert_eq!((c.addr, c.found), (Peer::Ip(expected.parse().unwrap()), peer != expected));
+            assert!(!c.secure && !c.trusted);
+        }
+        let mut plain = client("10.0.0.1:9");
+        real_ip.apply(&mut plain, &headers(b"proxy_protocol", &["2.2.2.2"]));
+        assert!(plain.addr == plain.peer && !plain.found);
+    }
+
+    #[test]
+    fn fields_are_believed_when_whom_a_trusted_proxy_speaks_for_is_trusted() {
+        let trusted = trusted(&["10.0.0.0/8"]);
+        for (peer, source, expected, fields) in [
+            ("10.0.0.1:9", "1.1.1.1", "1.1.1.1:77", false),
+            ("10.0.0.1:9", "10.1.1.1", "2.2.2.2:0", true),
+            ("9.9.9.9:9", "10.1.1.1", "9.9.9.9:9", false),
+        ] {
+            let mut c = spoken_for(peer, source);
+            trusted.apply(&mut c, &headers(b"X-Forwarded-For", &["2.2.2.2"]));
+            assert_eq!(
+                (c.addr, c.secure, c.trusted),
+                (Peer::Ip(expected.parse().unwrap()), fields, fields),
+                "{peer} {source}"
+            );
         }
     }
 

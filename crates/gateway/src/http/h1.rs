@@ -1,19 +1,18 @@
 //! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
 //! a request lives in a box ([`crate::http::busy`]) that the connection has only while it is served.
 use crate::error::{Error, Kind, Result};
-use crate::exchange::{Client, Exchange, Peer};
+use crate::exchange::{Client, Exchange};
 use crate::http::body::{RequestBody, Source};
 use crate::http::departure;
 use crate::http::h1_write::{self, Written};
 use crate::http::interim::Interim;
-use crate::http::io::{Io, READ_SIZE, Sock};
+use crate::http::io::{Io, READ_SIZE};
 use crate::http::refuse::{Refusal, refuse};
 use crate::http::request::exchange;
-use crate::listen::Port;
+use crate::listen::{Arrival, Port};
 use crate::observe::access_log;
 use crate::pipeline;
 use crate::plan::{Listener, Plan};
-use crate::thread::Thread;
 use crate::vars::Sent;
 use buchner_wire::chunked::{BodyDecoder, Decoded};
 use buchner_wire::h1::{self, Framing, RequestHead, Version};
@@ -21,7 +20,7 @@ use buchner_wire::headers::Headers;
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -40,8 +39,7 @@ pub struct Conn {
     /// Its socket.
     pub io: Io,
     port: Rc<Port>,
-    peer: Peer,
-    local: Peer,
+    arrival: Arrival,
     buf: RefCell<BytesMut>,
     body: RefCell<BodyState>,
     requests: Cell<u32>,
@@ -61,13 +59,12 @@ enum BodyState {
 }
 
 /// Serves a connection until it closes.
-pub async fn serve(thread: Rc<Thread>, port: Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
-    let since = thread.clock.now();
+pub async fn serve(io: Io, port: Rc<Port>, arrival: Arrival) {
+    let since = io.thread().clock.now();
     let conn = Rc::new(Conn {
-        io: Io::new(thread, sock),
+        io,
         port,
-        peer,
-        local,
+        arrival,
         buf: RefCell::new(BytesMut::new()),
         body: RefCell::new(BodyState::Done),
         requests: Cell::new(0),
@@ -142,13 +139,7 @@ enum Next {
 impl Conn {
     /// What listens where its client connected to.
     pub fn listener<'p>(&self, plan: &'p Plan) -> &'p Listener {
-        let listener = &plan.listeners[self.port.index() as usize];
-        if listener.singles.is_empty() {
-            return listener;
-        }
-        let Peer::Ip(local) = self.local else { return listener };
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        listener.singles.get(&local).map_or(listener, |single| &plan.listeners[*single as usize])
+        self.port.listener(plan, self.arrival.local)
     }
 
     fn with_listener<T>(&self, f: impl FnOnce(&Listener) -> T) -> T {
@@ -159,9 +150,10 @@ impl Conn {
     /// What it says about its client.
     pub fn client(&self) -> Client {
         Client {
-            peer: self.peer,
-            addr: self.peer,
-            local: self.local,
+            peer: self.arrival.peer,
+            addr: self.arrival.peer,
+            local: self.arrival.local,
+            proxied: self.arrival.proxied.clone(),
             secure: false,
             trusted: false,
             found: false,

@@ -52,8 +52,9 @@ impl Sock {
         }
     }
 
-    /// After a short read the socket is empty: spares the read that would only say so. A hang-up is kept by tokio.
-    fn forget_readiness(&self) {
+    /// Who waits next to read waits for more than there is now. After a short read the socket is empty, and this spares the
+    /// read that would only say so. A hang-up is kept by tokio.
+    pub fn forget_readiness(&self) {
         let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = each!(self, s => s.try_io(Interest::READABLE, empty));
     }
@@ -66,6 +67,26 @@ impl Sock {
     /// Registers for what there is to read, at the cost of no system call.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         each!(self, s => s.poll_read_ready(cx)).map(drop)
+    }
+
+    /// Waits until there is something to read, or the end; true at the end.
+    pub async fn readable_or_ended(&self) -> io::Result<bool> {
+        Ok(each!(self, s => s.ready(Interest::READABLE).await)?.is_read_closed())
+    }
+
+    /// Copies what there is to read and leaves it there. 0: nothing.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match rustix::net::recv(self.as_fd(), buf, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((length, _)) => Ok(length),
+            Err(rustix::io::Errno::AGAIN) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads bytes that were seen with [`Sock::peek`].
+    pub fn consume(&self, seen: &mut [u8]) -> io::Result<()> {
+        let (length, _) = rustix::net::recv(self.as_fd(), &mut *seen, RecvFlags::DONTWAIT)?;
+        if length == seen.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// The last turn of the loop reported something to read (or the end); costs no system call.

@@ -1,12 +1,17 @@
 //! Listening sockets: accepting, and pausing when there are no descriptors left.
 pub mod places;
+pub mod proxy_protocol;
 
 use crate::exchange::Peer;
 use crate::http::h1;
-use crate::http::io::Sock;
+use crate::http::io::{Io, Sock};
+use crate::plan::{self, Plan};
 use crate::thread::Thread;
+use buchner_wire::proxy_protocol::ProxyHeader;
+use places::Place;
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -46,6 +51,16 @@ impl Socket {
     }
 }
 
+/// A connection that was accepted: whose it is.
+pub struct Arrival {
+    /// The socket's other end.
+    pub peer: Peer,
+    /// The address it connected to.
+    pub local: Peer,
+    /// What the proxy in front said ahead of it.
+    pub proxied: Option<Rc<ProxyHeader>>,
+}
+
 /// A listening address as its connections see it: which listener of the current plan it is.
 pub struct Port {
     /// Key of the socket.
@@ -64,6 +79,17 @@ impl Port {
     /// The listener's index in the current plan. Of a closed port: 0, any, for the last answers of its connections.
     pub fn index(&self) -> u32 {
         self.index.get()
+    }
+
+    /// What of a plan listens at an address whose connections come through this port.
+    pub fn listener<'p>(&self, plan: &'p Plan, local: Peer) -> &'p plan::Listener {
+        let listener = &plan.listeners[self.index() as usize];
+        if listener.singles.is_empty() {
+            return listener;
+        }
+        let Peer::Ip(local) = local else { return listener };
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        listener.singles.get(&local).map_or(listener, |single| &plan.listeners[*single as usize])
     }
 
     /// A new plan has the listener here.
@@ -176,12 +202,13 @@ fn full(thread: &Thread) -> bool {
     most != 0 && thread.shared.connections() >= most as usize
 }
 
-/// Starts a connection's task, within the limit per address.
+/// Starts a connection's task, within the limit per address. Of what a trusted proxy sends the limit is for whom it speaks.
 fn admit(thread: &Rc<Thread>, port: &Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
-    let Some(place) = thread.shared.places.take(&peer, thread.plan().gateway.max_connections_per_address) else {
-        thread.metrics.refused.add(1);
-        return;
-    };
+    let plan = thread.plan();
+    let listener = port.listener(&plan, local);
+    let header_within = listener.proxy_protocol.then_some(listener.head.header_timeout.0);
+    let spoken_for = header_within.is_some() && plan.trusted.as_ref().is_some_and(|trusted| trusted.believes(&peer));
+    let Some(place) = take_place(thread, &peer, !spoken_for) else { return };
     thread.connections.set(thread.connections.get() + 1);
     thread.metrics.accepted.add(1);
     thread.metrics.connections.set(thread.connections.get() as u64);
@@ -189,8 +216,43 @@ fn admit(thread: &Rc<Thread>, port: &Rc<Port>, sock: Sock, peer: Peer, local: Pe
     tokio::task::spawn_local(async move {
         let _count = Count(thread.clone());
         let _place = place;
-        h1::serve(thread, port, sock, peer, local).await;
+        let io = thread.io(sock);
+        let arrival = Arrival { peer, local, proxied: None };
+        let Some(timeout_ms) = header_within else { return h1::serve(io, port, arrival).await };
+        Box::pin(introduced(io, port, arrival, timeout_ms, spoken_for)).await;
     });
+}
+
+/// A connection's place among those of `peer`, if it counts for that one; `None` when there is no room.
+fn take_place(thread: &Thread, peer: &Peer, counts: bool) -> Option<Place> {
+    let most = if counts { thread.plan().gateway.max_connections_per_address } else { 0 };
+    let place = thread.shared.places.take(peer, most);
+    if place.is_none() {
+        thread.metrics.refused.add(1);
+    }
+    place
+}
+
+/// Serves a connection behind what the proxy says ahead of it.
+async fn introduced(io: Io, port: Rc<Port>, mut arrival: Arrival, timeout_ms: u64, spoken_for: bool) {
+    let thread = io.thread().clone();
+    let header = match proxy_protocol::read(&io, timeout_ms).await {
+        Ok(header) => header,
+        Err(cause) => {
+            if let Some(cause) = cause {
+                thread.metrics.bad_heads.add(1);
+                let (client, address) = (arrival.peer, &port.address);
+                thread
+                    .log
+                    .error(&format!("{cause}; it is closed, client: {client}, server: {address} (proxy_protocol)"));
+            }
+            return;
+        }
+    };
+    let source = header.addresses.map_or(arrival.peer, |(source, _)| Peer::Ip(source));
+    let Some(_place) = take_place(&thread, &source, spoken_for) else { return };
+    arrival.proxied = Some(Rc::new(header));
+    h1::serve(io, port, arrival).await;
 }
 
 /// Counts a connection down however its task ends, a panic included.

@@ -11,13 +11,14 @@ pub mod write;
 pub use template::Template;
 pub use values::Values;
 pub use write::{protocol, write_addr, write_forwarded_for};
-pub(crate) use write::{write_number, write_var};
+pub(crate) use write::{write_number, write_port, write_var};
 
 use crate::backend::proxy::variables as proxy;
 use crate::backend::stub_status;
 use crate::config;
 use crate::exchange::Exchange;
 use crate::filter::userid;
+use crate::listen::proxy_protocol::{self, Tlv};
 use crate::variables::{browser, referer, secure_link};
 use buchner_wire::headers::HeaderId;
 use std::cell::Cell;
@@ -47,6 +48,8 @@ pub enum Var {
     Pid,
     ProxyAddXForwardedFor,
     ProxyHost,
+    /// A value of the PROXY protocol's header.
+    ProxyProtocolTlv(Tlv),
     RealipRemoteAddr,
     RemoteAddr,
     RemotePort,
@@ -148,10 +151,10 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("nginx_version", core::version),
     ("pipe", core::pipe),
     ("proxy_port", proxy::port),
-    ("proxy_protocol_addr", core::nothing),
-    ("proxy_protocol_port", core::nothing),
-    ("proxy_protocol_server_addr", core::nothing),
-    ("proxy_protocol_server_port", core::nothing),
+    ("proxy_protocol_addr", proxy_protocol::write_source),
+    ("proxy_protocol_port", proxy_protocol::write_source_port),
+    ("proxy_protocol_server_addr", proxy_protocol::write_destination),
+    ("proxy_protocol_server_port", proxy_protocol::write_destination_port),
     ("realip_remote_port", core::realip_remote_port),
     ("realpath_root", core::realpath_root),
     ("request_body", core::request_body),
@@ -284,6 +287,9 @@ impl Var {
         }
         if prefixed("sent_trailer_").or_else(|| prefixed("upstream_trailer_")).is_some() {
             return Self::parse("request_body_file"); // which there never is, either
+        }
+        if let Some(rest) = prefixed("proxy_protocol_tlv_") {
+            return Tlv::named(rest).map(Self::ProxyProtocolTlv);
         }
         if let Some(rest) = prefixed("cookie_") {
             return Some(Self::Cookie(rest.into()));

@@ -83,6 +83,7 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
         Var::UpstreamHttp(name) => proxy::write_field(ex, name, out),
         Var::UpstreamCookie(name) => proxy::write_cookie(ex, name, out),
         Var::ProxyHost => proxy::write_host(ex, out),
+        Var::ProxyProtocolTlv(tlv) => tlv.write(ex, out),
         Var::User(index) => ex.values.write(*index, ex, sent, out),
         Var::Capture(n) => out.extend_from_slice(ex.captures.borrow().get(*n)),
         Var::Module(at) => MODULE_VARIABLES[usize::from(*at)].1(ex, sent, out),
@@ -181,7 +182,7 @@ fn write_context_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
 }
 
 /// Appends a port; one that isn't known is left out.
-pub(super) fn write_port(peer: Peer, out: &mut Vec<u8>) {
+pub(crate) fn write_port(peer: Peer, out: &mut Vec<u8>) {
     match peer.port() {
         0 => {}
         port => write_number(u64::from(port), out),

@@ -189,7 +189,7 @@ _MEMORY = "memory is taken as it is needed"
 _KERNEL = "left to the kernel and the gateway's own buffers"
 _LATER = "it is not supported yet"
 _MAX_HEAD = "max_head (number times size), max_field, max_target"
-_LISTEN = "server.listen; backlog= is obeyed, the other options of the kernel are checked and left to its defaults"
+_LISTEN = "server.listen; the I/O threads share one queue of connections, also with reuseport"
 
 DIRECTIVES = [
     supported("http", MAIN, NOTHING, blocks.http, "the root of the document", block=True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -19,16 +21,13 @@ _LATER = {
     "ssl": "TLS is not supported yet",
     "http2": "HTTP/2 is not supported yet",
     "quic": "HTTP/3 is not supported yet",
-    "proxy_protocol": "the PROXY protocol is not supported yet",
     "setfib": "routing tables of sockets are FreeBSD's",
 }
-_TUNING = ("bind", "deferred", "reuseport", "multipath", "ipv6only=on")
 
 
 _PORT_MAX = 65535
-_PLAIN = ("default_server", "default", *_LATER)
+_PLAIN = ("default_server", "default", "proxy_protocol", *_LATER)
 """Options that say nothing of the socket."""
-_NO_DUAL = "an IPv6 socket takes no IPv4 clients; add a second listen for them"
 
 
 def _ports(address: str) -> list[str]:
@@ -50,47 +49,97 @@ def _ports(address: str) -> list[str]:
     return [f"{host}{colon}{port}" for port in range(int(first), int(last) + 1)]
 
 
-def _keepalive(text: str) -> None:
+def _resolved(address: str) -> list[str]:
+    """Put the addresses of a name in its place: ``localhost:80`` is two where the machine has IPv6.
+
+    Raises:
+        ValueError: there is none.
+
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or host == "*" or address.startswith(("[", "unix:")) or re.fullmatch(r"[\d.]+", host):
+        return [address]
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise ValueError(f'the name "{host}" of "listen" does not resolve') from None
+    every = list(dict.fromkeys((family, str(where[0])) for family, _, _, _, where in found))
+    here = [one for one in every if _is_here(*one)] or every
+    return [f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}" for family, ip in here]
+
+
+def _is_here(family: int, ip: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((ip, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _keepalive(text: str) -> str:
     if text in ("on", "off"):
-        return
+        return text
     idle, _, rest = text.partition(":")
     interval, _, count = rest.partition(":")
-    found = [units.milliseconds(time, seconds=True) for time in (idle, interval) if time]
-    if count:
-        found.append(units.number(count))
+    seconds = [units.milliseconds(time, seconds=True) // 1000 if time else 0 for time in (idle, interval)]
+    found = [*seconds, units.number(count) if count else 0]
     if not any(found):
         raise ValueError(f'"{text}" is no value of so_keepalive: on, off and idle:interval:count are')
+    return ":".join(str(number or "") for number in found)
+
+
+def _positive(text: str) -> str:
+    number = units.number(text)
+    if number <= 0:
+        raise ValueError(f'"{text}" is no number from 1')
+    return str(number)
 
 
 _VALUES: dict[str, Callable[[str], object]] = {
+    "backlog": _positive,
     "rcvbuf": units.size,
     "sndbuf": units.size,
     "fastopen": units.number,
     "so_keepalive": _keepalive,
 }
+_WORDS = {
+    "default_server": "default_server",
+    "default": "default_server",
+    "proxy_protocol": "proxy_protocol",
+    "deferred": "deferred",
+    "reuseport": "reuseport",
+    "multipath": "multipath",
+    "ipv6only=off": "ipv6only=off",
+    "ipv6only=on": "",
+    # An address beside one of all addresses has no socket of its own, and answers all the same.
+    "bind": "",
+}
 
 
-def _option(scope: Scope, arg: Token) -> str | None:
+def _option(scope: Scope, arg: Token) -> str:
     """Judge an option; returned is what of it goes into the configuration."""
     name, _, value = arg.text.partition("=")
-    if arg.text in ("default_server", "default"):
-        return "default_server"
-    if name == "backlog":
-        return f"backlog={value}"
+    if arg.text in _WORDS:
+        return _WORDS[arg.text]
     if name in _LATER:
         scope.refuse(arg, f"listen … {name}", _LATER[name])
-    elif arg.text == "ipv6only=off":
-        scope.refuse(arg, "listen … ipv6only=off", _NO_DUAL)
     elif name == "accept_filter" and value:
         scope.warn(arg, f'"{arg.text}" has no effect: accept filters are FreeBSD\'s')
     elif name in _VALUES:
         try:
-            _VALUES[name](value)
+            return f"{name}={_VALUES[name](value)}"
         except ValueError as error:
             scope.error(arg, str(error))
-    elif arg.text not in _TUNING:
+    else:
         scope.error(arg, f'unknown parameter "{arg.text}" of "listen"')
-    return None
+    return ""
+
+
+def _with_options(address: str, options: list[str]) -> str:
+    # of an address that is not IPv6's, nginx takes the option and does nothing with it
+    fitting = [option for option in options if option != "ipv6only=off" or address.startswith("[")]
+    return " ".join([address, *fitting])
 
 
 def _only_once(scope: Scope, directive: Directive, address: str) -> None:
@@ -111,19 +160,20 @@ def listen(scope: Scope, directive: Directive) -> None:
     address = directive.words[0]
     try:
         ports = _ports(address)
+        bare = ports == [address] and not address.startswith("unix:") and not address.isdecimal()
+        if bare and ":" not in address.rpartition("]")[2]:
+            ports = [f"{address}:80"]
+        ports = [found for port in ports for found in _resolved(port)]
     except ValueError as error:
         scope.error(directive.args[0], str(error))
         return
-    bare = ports == [address] and not address.startswith("unix:") and not address.isdecimal()
-    if bare and ":" not in address.rpartition("]")[2]:
-        ports = [f"{address}:80"]
     for port in ports:
         if port.rpartition(":")[2] == "0" and not port.startswith("unix:"):
             scope.error(directive.args[0], f'"{port}" has no valid port: a number from 1 to {_PORT_MAX} is one')
         _only_once(scope, directive, port)
-    options = [option for arg in directive.args[1:] if (option := _option(scope, arg)) is not None]
+    options = [option for arg in directive.args[1:] if (option := _option(scope, arg))]
     addresses = [] if scope.table.listen is UNSET else scope.table.listen
-    scope.table.listen = [*addresses, *(" ".join([port, *options]) for port in ports)]
+    scope.table.listen = [*addresses, *(_with_options(port, options) for port in ports)]
     for index in range(len(addresses), len(scope.table.listen)):
         scope.state.places[(*scope.path, "listen", index)] = directive.args[0]
     scope.state.places.setdefault((*scope.path, "listen"), directive.token)

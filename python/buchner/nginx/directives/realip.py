@@ -43,9 +43,6 @@ def _set_real_ip_from(scope: Scope, directive: Directive) -> None:
 
 
 def _real_ip_header(scope: Scope, directive: Directive) -> None:
-    if directive.words[0] == "proxy_protocol":
-        scope.refuse(directive.args[0], "real_ip_header proxy_protocol", "the PROXY protocol is not supported yet")
-        return
     _note(scope, directive)
     scope.values["real_ip_header"] = directive.words[0]
 
