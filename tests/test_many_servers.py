@@ -77,6 +77,6 @@ def test_they_take_little_memory_also_after_reloads(many: Gateway) -> None:
 def test_the_memory_of_a_gateway_that_is_started_again_is_the_same(many: Gateway) -> None:
     (gateway,) = tree(many)[1:]
     os.kill(gateway, signal.SIGKILL)
-    wait_for(lambda: (pids := tree(many)[1:]) and pids != [gateway], "another gateway")
+    wait_for(lambda: (pids := tree(many)[1:]) and pids != [gateway], "another gateway", 60)
     wait_for(lambda: many.get("/section9/").status == 200, "an answer")
     wait_for(lambda: memory(many) < MOST, f"memory below {MOST} bytes after a restart")
