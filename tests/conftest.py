@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers.gateway import Gateway
-from helpers.nginx import Pair
+import slot_driver
+from helpers.gateway import BUCHNER, Gateway
+from helpers.nginx import Pair, Server
 from helpers.upstream import Script, Upstream
 
 if TYPE_CHECKING:
@@ -53,6 +54,20 @@ def run_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 
 
 @pytest.fixture
+def serve_slots() -> Iterator[Callable[..., slot_driver.Gateway]]:
+    """Serve an app by a worker whose gateway the test plays: `serve_slots(app, 2)` has two slots."""
+    running: list[slot_driver.Gateway] = []
+
+    def start(app: Callable[..., Any], *args: Any, **options: Any) -> slot_driver.Gateway:
+        running.append(slot_driver.Gateway(app, *args, **options))
+        return running[-1]
+
+    yield start
+    for gateway in running:
+        gateway.close()
+
+
+@pytest.fixture
 def run_upstream() -> Iterator[Callable[..., Upstream]]:
     """Start upstreams that answer by a script: `run_upstream(answer(b"hello"))`, on another `host` where given."""
     running: list[Upstream] = []
@@ -81,3 +96,17 @@ def run_pair(tmp_path: Path) -> Iterator[Callable[[str], Pair]]:
     yield start
     for pair in running:
         pair.stop()
+
+
+@pytest.fixture
+def run_conf(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
+    """Start Buchner alone on what stands in `http { }`, as in `run_pair`: for what the nginx at hand does not know."""
+    running: list[Server] = []
+
+    def start(http: str) -> Server:
+        running.append(Server(tmp_path / "buchner", http.replace("DIR", str(tmp_path)), [*BUCHNER, "run"]))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()

@@ -16,6 +16,9 @@ from buchner import _native
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+Start = Any
+Environ = dict[str, Any]
+
 NO_CLAIM = 0xFFFFFFFF
 INLINE, SPOOLED, STREAMED, UPGRADE = 1, 2, 4, 8
 COMPLETE, FILE, DETACHED, FAILED = 1, 2, 4, 8
@@ -183,3 +186,12 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the state did not come"
         time.sleep(0.005)
+
+
+def plain(start: Start, *extra: tuple[str, str]) -> Any:
+    return start("200 OK", [("Content-Type", "text/plain"), *extra])
+
+
+def hello(_environ: Environ, start: Start) -> list[bytes]:
+    plain(start)
+    return [b"hel", b"lo"]

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import pytest
 
 from buchner.cli import doctor
 from buchner.supervisor import memory
-from helpers.gateway import free_port
+from helpers.gateway import BUCHNER, free_port
 from helpers.instance import Instance
 
 if TYPE_CHECKING:
@@ -52,9 +51,7 @@ def test_a_sound_setup_has_no_problem(here: Path) -> None:
         f'[gateway]\nspool_dir = "{here}"\nspool_max = "1m"\n[app]\ntarget = "shop:app"\n{toml}'
     )
     here.chmod(0o755)
-    result = subprocess.run(
-        [sys.executable, "-m", "buchner", "doctor", "gateway.toml"], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([*BUCHNER, "doctor", "gateway.toml"], capture_output=True, text=True, check=False)
     levels = {line.split()[0] for line in result.stdout.splitlines()[:-1] if not line.startswith(" ")}
     assert f"ok       address 127.0.0.1:{port}: is free" in result.stdout
     assert "ok       app: shop:app can be imported" in result.stdout

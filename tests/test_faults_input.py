@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from buchner.cli import cli
-from helpers.gateway import Gateway, free_port
+from helpers.gateway import BUCHNER, Gateway, free_port
 from helpers.instance import Instance
 from helpers.load import APP, Load
 from helpers.upstream import Upstream, answer
@@ -52,7 +51,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 def buchner(directory: Path, *words: str) -> tuple[int, str]:
     """Exit status and what was said, of a command that must not keep running."""
     result = subprocess.run(
-        [sys.executable, "-m", "buchner", *words],
+        [*BUCHNER, *words],
         cwd=directory,
         env={**os.environ, "BUCHNER_STATE_DIR": str(directory / "state")},
         capture_output=True,

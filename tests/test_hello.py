@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.gateway import free_port
+from helpers.gateway import BUCHNER, free_port
 from helpers.raw import Raw, ask
 from helpers.wait import wait_for
 
@@ -29,7 +28,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     said = tmp_path_factory.mktemp("hello") / "output.txt"
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "buchner", "serve", "hello:app", "--bind", f"127.0.0.1:{chosen}", "--workers", "1"],
+            [*BUCHNER, "serve", "hello:app", "--bind", f"127.0.0.1:{chosen}", "--workers", "1"],
             cwd=HELLO,
             stdout=output,
             stderr=output,

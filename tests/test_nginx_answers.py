@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,6 @@ from helpers.upstream import answer, exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from helpers.nginx import Pair
     from helpers.upstream import Upstream
@@ -137,14 +134,17 @@ server {
     ],
 )
 def test_early_hints_go_to_who_may_have_them(
-    target: str, version: str, hints: list[bytes], run_upstream: Callable[..., Upstream], tmp_path: Path
+    target: str,
+    version: str,
+    hints: list[bytes],
+    run_upstream: Callable[..., Upstream],
+    run_conf: Callable[[str], Server],
 ) -> None:
     """nginx has this since 1.29, so its answers are those of its documentation."""
     conf = HINTS.replace("BACK", str(run_upstream(exactly(HINTED)).port))
-    server = Server(tmp_path / "buchner", conf, [sys.executable, "-m", "buchner", "run"])
+    server = run_conf(conf)
     received = b""
-    with contextlib.ExitStack() as stack, socket.create_connection(("127.0.0.1", server.port), 20) as client:
-        stack.callback(server.stop)
+    with socket.create_connection(("127.0.0.1", server.port), 20) as client:
         client.sendall(f"GET {target} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         while piece := client.recv(4096):
             received += piece

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.nginx import Server, get
+from helpers.nginx import get
 from helpers.raw import Raw
 from helpers.upstream import answer
 from helpers.wait import wait_for
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 
 KEPT = "GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 TIMER_OF_KEEPALIVE = "02"
-
-
-def took(server: Server, request: str) -> float:
-    before = time.monotonic()
-    reply = server.ask(request)
-    assert reply is not None
-    return time.monotonic() - before
 
 
 def test_proxy_bind_and_socket_keepalive(run_pair: RunPair, run_upstream: RunUpstream) -> None:
@@ -73,7 +66,7 @@ def test_proxy_limit_rate(run_pair: RunPair, run_upstream: RunUpstream) -> None:
         location /slow { proxy_limit_rate 30000; proxy_pass http://127.0.0.1:UP; } }""".replace("UP", up)
     )
     for server in (pair.nginx, pair.buchner):
-        assert took(server, get("/")) < 0.9 < took(server, get("/slow")) < 4
+        assert server.timed(get("/"))[1] < 0.9 < server.timed(get("/slow"))[1] < 4
 
 
 @pytest.mark.parametrize(
@@ -138,9 +131,9 @@ def test_auth_delay(run_pair: RunPair, tmp_path: Path) -> None:
     right = f"Authorization: Basic {base64.b64encode(b'a:b').decode()}"
     assert (pair.get("/").status, pair.get("/", right).status) == (401, 200)
     for server in (pair.nginx, pair.buchner):
-        assert took(server, get("/", [right])) < 0.7
-        assert took(server, get("/at-once")) < 0.7
-        assert 0.9 < took(server, get("/")) < 3
+        assert server.timed(get("/", [right]))[1] < 0.7
+        assert server.timed(get("/at-once"))[1] < 0.7
+        assert 0.9 < server.timed(get("/"))[1] < 3
 
 
 def test_log_subrequest(run_pair: RunPair) -> None:

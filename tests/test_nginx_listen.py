@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.gateway import free_port
+from helpers.gateway import BUCHNER, free_port
 from helpers.nginx import Server
 from helpers.raw import Raw
 
@@ -47,7 +46,7 @@ def free_range() -> int:
 def test_a_range_of_ports_is_listened_on_from_end_to_end(
     tmp_path: Path, who: str, require_peer: Callable[[str], str]
 ) -> None:
-    command = [require_peer("nginx"), "-c"] if who == "nginx" else [sys.executable, "-m", "buchner", "run"]
+    command = [require_peer("nginx"), "-c"] if who == "nginx" else [*BUCHNER, "run"]
     first = free_range()
     http = LISTEN.replace("FIRST", str(first)).replace("LAST", str(first + 2))
     server = Server(tmp_path / who, http, command)

@@ -8,14 +8,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from buchner.nginx.command import UsageError, configure_arguments, parse
-from helpers.gateway import free_port
+from helpers.gateway import BUCHNER, free_port
 from helpers.raw import Raw, ask
 from helpers.wait import wait_for
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from helpers.upstream import Script, Upstream
 
-PROGRAM = [sys.executable, "-m", "buchner", "nginx"]
+PROGRAM = [*BUCHNER, "nginx"]
 
 
 def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

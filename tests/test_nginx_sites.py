@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from buchner.cli import cli
 from buchner.config import load
-from helpers.gateway import free_port
-from helpers.nginx import BUCHNER, Converted, Server, comparable
+from helpers.gateway import BUCHNER, free_port
+from helpers.nginx import Converted, Server, comparable
 from helpers.raw import Raw
 from helpers.sites import App, Ask, read
 

@@ -7,14 +7,13 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.gateway import free_port
+from helpers.gateway import BUCHNER, free_port
 from helpers.nginx import comparable
 from helpers.raw import Raw
 from helpers.wait import wait_for
@@ -119,13 +118,13 @@ def test_the_default_site_is_what_nginx_makes_of_it(
     # One test, so that nobody else asks for port 80 meanwhile.
     theirs = answers([require_peer("nginx"), "-g", "daemon off;", "-c", str(stock.file)], stock, tmp_path)
     for words in (["nginx", "-g", "daemon off;", "-c"], ["run"]):
-        assert answers([sys.executable, "-m", "buchner", *words, str(stock.file)], stock, tmp_path) == theirs
+        assert answers([*BUCHNER, *words, str(stock.file)], stock, tmp_path) == theirs
     assert theirs["index"].status == 200
     assert theirs["missing"].status == 404
 
 
 def test_the_file_passes_the_check(stock: Stock) -> None:
-    command = [sys.executable, "-m", "buchner", "check", str(stock.file)]
+    command = [*BUCHNER, "check", str(stock.file)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "0 refused" in checked.stdout

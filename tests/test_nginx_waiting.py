@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.nginx import Server, get
+from helpers.nginx import get
 from helpers.raw import Raw
 from helpers.upstream import answer
 
@@ -39,19 +39,13 @@ def deaf() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def took(server: Server, request: str | bytes) -> tuple[int | None, float]:
-    before = time.monotonic()
-    reply = server.ask(request)
-    return reply.status if reply else None, time.monotonic() - before
-
-
 def test_a_connection_to_an_upstream_is_waited_for(deaf: int, run_pair: RunPair) -> None:
     pair = run_pair(
         f"""server {{ listen 127.0.0.1:PORT; proxy_connect_timeout 1s;
         location / {{ proxy_pass http://127.0.0.1:{deaf}; }} }}"""
     )
     for server in (pair.nginx, pair.buchner):
-        status, seconds = took(server, get("/"))
+        status, seconds = server.timed(get("/"))
         assert status == 504
         assert SOON[0] < seconds < SOON[1]
 
@@ -66,7 +60,7 @@ def test_an_answer_is_waited_for(run_pair: RunPair, run_upstream: RunUpstream) -
         location / {{ proxy_pass http://127.0.0.1:{run_upstream(silent).port}; }} }}"""
     )
     for server in (pair.nginx, pair.buchner):
-        status, seconds = took(server, get("/"))
+        status, seconds = server.timed(get("/"))
         assert status == 504
         assert SOON[0] < seconds < SOON[1]
 
@@ -82,7 +76,7 @@ def test_an_upstream_that_takes_nothing_is_given_up(run_pair: RunPair) -> None:
         size = 20_000_000
         request = get("/", [f"Content-Length: {size}"]).replace("GET", "POST", 1).encode() + b"x" * size
         for server in (pair.nginx, pair.buchner):
-            status, seconds = took(server, request)
+            status, seconds = server.timed(request)
             assert status == 504
             assert SOON[0] < seconds < 8
 
@@ -170,6 +164,6 @@ def test_names_are_asked_of_the_resolver_for_so_long(
     assert pair.get("/?host=known.test").body == b"found"
     assert names.asked.count("known\x04test 1") == 2
     for server in (pair.nginx, pair.buchner):
-        status, seconds = took(server, get("/?host=silent.test"))
+        status, seconds = server.timed(get("/?host=silent.test"))
         assert status == 502
         assert SOON[0] < seconds < 2.5  # 3 s unless told

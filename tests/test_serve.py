@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from helpers.gateway import BUCHNER
 from helpers.wait import wait_for
 
 pytest.importorskip("flask")
@@ -65,9 +66,7 @@ class Server:
             connection.close()
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "buchner", *words], env=self.environ, capture_output=True, text=True, check=False
-        )
+        return subprocess.run([*BUCHNER, *words], env=self.environ, capture_output=True, text=True, check=False)
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -205,7 +204,7 @@ def test_a_port_in_use_is_an_error_in_words(tmp_path: Path) -> None:
             environ["PYTHONPATH"] = str(PYTHON)
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         result = subprocess.run(
-            [sys.executable, "-m", "buchner", "serve", "shop:app", "--bind", address],
+            [*BUCHNER, "serve", "shop:app", "--bind", address],
             cwd=tmp_path, env=environ,
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip

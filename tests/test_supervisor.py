@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from helpers.gateway import BUCHNER
 from helpers.instance import Instance
 from helpers.wait import wait_for
 
@@ -53,9 +54,7 @@ class Running:
         return [m for m in map(json.loads, self.log.read_text().splitlines()) if m["op"] == op]
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "buchner", *arguments], env=self.environ, capture_output=True, text=True, check=False
-        )
+        return subprocess.run([*BUCHNER, *arguments], env=self.environ, capture_output=True, text=True, check=False)
 
     def status(self) -> dict[str, Any]:
         result = self.ask("status", "--json")

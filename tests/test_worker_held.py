@@ -5,9 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import Any
 
 from slot_driver import (
     COMPLETE,
@@ -16,29 +14,12 @@ from slot_driver import (
     REQUEST_END,
     SKIPPED,
     STREAMED,
-    Gateway,
     Peer,
     frame,
     request,
 )  # fmt: skip
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 Environ = dict[str, Any]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Gateway]]:
-    made: list[Gateway] = []
-
-    def make(app: Callable[..., Any], *args: Any, **options: Any) -> Gateway:
-        made.append(Gateway(app, *args, **options))
-        return made[-1]
-
-    yield make
-    for gateway in made:
-        gateway.close()
 
 
 def path(environ: Environ, start: Any) -> list[bytes]:
@@ -58,8 +39,8 @@ def frames_in_messages(peer: Peer, count: int) -> list[int]:
     return found
 
 
-def test_answers_to_requests_that_are_there_already_leave_together(serve: Any) -> None:
-    peer = serve(path, kind=socket.SOCK_SEQPACKET).peers[0]
+def test_answers_to_requests_that_are_there_already_leave_together(serve_slots: Any) -> None:
+    peer = serve_slots(path, kind=socket.SOCK_SEQPACKET).peers[0]
     found: list[int] = []
     # A thread that is taken off its core for longer than an answer may wait sends it alone.
     while max(found, default=0) < 4 and len(found) < 10_000:
@@ -68,14 +49,14 @@ def test_answers_to_requests_that_are_there_already_leave_together(serve: Any) -
     assert max(found) >= 4
 
 
-def test_an_answer_to_what_changes_something_leaves_at_once(serve: Any) -> None:
-    peer = serve(path, kind=socket.SOCK_SEQPACKET).peers[0]
+def test_an_answer_to_what_changes_something_leaves_at_once(serve_slots: Any) -> None:
+    peer = serve_slots(path, kind=socket.SOCK_SEQPACKET).peers[0]
     for _ in range(50):
         peer.send(request(method="POST") * 8)
         assert frames_in_messages(peer, 8) == [1] * 8
 
 
-def test_no_answer_waits_for_a_request_that_takes_its_time(serve: Any) -> None:
+def test_no_answer_waits_for_a_request_that_takes_its_time(serve_slots: Any) -> None:
     go = threading.Event()
 
     def app(environ: Environ, start: Any) -> list[bytes]:
@@ -83,7 +64,7 @@ def test_no_answer_waits_for_a_request_that_takes_its_time(serve: Any) -> None:
             go.wait(20)
         return path(environ, start)
 
-    peer = serve(app).peers[0]
+    peer = serve_slots(app).peers[0]
     for _ in range(5):
         go.clear()
         peer.send(request("/1") + request("/2") + request("/slow") + request("/3"))
@@ -93,12 +74,12 @@ def test_no_answer_waits_for_a_request_that_takes_its_time(serve: Any) -> None:
         assert [peer.answer().body for _ in range(2)] == [b"/slow", b"/3"]
 
 
-def test_no_answer_waits_for_a_body_that_is_still_to_come(serve: Any) -> None:
+def test_no_answer_waits_for_a_body_that_is_still_to_come(serve_slots: Any) -> None:
     def app(environ: Environ, start: Any) -> list[bytes]:
         start("200 OK", [("Content-Type", "text/plain")])
         return [environ["wsgi.input"].read()]
 
-    peer = serve(app).peers[0]
+    peer = serve_slots(app).peers[0]
     for _ in range(5):
         peer.send(request("/1") + request("/2", "POST", flags=STREAMED, length=3))
         assert peer.answer().body == b""
@@ -106,7 +87,7 @@ def test_no_answer_waits_for_a_body_that_is_still_to_come(serve: Any) -> None:
         assert peer.answer().body == b"abc"
 
 
-def test_the_order_is_kept_whatever_comes_behind(serve: Any) -> None:
+def test_the_order_is_kept_whatever_comes_behind(serve_slots: Any) -> None:
     def app(environ: Environ, start: Any) -> Any:
         if environ["PATH_INFO"] == "/fails":
             raise RuntimeError("on purpose")
@@ -115,7 +96,7 @@ def test_the_order_is_kept_whatever_comes_behind(serve: Any) -> None:
             return iter([b"a" * 70_000, b"b"])
         return [environ["PATH_INFO"].encode()]
 
-    gateway = serve(app)
+    gateway = serve_slots(app)
     peer = gateway.peers[0]
     for ticket in range(1, 20):
         struct.pack_into("<I", gateway.claims, 0, ticket << 2 | 3)
@@ -130,12 +111,12 @@ def test_the_order_is_kept_whatever_comes_behind(serve: Any) -> None:
         assert answers[5].kind == SKIPPED
 
 
-def test_answers_that_fill_the_socket_wait_until_they_are_read(serve: Any) -> None:
+def test_answers_that_fill_the_socket_wait_until_they_are_read(serve_slots: Any) -> None:
     def app(_environ: Environ, start: Any) -> list[bytes]:
         start("200 OK", [("Content-Type", "text/plain")])
         return [b"x" * 20_000]
 
-    peer = serve(app).peers[0]
+    peer = serve_slots(app).peers[0]
     sender = threading.Thread(target=peer.send, args=(request() * 200,))
     sender.start()
     assert all(peer.answer().body == b"x" * 20_000 for _ in range(200))
@@ -145,8 +126,8 @@ def test_answers_that_fill_the_socket_wait_until_they_are_read(serve: Any) -> No
     assert len(peer.answer().body) == 20_000
 
 
-def test_two_threads_of_a_gateway_get_their_answers_each(serve: Any) -> None:
-    gateway = serve(path, 1, 2)
+def test_two_threads_of_a_gateway_get_their_answers_each(serve_slots: Any) -> None:
+    gateway = serve_slots(path, 1, 2)
     one, two = gateway.peers
     for _ in range(50):
         one.send(b"".join(request(f"/one{n}") for n in range(10)))

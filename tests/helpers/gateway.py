@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SERVER = '[[server]]\nlisten = ["127.0.0.1:{port}"]\n'
 
+BUCHNER = [sys.executable, "-m", "buchner"]
+"""The command, of the Python that runs the tests."""
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -37,7 +40,7 @@ class Gateway:
         self.output = directory / "output.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "buchner", "run", str(self.file)],
+                [*BUCHNER, "run", str(self.file)],
                 stdout=output,
                 stderr=output,
                 cwd=directory,

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.gateway import BUCHNER
 from helpers.raw import Reply, ask
 from helpers.wait import wait_for
 
@@ -70,7 +71,7 @@ class Instance:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another `buchner` command against this instance."""
         return subprocess.run(
-            [sys.executable, "-m", "buchner", *words],
+            [*BUCHNER, *words],
             cwd=self.directory, env=self.environ, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 

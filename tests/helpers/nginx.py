@@ -10,11 +10,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from helpers.gateway import free_port
+from helpers.gateway import BUCHNER, free_port
 from helpers.raw import Raw, Reply
 from helpers.wait import wait_for
 
@@ -87,6 +87,12 @@ class Server:
             except (EOFError, ConnectionResetError):
                 return None
 
+    def timed(self, request: bytes | str) -> tuple[int | None, float]:
+        """Return the status of an answer, and the seconds it took."""
+        before = time.monotonic()
+        reply = self.ask(request)
+        return reply.status if reply else None, time.monotonic() - before
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -95,9 +101,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-BUCHNER = [sys.executable, "-m", "buchner"]
 
 
 class Converted(Server):
