@@ -7,11 +7,11 @@
 //! from these types; doc comments are the documentation, so they give unit and default.
 pub use crate::access::Satisfy;
 pub use crate::backend::files::autoindex::Format as Autoindex;
-pub use crate::backend::files::conditional::IfModifiedSince;
 pub use crate::backend::files::representation::EtagPrecision;
 pub use crate::backend::files::resolve::DisableSymlinks;
 pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
 pub use crate::filter::charset::Config as CharsetMap;
+pub use crate::filter::conditional::{Dialect, IfModifiedSince};
 pub use crate::filter::gzip::Proxied;
 pub use crate::filter::headers::AddHeader;
 pub use crate::filter::sub_filter::Config as SubFilter;
@@ -100,6 +100,8 @@ pub struct Gateway {
     pub error_level: Level,
     /// Error pages show causes, and tracebacks of the app. Default: false.
     pub development: bool,
+    /// How conditions and ranges of requests are read where nginx has rules of its own: `rfc9110`, or `nginx`, where all conditions have to hold, HEAD has ranges, and ranges are not merged. Default: rfc9110 (a nginx.conf: nginx).
+    pub conditions: Dialect,
 }
 
 impl Default for Gateway {
@@ -119,6 +121,7 @@ impl Default for Gateway {
             resolver_ipv4: true,
             resolver_ipv6: true,
             development: false,
+            conditions: Dialect::Rfc9110,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One request on its way through the line: what came, what is known about it, what it cost.
 pub use crate::upstream::note::{Streamed, UpstreamNote};
 
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::{Body, RequestBody};
 use crate::http::interim::Interim;
 use crate::observe::trace::RequestId;
@@ -119,12 +120,25 @@ pub struct Response {
     pub own_error: bool,
     /// The connection closes behind it.
     pub close: bool,
+    /// Conditions of the client are about it, and how If-Modified-Since is compared: answers of this process's own. Those of
+    /// upstreams and apps have been looked at there.
+    pub conditions: Option<IfModifiedSince>,
+    /// Ranges of it that one request may have; 0: it has none.
+    pub max_ranges: u32,
 }
 
 impl Response {
     /// A response without fields.
     pub fn new(status: u16, body: Body) -> Self {
-        Self { status, headers: Headers::default(), body, own_error: false, close: false }
+        Self {
+            status,
+            headers: Headers::default(),
+            body,
+            own_error: false,
+            close: false,
+            conditions: None,
+            max_ranges: 0,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::access;
 use crate::backend::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Entry, Exchange, Response};
-use crate::filter;
+use crate::filter::{self, conditional};
 use crate::http::body::RequestBody;
 use crate::http::{forwarded, page};
 use crate::mirror;
@@ -20,12 +20,24 @@ use buchner_wire::method::Method;
 /// Changes of the path of one request, by internal redirects and rewrites (nginx has the same number).
 const MAX_REDIRECTS: u8 = 10;
 
-/// Walks one request through the phases.
+/// Walks one request through the phases and the filters.
 pub async fn run(ex: &mut Exchange) -> Response {
+    let mut response = answer(ex, None).await;
+    while let Some(refusal) = filter::apply(ex, &mut response).await {
+        response = answer(ex, Some(refusal)).await;
+    }
+    response
+}
+
+/// What the phases and error pages make of a request; or error pages of an answer that is there.
+async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
     let mut response = loop {
-        let outcome = phases(ex).await;
+        let outcome = match given.take() {
+            Some(response) => Ok(Outcome::Respond(response)),
+            None => phases(ex).await,
+        };
         let response = match outcome {
-            Ok(Outcome::Respond(response)) => response,
+            Ok(Outcome::Respond(response)) => conditional::apply(ex, response),
             Ok(Outcome::Locate) => match again(ex, Entry::Server) {
                 Ok(()) => continue,
                 Err(error) => page::of_error(ex, &error),
@@ -48,15 +60,13 @@ pub async fn run(ex: &mut Exchange) -> Response {
     if let Some(status) = ex.error_status.filter(|_| takes_status(&response)) {
         response.status = status;
         if !matches!(status, 200 | 206 | 304) {
-            // The date is that of the page, not of what was asked for; and a part of a page is no use.
+            // The date is that of the page, not of what was asked for.
             response.headers.remove(HeaderId::LastModified);
-            response.headers.remove(HeaderId::AcceptRanges);
         }
     }
     for challenge in std::mem::take(&mut ex.challenges) {
         response.headers.push(HeaderId::WwwAuthenticate, &challenge);
     }
-    filter::apply(ex, &mut response).await;
     response
 }
 

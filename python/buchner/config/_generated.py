@@ -249,6 +249,7 @@ class Gateway(Table, kw_only=True):
     daemon: bool | UnsetType = UNSET
     open_files: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     shutdown_timeout: str | float | UnsetType = UNSET
+    conditions: Literal['rfc9110', 'nginx'] | UnsetType = UNSET
     development: bool | UnsetType = UNSET
     error_level: Literal['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] | UnsetType = UNSET
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
@@ -1028,6 +1029,7 @@ HEAD_LIMITS: tuple[str, ...] = (
 )
 
 GATEWAY: tuple[str, ...] = (
+    "conditions",
     "development",
     "error_level",
     "io_threads",

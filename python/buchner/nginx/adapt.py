@@ -130,6 +130,7 @@ def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded
 def defaults() -> gen.Document:
     """Return a document with those of nginx's defaults that are not Buchner's."""
     return gen.Document(
+        gateway=gen.Gateway(conditions="nginx"),
         max_body="1m",
         connect_timeout=60,
         forwarded_headers=False,

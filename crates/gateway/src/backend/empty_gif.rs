@@ -1,7 +1,7 @@
 //! One transparent pixel (nginx: `empty_gif`).
-use crate::backend::files::conditional::{self, IfModifiedSince, Validators, Verdict};
 use crate::clock::http_date;
 use crate::exchange::{Exchange, Response};
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::Body;
 use crate::http::page;
 use buchner_wire::headers::HeaderId;
@@ -19,18 +19,9 @@ pub fn handle(ex: &Exchange) -> Response {
     if !matches!(ex.request.method, Method::Get | Method::Head) {
         return page::of_status(ex, 405);
     }
-    let (status, body) = match conditional::evaluate(
-        &ex.request.headers,
-        Validators { modified: Some(MODIFIED), since: IfModifiedSince::Exact, ..Validators::default() },
-    ) {
-        Verdict::Proceed => (200, Body::Full(Bytes::from_static(PIXEL))),
-        Verdict::NotModified => (304, Body::None { length: None }),
-        Verdict::Failed => return page::of_status(ex, 412),
-    };
-    let mut response = Response::new(status, body);
-    if status == 200 {
-        response.headers.push(HeaderId::ContentType, b"image/gif");
-    }
+    let mut response = Response::new(200, Body::Full(Bytes::from_static(PIXEL)));
+    response.headers.push(HeaderId::ContentType, b"image/gif");
+    response.conditions = Some(IfModifiedSince::Exact);
     response.headers.push(HeaderId::LastModified, &http_date(MODIFIED));
     response
 }

@@ -3,6 +3,7 @@ use crate::backend::Outcome;
 use crate::config::{Redirect, Respond};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::Body;
 use crate::http::page;
 use crate::vars::{Names, Sent, Template};
@@ -61,6 +62,7 @@ impl Fixed {
         body.write(ex, sent, &mut text);
         let mut response = Response::new(self.status, Body::Full(text.into()));
         response.headers.push(HeaderId::ContentType, self.content_type.as_bytes());
+        response.conditions = Some(IfModifiedSince::Exact);
         Ok(Outcome::Respond(response))
     }
 }

@@ -2,6 +2,7 @@
 use crate::backend::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::Body;
 use crate::vars::{Sent, write_number};
 use buchner_wire::headers::HeaderId;
@@ -56,6 +57,7 @@ pub fn handle(ex: &Exchange) -> Result<Outcome> {
     );
     let mut response = Response::new(200, Body::Full(text.into()));
     response.headers.push(HeaderId::ContentType, b"text/plain");
+    response.conditions = Some(IfModifiedSince::Exact);
     Ok(Outcome::Respond(response))
 }
 

@@ -1,17 +1,20 @@
 //! Response filters: each looks at the finished head, may change it, and may put itself between the body and the writer
 //! ([`body::wrap`]). One that isn't configured costs a comparison.
 //!
-//! A new filter is one file, with its settings, and one line in [`FILTERS`]; one that changes bodies has a line in
-//! [`changes_body`] too. The order is nginx's, for heads and bodies alike:
-//! not_modified, headers (expires, add_header), userid, gunzip, addition, sub, charset, gzip, range.
+//! A new filter is one file, with its settings, and one line in [`BEFORE`] or [`AFTER`]. The order is nginx's, for heads and
+//! bodies alike: not_modified, headers (expires, add_header), userid, gunzip, addition, sub, charset, gzip, range.
+//! not_modified ([`conditional`]) comes before error pages are looked for, so the pipeline calls it.
 //! A filter that is the main request's alone (headers, gzip, range) asks [`Exchange::is_main`].
 pub mod addition;
 pub mod body;
 pub mod charset;
+pub mod conditional;
 pub mod gunzip;
 pub mod gzip;
 pub mod headers;
 pub mod limit_rate;
+pub mod partial;
+pub mod ranges;
 pub mod sendfile;
 pub mod sub_filter;
 pub mod types;
@@ -28,16 +31,15 @@ type Filter = fn(&Exchange, &mut Response);
 /// Filters in front of the one that makes subrequests.
 const BEFORE: &[Filter] = &[headers::apply, userid::apply, gunzip::apply];
 /// Those behind it.
-const AFTER: &[Filter] =
-    &[sub_filter::apply, charset::apply, gzip::apply, headers::announce_trailers, limit_rate::apply];
+const AFTER: &[Filter] = &[sub_filter::apply, charset::apply, gzip::apply];
+/// Those behind ranges.
+const LAST: &[Filter] = &[headers::announce_trailers, limit_rate::apply];
 
 /// The compiled settings of the filters; what is not configured is not there.
 #[derive(Default)]
 pub struct Filters {
     /// There is one at all.
     some: bool,
-    /// There is one that changes bodies.
-    bodies: bool,
     /// Compression.
     pub gzip: Option<Box<gzip::Gzip>>,
     /// Who takes compressed answers.
@@ -103,12 +105,11 @@ impl Filters {
                 .map(Box::new),
             ..Self::default()
         };
-        filters.bodies = filters.gzip.is_some()
+        filters.some = filters.gzip.is_some()
             || settings.gunzip
             || filters.sub.is_some()
             || filters.addition.is_some()
-            || filters.charset.is_some();
-        filters.some = filters.bodies
+            || filters.charset.is_some()
             || filters.expires.is_some()
             || !filters.headers.is_empty()
             || !filters.trailers.is_empty()
@@ -118,16 +119,18 @@ impl Filters {
     }
 }
 
-/// Runs the filters of the route over a response.
-pub async fn apply(ex: &Exchange, response: &mut Response) {
+/// Runs the filters of the route over a response. Returns the answer in its place, if one of them refuses it.
+pub async fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
     sendfile::restore(ex, response);
     let filters = &ex.settings().filters;
     if response.status == 101 {
-        return;
+        return None;
     }
     if !filters.some {
+        let refusal = partial::apply(ex, response);
         // The request itself may have said so, or the upstream.
-        return limit_rate::apply(ex, response);
+        limit_rate::apply(ex, response);
+        return refusal;
     }
     for filter in BEFORE {
         filter(ex, response);
@@ -139,17 +142,13 @@ pub async fn apply(ex: &Exchange, response: &mut Response) {
     for filter in AFTER {
         filter(ex, response);
     }
-}
-
-/// Whether a filter of the route will change the body of this response, so that its length is not known and parts of
-/// it cannot be sent alone.
-pub fn changes_body(ex: &Exchange, response: &Response) -> bool {
-    ex.settings().filters.bodies
-        && (gunzip::applies(ex, response)
-            || addition::applies(ex, response)
-            || sub_filter::applies(ex, response)
-            || charset::applies(ex, response)
-            || gzip::applies(ex, response))
+    if let Some(refusal) = partial::apply(ex, response) {
+        return Some(refusal);
+    }
+    for filter in LAST {
+        filter(ex, response);
+    }
+    None
 }
 
 /// Says that the answer depends on whether the client takes compressed ones, where `gzip_vary` wants that.

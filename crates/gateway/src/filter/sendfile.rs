@@ -4,13 +4,11 @@
 //! over the answer it finds there. X-Sendfile names a path below one of `sendfile_roots`: that file becomes the body of the
 //! app's own response. In both the app's body is dropped, and conditions and ranges of the client apply to the file.
 use crate::backend::Outcome;
-use crate::backend::files::answer::{Answer, Asked, answer};
 use crate::backend::files::cache::Entry;
-use crate::backend::files::conditional::Validators;
-use crate::backend::files::{Files, Miss, respond};
-use crate::clock::parse_http_date;
+use crate::backend::files::{Files, Miss};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::RequestBody;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
@@ -51,12 +49,11 @@ pub fn follow(ex: &mut Exchange, response: Response) -> Result<Outcome> {
 /// Puts what was kept of a redirecting response over the final one.
 pub fn restore(ex: &Exchange, response: &mut Response) {
     let Some(kept) = &ex.kept else { return };
-    let multipart = response.headers.get(HeaderId::ContentType).is_some_and(|kind| kind.starts_with(b"multipart/"));
     for id in KEPT {
         let applies = match id {
             HeaderId::SetCookie => true,
-            // An error page has a type of its own, so have several ranges; a 304 has none.
-            HeaderId::ContentType => matches!(response.status, 200 | 206) && !multipart,
+            // An error page has a type of its own; a 304 has none.
+            HeaderId::ContentType => matches!(response.status, 200 | 206),
             _ => response.status < 300 || (response.status == 304 && id != HeaderId::ContentDisposition),
         };
         if !applies || !kept.contains(id) {
@@ -97,40 +94,28 @@ fn redirect(ex: &mut Exchange, response: Response, uri: &Bytes) -> Result<Outcom
     Ok(Outcome::Locate)
 }
 
-fn send(ex: &Exchange, response: Response, path: &[u8]) -> Result<Response> {
+fn send(ex: &mut Exchange, response: Response, path: &[u8]) -> Result<Response> {
     let (files, entry) = find(ex, path)?;
-    let file = &entry.plain;
+    let (file, max_ranges) = (&entry.plain, files.max_ranges());
     let now = ex.thread.clock.unix_ms() / 1000;
-    let headers = merge(response.headers, &file.headers(now));
-    if !matches!(response.status, 200 | 206) {
-        let mut whole = Response::new(response.status, file.body());
-        whole.headers = headers;
+    let partial = response.status == 206;
+    let mut whole = Response::new(if partial { 200 } else { response.status }, file.body());
+    whole.headers = merge(response.headers, &file.headers(now));
+    if whole.status != 200 || !matches!(ex.request.method, Method::Get | Method::Head) {
+        // Conditions and ranges of other methods are the app's business.
         return Ok(whole);
     }
     // The app's own validators are the ones the client has.
-    let etag = headers.get(HeaderId::Etag).map(<[u8]>::to_vec);
-    let modified = headers.get(HeaderId::LastModified).and_then(parse_http_date);
-    let request = &ex.request;
-    let asked = Asked { method: &request.method, headers: &request.headers, max_ranges: files.max_ranges(), now };
-    if !matches!(request.method, Method::Get | Method::Head) {
-        // Conditions and ranges of other methods are the app's business.
-        let mut whole = Response::new(200, file.body());
-        whole.headers = headers;
-        return Ok(whole);
+    whole.conditions = Some(IfModifiedSince::Before);
+    whole.max_ranges = max_ranges;
+    // A session cookie set by the app survives a 412 or 416.
+    if whole.headers.contains(HeaderId::SetCookie) {
+        let mut cookies = whole.headers.clone();
+        cookies.retain(|field| field.id == HeaderId::SetCookie);
+        whole.headers.remove(HeaderId::SetCookie);
+        ex.kept = Some(cookies);
     }
-    let cookies = cookies_of(&headers);
-    let answer = answer(asked, file, headers, Validators { etag: etag.as_deref(), modified, ..Validators::default() });
-    let fresh = !matches!(answer, Answer::Response(_));
-    let mut response = respond(ex, answer);
-    for cookie in cookies.iter().filter(|_| fresh) {
-        response.headers.push(HeaderId::SetCookie, cookie);
-    }
-    Ok(response)
-}
-
-/// A session cookie set by the app survives a 412 or 416.
-fn cookies_of(headers: &Headers) -> Vec<Vec<u8>> {
-    headers.get_all(HeaderId::SetCookie).map(<[u8]>::to_vec).collect()
+    Ok(whole)
 }
 
 /// The app's fields, less those about a body that isn't sent, and the file's where the app has none.

@@ -1,6 +1,7 @@
 //! Running the operations of a level.
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::Body;
 use crate::http::pace::size;
 use crate::http::page;
@@ -218,5 +219,6 @@ fn fixed(ex: &Exchange, status: u16, text: Vec<u8>) -> Response {
     if status != 204 && !content_type.is_empty() {
         response.headers.push(HeaderId::ContentType, content_type.as_bytes());
     }
+    response.conditions = Some(IfModifiedSince::Exact);
     response
 }

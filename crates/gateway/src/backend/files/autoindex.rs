@@ -2,6 +2,7 @@
 use crate::clock::{Civil, http_date};
 use crate::exchange::Response;
 use crate::filter::body;
+use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::Body;
 use buchner_wire::headers::HeaderId;
 use schemars::JsonSchema;
@@ -137,6 +138,7 @@ pub fn list(directory: &[u8], path: &[u8], look: Look<'_>) -> Result<Response, O
     response.headers.push(HeaderId::ContentType, kind);
     // As nginx, which does not count a list before it sends it.
     body::unmeasured(&mut response);
+    response.conditions = Some(IfModifiedSince::Exact);
     Ok(response)
 }
 

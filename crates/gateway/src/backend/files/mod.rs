@@ -1,14 +1,11 @@
 //! Static files (nginx: `root`, `alias`, `index`, `try_files` with one fallback, `gzip_static`).
 //!
 //! A path below the route becomes a path below `root` ([`resolve`]), an open file with its siblings ([`cache`]), one of them
-//! ([`precompressed`]), and an answer ([`answer`]). The file system is asked on the I/O thread, as nginx does.
-pub mod answer;
+//! ([`precompressed`]), and an answer, which filters look at conditions and ranges of. The file system is asked on the I/O thread, as nginx does.
 pub mod autoindex;
 pub mod cache;
-pub mod conditional;
 pub mod mime;
 pub mod precompressed;
-pub mod range;
 pub mod representation;
 pub mod resolve;
 #[cfg(test)]
@@ -18,18 +15,16 @@ use crate::backend::Outcome;
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
-use crate::filter;
+use crate::filter::conditional::{Dialect, IfModifiedSince};
 use crate::http::body::Body;
 use crate::http::page;
 use crate::vars::core::request_filename;
 use crate::vars::{Names, Sent, Template, Var, write_var};
-use answer::{Answer, Asked, answer};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use buchner_wire::path::encode_path;
 use bytes::Bytes;
 use cache::{Cache, Entry, FRESH_MS};
-use conditional::{IfModifiedSince, Validators};
 use mime::Types;
 use precompressed::Coding;
 use representation::{EtagPrecision, Representation, Traits};
@@ -324,7 +319,6 @@ impl Files {
             coding: None,
             varies: self.vary && !siblings.is_empty(),
             etag: self.etag,
-            ranges: self.max_ranges > 0,
             cache_control: self.cache_control.as_deref(),
         };
         let plain = renew(known.map(|known| &known.plain), file, stamp, traits);
@@ -497,15 +491,13 @@ impl Files {
             Some(variant) if self.always_coded => variant,
             _ => choose(entry, request),
         };
-        let validators = || Validators { since: self.since, ..file.validators(now) };
-        let asked = Asked { method: &ex.request.method, headers: request, max_ranges: self.max_ranges, now };
-        let response = respond(ex, answer(asked, file, file.headers(now), validators()));
-        if !matches!(response.status, 206 | 416) {
-            return response;
-        }
-        // A filter that changes the body changes all of it.
-        let whole = respond(ex, answer(Asked { max_ranges: 0, ..asked }, file, file.headers(now), validators()));
-        if filter::changes_body(ex, &whole) { whole } else { response }
+        let mut response = Response::new(200, file.body());
+        response.headers = file.headers(now);
+        response.conditions = Some(self.since);
+        // What was compressed beforehand has no ranges in nginx.
+        let ranges = file.coding().is_none() || ex.plan.gateway.conditions == Dialect::Rfc9110;
+        response.max_ranges = if ranges { self.max_ranges } else { 0 };
+        response
     }
 }
 
@@ -521,19 +513,6 @@ struct Place<'p> {
 impl<'p> Place<'p> {
     fn fixed(relative: &'p [u8]) -> Self {
         Self { root: None, relative, key: Cow::Borrowed(relative) }
-    }
-}
-
-/// The response of an answer; failures get the gateway's page.
-pub fn respond(ex: &Exchange, answer: Answer) -> Response {
-    match answer {
-        Answer::Response(response) => response,
-        Answer::Failed => page::of_status(ex, 412),
-        Answer::Unsatisfiable(size) => {
-            let mut response = page::of_status(ex, 416);
-            response.headers.push(HeaderId::ContentRange, format!("bytes */{size}").as_bytes());
-            response
-        }
     }
 }
 

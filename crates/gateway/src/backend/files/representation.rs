@@ -1,5 +1,4 @@
 //! An open file with everything its response says about it, made once and used for many requests.
-use crate::backend::files::conditional::Validators;
 use crate::backend::files::precompressed::Coding;
 use crate::backend::files::resolve::Stamp;
 use crate::clock::http_date;
@@ -9,7 +8,6 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
@@ -38,8 +36,6 @@ pub struct Traits<'a> {
     pub varies: bool,
     /// Send an entity tag, of this kind.
     pub etag: Option<EtagPrecision>,
-    /// Ranges are served.
-    pub ranges: bool,
     /// Cache-Control.
     pub cache_control: Option<&'a str>,
 }
@@ -49,7 +45,6 @@ pub struct Representation {
     stamp: Stamp,
     varies: bool,
     coding: Option<Coding>,
-    etag: Option<Box<[u8]>>,
     headers: Headers,
     content: Content,
 }
@@ -62,7 +57,7 @@ enum Content {
 impl Representation {
     /// Takes an open file. A small one is read.
     pub fn new(file: File, stamp: Stamp, traits: Traits<'_>) -> Self {
-        let etag = traits.etag.map(|precision| entity_tag(stamp, traits.coding, precision).into_boxed_slice());
+        let etag = traits.etag.map(|precision| entity_tag(stamp, traits.coding, precision));
         let mut headers = Headers::with_capacity(8);
         if !traits.content_type.is_empty() {
             headers.push(HeaderId::ContentType, traits.content_type.as_bytes());
@@ -70,9 +65,6 @@ impl Representation {
         headers.push(HeaderId::LastModified, &http_date(stamp.modified()));
         if let Some(etag) = &etag {
             headers.push(HeaderId::Etag, etag);
-        }
-        if traits.ranges {
-            headers.push(HeaderId::AcceptRanges, b"bytes");
         }
         if let Some(coding) = traits.coding {
             headers.push(HeaderId::ContentEncoding, coding.name().as_bytes());
@@ -83,14 +75,7 @@ impl Representation {
         if let Some(value) = traits.cache_control {
             headers.push(HeaderId::CacheControl, value.as_bytes());
         }
-        Self {
-            stamp,
-            varies: traits.varies,
-            coding: traits.coding,
-            etag,
-            headers,
-            content: Content::of(file, stamp.size),
-        }
+        Self { stamp, varies: traits.varies, coding: traits.coding, headers, content: Content::of(file, stamp.size) }
     }
 
     /// A file with this stamp would be just the same.
@@ -98,7 +83,7 @@ impl Representation {
         self.stamp == stamp && self.coding == coding && self.varies == varies
     }
 
-    /// Its bytes.
+    /// How many bytes it has.
     pub fn size(&self) -> u64 {
         self.stamp.size
     }
@@ -108,16 +93,8 @@ impl Representation {
         self.coding
     }
 
-    /// Its validators. A date in the future (of `now`, Unix seconds) is none: the server must not claim it (RFC 9110 section 8.8.2.1).
-    pub fn validators(&self, now: u64) -> Validators<'_> {
-        Validators {
-            etag: self.etag.as_deref(),
-            modified: Some(self.stamp.modified()).filter(|modified| *modified <= now),
-            ..Validators::default()
-        }
-    }
-
-    /// The fields of its response, at Unix time `now` in seconds.
+    /// The fields of its response, at Unix time `now` in seconds. A date in the future is none: the server must not claim it
+    /// (RFC 9110 section 8.8.2.1).
     pub fn headers(&self, now: u64) -> Headers {
         let mut headers = self.headers.clone();
         if self.stamp.modified() > now {
@@ -130,16 +107,8 @@ impl Representation {
     pub fn body(&self) -> Body {
         match &self.content {
             Content::Memory(bytes) => Body::Full(bytes.clone()),
-            Content::File(_) => Body::Parts(vec![self.part(&(0..self.size()))]),
-        }
-    }
-
-    /// Some of it; the range lies within its size.
-    pub fn part(&self, range: &Range<u64>) -> Part {
-        match &self.content {
-            Content::Memory(bytes) => Part::Bytes(bytes.slice(range.start as usize..range.end as usize)),
             Content::File(file) => {
-                Part::File { file: file.clone(), offset: range.start, length: range.end - range.start }
+                Body::Parts(vec![Part::File { file: file.clone(), offset: 0, length: self.stamp.size }])
             }
         }
     }

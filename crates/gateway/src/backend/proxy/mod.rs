@@ -5,7 +5,6 @@ mod head;
 mod link;
 pub mod next;
 pub mod options;
-mod ranges;
 mod replace;
 mod target;
 pub mod variables;
@@ -367,7 +366,11 @@ impl Target {
         ex.upstream.charset = charset;
         let mut response = Response::new(status, if rate == 0 { body } else { paced(body, rate, 0) });
         response.headers = headers;
-        Ok(if ranges { ranges::cut(ex, response) } else { response })
+        if ranges {
+            // Several would have to be cut out of what comes only once.
+            response.max_ranges = 1;
+        }
+        Ok(response)
     }
 
     fn upgraded(ex: &Exchange, mut link: Link, headers: Headers) -> Result<Response> {
