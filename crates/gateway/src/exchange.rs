@@ -4,6 +4,7 @@ pub use crate::upstream::note::{Streamed, UpstreamNote};
 use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::{Body, RequestBody};
 use crate::http::interim::Interim;
+use crate::http::io::Sock;
 use crate::observe::trace::RequestId;
 use crate::plan::{Plan, PlanRef, Route, Server, Settings};
 use crate::regex::Captures;
@@ -16,7 +17,7 @@ use buchner_wire::proxy_protocol::ProxyHeader;
 use bytes::Bytes;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// The other end of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +211,8 @@ pub struct Exchange {
     pub interim: Option<Rc<Interim>>,
     /// Says that the work goes on when the client leaves; there where some route has that.
     pub patience: Option<Rc<Cell<bool>>>,
+    /// The client's socket, where a variable asks the kernel about it.
+    pub socket: Weak<Sock>,
     /// The cause of a failure, for the error log.
     pub failure: Option<String>,
 }
@@ -252,6 +255,7 @@ impl Exchange {
             upstream: UpstreamNote::default(),
             interim: None,
             patience: None,
+            socket: Weak::new(),
             failure: None,
         }
     }

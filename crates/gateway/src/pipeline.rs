@@ -26,6 +26,7 @@ pub async fn run(ex: &mut Exchange) -> Response {
     while let Some(refusal) = filter::apply(ex, &mut response).await {
         response = answer(ex, Some(refusal)).await;
     }
+    ex.upstream.passing = false;
     response
 }
 
@@ -231,6 +232,7 @@ fn redirect(ex: &mut Exchange, uri: &[u8]) -> Result<()> {
 /// Goes back into the phases.
 fn again(ex: &mut Exchange, entry: Entry) -> Result<()> {
     count(ex)?;
+    ex.upstream.passing = false;
     ex.internal = true;
     ex.in_location = true;
     ex.as_sent &= entry != Entry::Server;

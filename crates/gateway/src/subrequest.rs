@@ -48,6 +48,7 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
     let mut child = Exchange::new(thread, plan, parent.client.clone(), request, parent.server, parent.id.clone());
     child.set_uri(uri);
     child.values = parent.values.clone();
+    child.socket = parent.socket.clone();
     child.internal = true;
     child.depth = parent.depth + 1;
     Ok(child)

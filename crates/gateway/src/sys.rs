@@ -3,8 +3,9 @@
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
+use std::ffi::{c_int, c_void};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 
@@ -79,7 +80,39 @@ pub fn give_back_memory() {
 
 #[cfg(target_env = "gnu")]
 unsafe extern "C" {
-    fn malloc_trim(pad: usize) -> std::ffi::c_int;
+    fn malloc_trim(pad: usize) -> c_int;
+}
+
+/// What the kernel knows about a TCP connection (tcp(7)), as far as nginx has variables for it.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpInfo {
+    /// The time of a round trip, smoothed, in microseconds.
+    pub rtt: u32,
+    /// How far the times of round trips lie apart, in microseconds.
+    pub rttvar: u32,
+    /// Segments that may be on their way unacknowledged.
+    pub snd_cwnd: u32,
+    /// Bytes of the receive buffer that the kernel means to fill.
+    pub rcv_space: u32,
+}
+
+/// Asks the kernel about a TCP connection; `None` for other sockets.
+pub fn tcp_info(socket: impl AsFd) -> Option<TcpInfo> {
+    const IPPROTO_TCP: c_int = 6;
+    const TCP_INFO: c_int = 11;
+    // `struct tcp_info` of linux/tcp.h: eight bytes, then words, which newer kernels only add to.
+    let mut words = [0u32; 26];
+    let mut length = size_of_val(&words) as u32;
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes at most `length` bytes to `words`.
+    let failed = unsafe {
+        getsockopt(socket.as_fd().as_raw_fd(), IPPROTO_TCP, TCP_INFO, words.as_mut_ptr().cast(), &raw mut length)
+    };
+    let known = failed == 0 && length as usize == size_of_val(&words);
+    known.then(|| TcpInfo { rtt: words[17], rttvar: words[18], snd_cwnd: words[20], rcv_space: words[24] })
+}
+
+unsafe extern "C" {
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int;
 }
 
 /// Takes ownership of a descriptor number that another program (or Python) handed over.
@@ -107,6 +140,17 @@ mod tests {
         assert_eq!(theirs.get(3).unwrap().load(Ordering::Acquire), 77);
         assert!(ours.get(WORDS as u32).is_none());
         assert!(rustix::fs::ftruncate(&fd, 0).is_err(), "sealed against shrinking");
+    }
+
+    #[test]
+    fn the_kernel_tells_about_tcp_and_not_about_other_sockets() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let info = tcp_info(&client).unwrap();
+        assert!(info.rtt > 0 && info.rttvar > 0 && info.rcv_space > 1000, "{info:?}");
+        assert!((1..1000).contains(&info.snd_cwnd), "{info:?}");
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(tcp_info(&unix).is_none());
     }
 
     #[test]

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 VARIABLES = frozenset(native.variable_names())
 """Variables with a fixed name."""
 
-PREFIXES = ("arg_", "cookie_", "http_", "sent_http_", "upstream_http_", "upstream_cookie_", "proxy_protocol_tlv_")
+PREFIXES = (
+    "arg_",
+    "cookie_",
+    "http_",
+    "proxy_protocol_tlv_",
+    "sent_http_",
+    "sent_trailer_",
+    "upstream_http_",
+    "upstream_cookie_",
+    "upstream_trailer_",
+)
 """Beginnings of variables named after a request argument, cookie or header."""
 
 _REFERENCE = re.compile(r"\$(?:\{([a-zA-Z_]\w*)\}|([a-zA-Z_]\w*)|(\{[1-9]\}|[1-9])|(.?))", re.ASCII)

@@ -227,16 +227,17 @@ pub fn announce_trailers(ex: &Exchange, response: &mut Response) {
     }
 }
 
-/// Appends the fields that follow a body.
-pub fn write_trailers(ex: &Exchange, status: u16, headers: &Headers, out: &mut Vec<u8>) {
+/// Adds the configured fields to those that follow a body.
+pub fn add_trailers(ex: &Exchange, status: u16, headers: &Headers, trailers: &mut Headers) {
     if !ex.is_main() {
         return;
     }
     let usual = is_usual(status);
     for trailer in ex.settings().filters.trailers.iter().filter(|trailer| usual || trailer.always) {
-        let value = trailer.value.value(ex, Sent { status, headers: Some(headers), ..Sent::default() });
+        let sent = Sent { status, headers: Some(headers), trailers: Some(trailers), ..Sent::default() };
+        let value = trailer.value.value(ex, sent);
         if !value.is_empty() {
-            buchner_wire::headers::write_header(out, trailer.name.as_bytes(), &value);
+            trailers.push_field(&trailer.name, &value);
         }
     }
 }

@@ -322,6 +322,9 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         }
     };
     conn.io.no_deadline();
+    if ex.plan.wants.socket {
+        ex.socket = Rc::downgrade(&conn.io.sock);
+    }
     let interim = ex.request.version == Version::H11;
     let patience = ex.plan.ignores_abort.then(Rc::<Cell<bool>>::default);
     ex.patience.clone_from(&patience);
@@ -333,11 +336,11 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     };
     ex.thread.clock.tick();
     let Some(response) = response else {
-        log(&ex, Error::client_gone().kind.status(), &Headers::default(), Written::default(), false);
+        log(&ex, Error::client_gone().kind.status(), &Headers::default(), &Written::default(), false);
         return Next::Close;
     };
     if response.status == 444 || response.status == 499 {
-        log(&ex, response.status, &response.headers, Written::default(), false);
+        log(&ex, response.status, &response.headers, &Written::default(), false);
         return Next::Close;
     }
     let plan = ex.plan.clone();
@@ -352,7 +355,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         && can_drain(conn);
     let status = response.status;
     let (headers, written, sent) = h1_write::response(conn, &ex, response, keep).await;
-    log(&ex, status, &headers, written, sent.is_ok());
+    log(&ex, status, &headers, &written, sent.is_ok());
     match sent {
         Err(_) => Next::Close,
         Ok(()) if written.upgraded => Next::Close,
@@ -423,8 +426,15 @@ async fn linger(conn: &Conn) {
 }
 
 /// The access log's line, and the error log's where something failed.
-fn log(ex: &Exchange, status: u16, headers: &Headers, written: Written, complete: bool) {
-    let sent = Sent { status, body_bytes: written.body, bytes: written.total, complete, headers: Some(headers) };
+fn log(ex: &Exchange, status: u16, headers: &Headers, written: &Written, complete: bool) {
+    let sent = Sent {
+        status,
+        body_bytes: written.body,
+        bytes: written.total,
+        complete,
+        headers: Some(headers),
+        trailers: Some(&written.trailers),
+    };
     let thread = &ex.thread;
     thread.metrics.request(status);
     access_log::write(ex, sent);

@@ -1,7 +1,7 @@
 //! Writing a response on HTTP/1: head and first bytes leave in one call, framing is decided here and nowhere else.
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, Response};
-use crate::filter::headers::write_trailers;
+use crate::filter::headers::add_trailers;
 use crate::http::body::{Body, Part, Source, Upgraded, next_chunk};
 use crate::http::h1::Conn;
 use crate::http::tunnel;
@@ -19,7 +19,7 @@ use std::task::Poll;
 const COPY_BYTES: usize = 16 << 10;
 
 /// What was sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Written {
     /// Bytes in all.
     pub total: u64,
@@ -27,6 +27,8 @@ pub struct Written {
     pub body: u64,
     /// The connection left HTTP and is over.
     pub upgraded: bool,
+    /// Fields sent behind the body.
+    pub trailers: Headers,
 }
 
 /// How the end of a body is told.
@@ -63,7 +65,7 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
         body => {
             let chunked = framing == Framing::Chunked;
             match writer.body(body, chunked).await {
-                Ok(trailers) if chunked => writer.end(ex, status, &headers, &trailers).await,
+                Ok(trailers) if chunked => writer.end(ex, status, &headers, trailers).await,
                 sent => sent.map(|_| ()),
             }
         }
@@ -193,15 +195,15 @@ impl Writer<'_> {
         sent.map_err(|_| Error::client_gone())
     }
 
-    /// Sends the body; returns the fields that follow it, as they are written.
-    async fn body(&mut self, body: Body, chunked: bool) -> Result<Vec<u8>> {
+    /// Sends the body; returns the fields that came behind it and follow it.
+    async fn body(&mut self, body: Body, chunked: bool) -> Result<Headers> {
         match body {
             Body::None { .. } | Body::Upgraded(_) => self.flush(false).await?,
             Body::Full(bytes) => self.send(&bytes, false).await?,
             Body::Parts(parts) => self.parts(&parts).await?,
             Body::Stream(source) => return self.stream(source, chunked).await,
         }
-        Ok(Vec::new())
+        Ok(Headers::default())
     }
 
     async fn parts(&mut self, parts: &[Part]) -> Result<()> {
@@ -219,7 +221,7 @@ impl Writer<'_> {
         self.flush(false).await
     }
 
-    async fn stream(&mut self, mut source: Box<dyn Source>, chunked: bool) -> Result<Vec<u8>> {
+    async fn stream(&mut self, mut source: Box<dyn Source>, chunked: bool) -> Result<Headers> {
         let watch = source.length().is_none() && source.flush_each();
         let mut next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
         loop {
@@ -238,23 +240,20 @@ impl Writer<'_> {
         }
         // The end of the chunks leaves with the last of them.
         if chunked {
-            let mut trailers = Vec::new();
-            if let Some(fields) = source.trailers() {
-                fields.write_to(&mut trailers);
-            }
-            return Ok(trailers);
+            return Ok(source.trailers().cloned().unwrap_or_default());
         }
         self.flush(false).await?;
-        Ok(Vec::new())
+        Ok(Headers::default())
     }
 
     /// The last chunk, and the fields behind it: those of the body and those of the configuration.
-    async fn end(&mut self, ex: &Exchange, status: u16, headers: &Headers, trailers: &[u8]) -> Result<()> {
+    async fn end(&mut self, ex: &Exchange, status: u16, headers: &Headers, mut trailers: Headers) -> Result<()> {
         let (size, end) = chunked::LAST_CHUNK.split_at(3);
         self.out.extend_from_slice(size);
-        self.out.extend_from_slice(trailers);
-        write_trailers(ex, status, headers, &mut self.out);
+        add_trailers(ex, status, headers, &mut trailers);
+        trailers.write_to(&mut self.out);
         self.out.extend_from_slice(end);
+        self.written.trailers = trailers;
         self.flush(false).await
     }
 

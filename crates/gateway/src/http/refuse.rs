@@ -53,7 +53,7 @@ pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
     ex.thread.metrics.bad_heads.add(1);
     ex.log(Level::Notice, &format!("{status}: {}", refusal.error.cause));
     let (body_bytes, bytes) = (written.body, written.total);
-    access_log::write(&ex, Sent { status, body_bytes, bytes, complete: true, headers: Some(&headers) });
+    access_log::write(&ex, Sent { status, body_bytes, bytes, complete: true, headers: Some(&headers), trailers: None });
 }
 
 /// What logs can know of such a request.

@@ -1,7 +1,7 @@
 //! What servers did for one request, for variables and logs (nginx: the `$upstream_` variables).
 use buchner_wire::headers::Headers;
 use bytes::Bytes;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 /// What an upstream or app did: the last try, and those before it.
@@ -39,6 +39,10 @@ pub struct UpstreamNote {
     pub past: Vec<Try>,
     /// The last try was made for another route than the one before.
     pub rerouted: bool,
+    /// The head of its answer is being made into the client's: what is counted at the end is not known yet.
+    pub passing: bool,
+    /// Bytes of the body that came with the head.
+    pub preread: u64,
 }
 
 /// A body that came piece by piece.
@@ -48,6 +52,8 @@ pub struct Streamed {
     pub length: Cell<u64>,
     /// When it was over, on the thread's clock in milliseconds; 0 while it is not.
     pub ended: Cell<u64>,
+    /// The fields that came behind it.
+    pub trailers: OnceCell<Headers>,
 }
 
 /// One try.
@@ -62,7 +68,7 @@ pub struct Try {
     /// Milliseconds until it was connected.
     pub connect_ms: Option<u64>,
     /// Milliseconds until all was over.
-    pub response_ms: u64,
+    pub response_ms: Option<u64>,
     /// Bytes of its body.
     pub length: u64,
     /// Bytes sent to it.
@@ -97,6 +103,7 @@ impl UpstreamNote {
     pub fn last(&self, now: u64) -> Try {
         let streamed = self.streamed.as_deref();
         let length = streamed.map_or(self.length, |body| body.length.get());
+        let (head, total) = (self.head_bytes + self.preread, self.head_bytes + length);
         let response_ms = match streamed.map(|body| body.ended.get()) {
             None => self.header_ms,
             Some(0) => now.saturating_sub(self.began),
@@ -107,10 +114,10 @@ impl UpstreamNote {
             status: self.status,
             header_ms: self.answered.then_some(self.header_ms),
             connect_ms: self.connect_ms,
-            response_ms,
-            length,
-            sent: self.sent,
-            received: self.head_bytes + length,
+            response_ms: (!self.passing).then_some(response_ms),
+            length: if self.passing { 0 } else { length },
+            sent: if self.passing { 0 } else { self.sent },
+            received: if self.passing { head } else { total },
             rerouted: self.rerouted,
         }
     }

@@ -3,6 +3,7 @@ use crate::backend::Backend;
 use crate::buffers::Buffered;
 use crate::exchange::Exchange;
 use crate::http::body::RequestBody;
+use crate::sys::{TcpInfo, tcp_info};
 use crate::vars::Sent;
 use crate::vars::write::{seconds, write_number, write_port};
 use std::ffi::OsStr;
@@ -25,6 +26,33 @@ pub fn binary_remote_addr(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 /// The connection's number.
 pub fn connection(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     write_number(ex.client.connection, out);
+}
+
+/// The time of a round trip to the client, in microseconds.
+pub fn tcp_rtt(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    tcp(ex, |info| info.rtt, out);
+}
+
+/// How far the times of round trips lie apart, in microseconds.
+pub fn tcp_rttvar(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    tcp(ex, |info| info.rttvar, out);
+}
+
+/// Segments that may be on their way to the client unacknowledged.
+pub fn tcp_snd_cwnd(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    tcp(ex, |info| info.snd_cwnd, out);
+}
+
+/// Bytes of the receive buffer that the kernel means to fill.
+pub fn tcp_rcv_space(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    tcp(ex, |info| info.rcv_space, out);
+}
+
+/// A number of the client's TCP connection; nothing for other sockets.
+fn tcp(ex: &Exchange, number: impl Fn(TcpInfo) -> u32, out: &mut Vec<u8>) {
+    if let Some(info) = ex.socket.upgrade().and_then(|socket| tcp_info(&*socket)) {
+        write_number(u64::from(number(info)), out);
+    }
 }
 
 /// Seconds since it was accepted.

@@ -65,6 +65,7 @@ pub enum Var {
     SentHttp(String),
     /// `SentHttp` of a name that has an id.
     SentHttpId(HeaderId),
+    SentTrailer(String),
     ServerAddr,
     ServerName,
     ServerPort,
@@ -78,6 +79,7 @@ pub enum Var {
     UpstreamHttp(String),
     UpstreamResponseTime,
     UpstreamStatus,
+    UpstreamTrailer(String),
     Uri,
     Https,
     /// One of a module, by its place in [`MODULE_VARIABLES`].
@@ -194,19 +196,21 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("upstream_response_length", proxy::length),
     ("uid_got", userid::write_got),
     ("uid_set", userid::write_set),
-    ("tcpinfo_rcv_space", core::nothing),
-    ("tcpinfo_rtt", core::nothing),
-    ("tcpinfo_rttvar", core::nothing),
-    ("tcpinfo_snd_cwnd", core::nothing),
+    ("tcpinfo_rcv_space", core::tcp_rcv_space),
+    ("tcpinfo_rtt", core::tcp_rtt),
+    ("tcpinfo_rttvar", core::tcp_rttvar),
+    ("tcpinfo_snd_cwnd", core::tcp_snd_cwnd),
 ];
 
-/// What templates want to know of upstreams' answers that is not kept otherwise.
+/// What templates want to know that is not kept otherwise.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wants {
-    /// Their fields as they came.
+    /// The fields of upstreams' answers as they came.
     pub fields: bool,
-    /// The end of their bodies.
+    /// The end of upstreams' bodies.
     pub body: bool,
+    /// The client's socket.
+    pub socket: bool,
 }
 
 /// The variables there are while a configuration is compiled: the built-in ones and those it defines.
@@ -233,7 +237,7 @@ impl Names {
         Ok(Self { defined, wants: Cell::default() })
     }
 
-    /// What the templates compiled so far want to know of upstreams' answers.
+    /// What the templates compiled so far want to know.
     pub fn wants(&self) -> Wants {
         self.wants.get()
     }
@@ -245,7 +249,8 @@ impl Names {
         }
         let mut wants = self.wants.get();
         wants.fields |= name.starts_with("upstream_http_") || name.starts_with("upstream_cookie_");
-        wants.body |= proxy::AT_THE_END.contains(&name);
+        wants.body |= proxy::AT_THE_END.contains(&name) || name.starts_with("upstream_trailer_");
+        wants.socket |= name.starts_with("tcpinfo_");
         self.wants.set(wants);
         match name.as_bytes() {
             [digit @ b'1'..=b'9'] => Some(Var::Capture(digit - b'0')),
@@ -285,8 +290,11 @@ impl Var {
                 id => Self::SentHttpId(id),
             });
         }
-        if prefixed("sent_trailer_").or_else(|| prefixed("upstream_trailer_")).is_some() {
-            return Self::parse("request_body_file"); // which there never is, either
+        if let Some(rest) = prefixed("sent_trailer_") {
+            return Some(Self::SentTrailer(header(rest)));
+        }
+        if let Some(rest) = prefixed("upstream_trailer_") {
+            return Some(Self::UpstreamTrailer(header(rest)));
         }
         if let Some(rest) = prefixed("proxy_protocol_tlv_") {
             return Tlv::named(rest).map(Self::ProxyProtocolTlv);
@@ -353,4 +361,6 @@ pub struct Sent<'a> {
     pub complete: bool,
     /// Fields of the response.
     pub headers: Option<&'a buchner_wire::headers::Headers>,
+    /// Fields behind its body.
+    pub trailers: Option<&'a buchner_wire::headers::Headers>,
 }

@@ -3,7 +3,7 @@ use crate::backend::proxy::variables as proxy;
 use crate::exchange::{Exchange, Peer};
 use crate::vars::{MODULE_VARIABLES, Sent, Var};
 use buchner_wire::h1::Version;
-use buchner_wire::headers::HeaderId;
+use buchner_wire::headers::{HeaderId, Headers};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -81,6 +81,12 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
         Var::UpstreamStatus => proxy::status(ex, sent, out),
         Var::UpstreamResponseTime => proxy::response_time(ex, sent, out),
         Var::UpstreamHttp(name) => proxy::write_field(ex, name, out),
+        Var::UpstreamTrailer(name) => proxy::write_trailer(ex, name, out),
+        Var::SentTrailer(name) => {
+            if let Some(trailers) = sent.trailers {
+                write_named(trailers, name, out);
+            }
+        }
         Var::UpstreamCookie(name) => proxy::write_cookie(ex, name, out),
         Var::ProxyHost => proxy::write_host(ex, out),
         Var::ProxyProtocolTlv(tlv) => tlv.write(ex, out),
@@ -122,10 +128,7 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         // Taken out of the fields when it was read.
         Var::HttpId(HeaderId::Upgrade) => out.extend_from_slice(&request.upgrade_to),
         Var::HttpId(HeaderId::Connection) if request.upgrade => out.extend_from_slice(b"upgrade"),
-        Var::Http(name) => {
-            let named = request.headers.iter().filter(|field| is_named(field.name, name.as_bytes()));
-            joined(named.map(|field| field.value), b", ", out);
-        }
+        Var::Http(name) => write_named(&request.headers, name, out),
         // Several fields of one name are one list, as nginx 1.23 and later have it.
         Var::HttpId(id) => {
             let between: &[u8] = if *id == HeaderId::Cookie { b"; " } else { b", " };
@@ -193,6 +196,12 @@ pub(crate) fn write_port(peer: Peer, out: &mut Vec<u8>) {
 fn is_named(field: &[u8], name: &[u8]) -> bool {
     let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'-' && *a == b'_');
     field.len() == name.len() && field.iter().zip(name).all(same)
+}
+
+/// Appends the values of the fields of a name, which are one list.
+pub(crate) fn write_named(fields: &Headers, name: &str, out: &mut Vec<u8>) {
+    let named = fields.iter().filter(|field| is_named(field.name, name.as_bytes()));
+    joined(named.map(|field| field.value), b", ", out);
 }
 
 /// `HTTP/1.0`, `HTTP/1.1`.

@@ -185,6 +185,9 @@ impl UpstreamBody {
         let Some(link) = self.link.take() else { return };
         if let Some(noted) = &self.noted {
             noted.ended.set(link.io.thread().clock.now());
+            if let Some(trailers) = self.decoder.trailers() {
+                let _ = noted.trailers.set(trailers.clone());
+            }
         }
         if well && self.keep_alive && link.uplink.is_none() && link.buf.is_empty() {
             pool::give(&self.group, self.server, link.io, link.used);

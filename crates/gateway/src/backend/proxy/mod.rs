@@ -169,6 +169,7 @@ impl Target {
             match asked {
                 Ok(Asked::Answer(response)) => {
                     self.group.servers[server].succeeded();
+                    ex.upstream.passing = true;
                     return Ok(Outcome::Respond(response));
                 }
                 // These say nothing bad about the server.
@@ -317,6 +318,7 @@ impl Target {
             ex.upstream.headers = Some(headers.clone());
         }
         let length = headers.get(HeaderId::ContentLength).and_then(parse_number);
+        ex.upstream.preread = link.buf.len() as u64;
         let options = ex.settings().proxy.as_deref();
         let flush = !buffering(ex.settings().buffering, options, &headers);
         let rate = read_rate(ex, options);

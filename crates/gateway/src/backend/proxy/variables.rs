@@ -66,7 +66,7 @@ pub fn header_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 
 /// `$upstream_response_time`.
 pub fn response_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| seconds(Some(each.response_ms), out));
+    ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| seconds(each.response_ms, out));
 }
 
 fn seconds(ms: Option<u64>, out: &mut Vec<u8>) {
@@ -80,6 +80,13 @@ fn seconds(ms: Option<u64>, out: &mut Vec<u8>) {
 pub fn write_field(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
     if let Some(headers) = &ex.upstream.headers {
         out.extend_from_slice(headers.get_name(name.as_bytes()).unwrap_or_default());
+    }
+}
+
+/// `$upstream_trailer_NAME`: known once the body has come.
+pub fn write_trailer(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
+    if let Some(trailers) = ex.upstream.streamed.as_ref().and_then(|body| body.trailers.get()) {
+        vars::write::write_named(trailers, name, out);
     }
 }
 
