@@ -485,7 +485,6 @@ def test_what_cannot_be_is_refused_with_its_place(tmp_path: Path) -> None:
         'sub_filter "" x;': "everywhere",
         "expires sometime;": "not a time",
         "expires later 1h;": "modified",
-        "autoindex_localtime on;": "UTC",
         "add_before_body x;": 'begin with "/"',
         "userid_mark ab;": "no mark",
         "limit_rate fast;": "not a size",

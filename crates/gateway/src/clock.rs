@@ -1,4 +1,5 @@
 //! Time as the request path sees it: read once per turn of the loop, formatted once per second.
+use crate::zone;
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ pub struct Clock {
     formatted: Cell<u64>,
     http_date: RefCell<[u8; 29]>,
     log_time: RefCell<Vec<u8>>,
+    iso_time: RefCell<Vec<u8>>,
 }
 
 impl Default for Clock {
@@ -26,6 +28,7 @@ impl Default for Clock {
             formatted: Cell::new(0),
             http_date: RefCell::new([b' '; 29]),
             log_time: RefCell::new(Vec::new()),
+            iso_time: RefCell::new(Vec::new()),
         };
         clock.sync();
         clock
@@ -61,7 +64,13 @@ impl Clock {
         out.extend_from_slice(&*self.http_date.borrow());
     }
 
-    /// Appends the time as the combined log format has it, in UTC: `23/Nov/2026:10:11:12 +0000`.
+    /// Appends the local time as ISO 8601 has it: `2026-11-23T10:11:12+00:00`.
+    pub fn iso_time(&self, out: &mut Vec<u8>) {
+        self.refresh();
+        out.extend_from_slice(&self.iso_time.borrow());
+    }
+
+    /// Appends the local time as the combined log format has it: `23/Nov/2026:10:11:12 +0000`.
     pub fn log_time(&self, out: &mut Vec<u8>) {
         self.refresh();
         out.extend_from_slice(&self.log_time.borrow());
@@ -73,17 +82,14 @@ impl Clock {
             return;
         }
         *self.http_date.borrow_mut() = http_date(seconds);
-        let t = Civil::of(seconds);
-        let text = format!(
-            "{:02}/{}/{}:{:02}:{:02}:{:02} +0000",
-            t.day,
-            MONTHS[t.month as usize - 1],
-            t.year,
-            t.hour,
-            t.minute,
-            t.second
-        );
-        *self.log_time.borrow_mut() = text.into_bytes();
+        let offset = zone::offset(seconds);
+        let t = offset.civil(seconds);
+        let month = MONTHS[t.month as usize - 1];
+        let time = format!("{:02}:{:02}:{:02}", t.hour, t.minute, t.second);
+        let log = format!("{:02}/{month}/{}:{time} {offset}", t.day, t.year);
+        let iso = format!("{:04}-{:02}-{:02}T{time}{}", t.year, t.month, t.day, offset.with_colon());
+        *self.log_time.borrow_mut() = log.into_bytes();
+        *self.iso_time.borrow_mut() = iso.into_bytes();
     }
 }
 
@@ -91,7 +97,7 @@ impl Clock {
 pub const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
-/// A UTC calendar time.
+/// A calendar time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Civil {
     /// Year, 1970 and later.

@@ -305,6 +305,8 @@ pub struct Files {
     pub autoindex: Option<Autoindex>,
     /// Lists of the kind `html` have sizes in bytes rather than rounded. Default: true (nginx: `autoindex_exact_size`).
     pub autoindex_exact_size: bool,
+    /// They have local times rather than those of UTC. Default: false (nginx: `autoindex_localtime`).
+    pub autoindex_localtime: bool,
     /// A path ending in `/` is answered with a file of the directory chosen at random (nginx: `random_index`). Default: false.
     pub random_index: bool,
     /// Precompressed siblings used when the client accepts them: of `br`, `zstd`, `gzip`, in order of preference. Default: all three.
@@ -342,6 +344,7 @@ impl Default for Files {
             index: vec!["index.html".into()],
             autoindex: None,
             autoindex_exact_size: true,
+            autoindex_localtime: false,
             random_index: false,
             precompressed: vec!["br".into(), "zstd".into(), "gzip".into()],
             precompressed_always: false,

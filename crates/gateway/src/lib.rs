@@ -28,6 +28,7 @@ pub mod timeouts;
 pub mod upstream;
 pub mod variables;
 pub mod vars;
+pub mod zone;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

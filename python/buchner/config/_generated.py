@@ -224,6 +224,7 @@ class Files(Table, kw_only=True):
     alias: bool | UnsetType = UNSET
     autoindex: Literal['html', 'xml', 'json', 'jsonp'] | UnsetType = UNSET
     autoindex_exact_size: bool | UnsetType = UNSET
+    autoindex_localtime: bool | UnsetType = UNSET
     cache_control: str | UnsetType = UNSET
     disable_symlinks: Literal['off', 'on', 'if_not_owner'] | UnsetType = UNSET
     disable_symlinks_from: str | UnsetType = UNSET

@@ -40,6 +40,7 @@ def files_of(scope: Scope) -> gen.Files:
     if scope.value("autoindex", False):
         files.autoindex = scope.value("autoindex_format", "html")
         files.autoindex_exact_size = scope.value("autoindex_exact_size", True)
+        files.autoindex_localtime = scope.value("autoindex_localtime", False)
     if scope.value("random_index", False):
         files.random_index = True
     if links != "off":

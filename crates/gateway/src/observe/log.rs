@@ -1,8 +1,8 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
-use crate::clock::Civil;
 use crate::observe::backlog::Backlog;
 use crate::observe::error_log::Level;
 use crate::observe::syslog::{Sender as SyslogSender, Syslog};
+use crate::zone;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::cell::RefCell;
@@ -133,7 +133,7 @@ impl LogWriter {
 /// A line of the error log.
 fn stamped(text: &str) -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let t = Civil::of(seconds);
+    let t = zone::offset(seconds).civil(seconds);
     format!(
         "{:04}/{:02}/{:02} {:02}:{:02}:{:02} [{}] {text}\n",
         t.year,

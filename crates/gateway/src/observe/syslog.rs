@@ -1,6 +1,7 @@
 //! Log lines to syslog: datagrams in the form of RFC 3164 (nginx: `access_log syslog:…`).
-use crate::clock::{Civil, MONTHS};
+use crate::clock::MONTHS;
 use crate::observe::hostname;
+use crate::zone;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -61,7 +62,7 @@ impl Syslog {
 
     /// Appends what stands before a message of now.
     fn write_head(&self, unix_seconds: u64, severity: Option<usize>, out: &mut Vec<u8>) {
-        let t = Civil::of(unix_seconds);
+        let t = zone::offset(unix_seconds).civil(unix_seconds);
         let month = MONTHS[t.month as usize - 1];
         let priority = self.facility * 8 + severity.unwrap_or(self.severity);
         let _ = write!(out, "<{priority}>{month} {:2} {:02}:{:02}:{:02} ", t.day, t.hour, t.minute, t.second);

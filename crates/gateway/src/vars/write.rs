@@ -172,14 +172,7 @@ fn write_context_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         Var::Pid => write_number(u64::from(std::process::id()), out),
         Var::Msec => seconds(ex.thread.clock.unix_ms(), out),
         Var::TimeLocal => ex.thread.clock.log_time(out),
-        Var::TimeIso8601 => {
-            let t = crate::clock::Civil::of(ex.thread.clock.unix_ms() / 1000);
-            let _ = write!(
-                out,
-                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}+00:00",
-                t.year, t.month, t.day, t.hour, t.minute, t.second
-            );
-        }
+        Var::TimeIso8601 => ex.thread.clock.iso_time(out),
         _ => {}
     }
 }

@@ -4,6 +4,7 @@ use crate::exchange::Response;
 use crate::filter::body;
 use crate::filter::conditional::IfModifiedSince;
 use crate::http::body::Body;
+use crate::zone::Offset;
 use buchner_wire::headers::HeaderId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,8 @@ pub struct Look<'a> {
     pub format: Format,
     /// Sizes in bytes.
     pub exact_size: bool,
+    /// What the times of pages are ahead of UTC, as nginx has it: today's, whatever it was when a file was modified.
+    pub offset: Offset,
     /// Names are counted in characters of UTF-8 rather than bytes: the answer says it is in UTF-8.
     pub utf8: bool,
     /// Name of a function, for JSONP.
@@ -172,7 +175,7 @@ fn row(entry: &Entry, look: Look<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"</a>");
         out.resize(out.len() + NAME - length, b' ');
     }
-    let t = Civil::of(entry.modified);
+    let t = look.offset.civil(entry.modified);
     let month = MONTHS[t.month as usize - 1];
     let mut text = format!(" {:02}-{month}-{} {:02}:{:02} ", t.day, t.year, t.hour, t.minute);
     let _ = match (look.exact_size, directory) {
@@ -309,7 +312,8 @@ mod tests {
 
     #[test]
     fn long_names_are_cut_between_characters() {
-        let look = Look { format: Format::Html, exact_size: true, utf8: true, callback: b"" };
+        let look =
+            Look { format: Format::Html, exact_size: true, offset: Offset::default(), utf8: true, callback: b"" };
         let entry = |name: &str| Entry { name: name.into(), kind: Kind::File, modified: 0, size: 1 };
         let mut out = Vec::new();
         row(&entry(&"ü".repeat(51)), look, &mut out);

@@ -20,6 +20,7 @@ use crate::http::body::Body;
 use crate::http::page;
 use crate::vars::core::request_filename;
 use crate::vars::{Names, Sent, Template, Var, write_var};
+use crate::zone;
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use buchner_wire::path::encode_path;
@@ -51,6 +52,7 @@ pub struct Files {
     index: Vec<Template>,
     autoindex: Option<autoindex::Format>,
     exact_size: bool,
+    local_time: bool,
     random_index: bool,
     codings: Vec<Coding>,
     always_coded: bool,
@@ -115,6 +117,7 @@ impl Files {
             index: index.collect::<std::result::Result<_, _>>()?,
             autoindex: files.autoindex,
             exact_size: files.autoindex_exact_size,
+            local_time: files.autoindex_localtime,
             random_index: files.random_index,
             always_coded: files.precompressed_always,
             vary: files.vary,
@@ -403,7 +406,9 @@ impl Files {
         let mut callback = Vec::new();
         write_var(&Var::Arg("callback".into()), ex, Sent::default(), &mut callback);
         let utf8 = ex.settings().charset.as_deref().is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
-        let look = autoindex::Look { format, exact_size: self.exact_size, utf8, callback: &callback };
+        let now = ex.thread.clock.unix_ms() / 1000;
+        let offset = if self.local_time { zone::offset(now) } else { zone::Offset::default() };
+        let look = autoindex::Look { format, exact_size: self.exact_size, offset, utf8, callback: &callback };
         match autoindex::list(&full, path, look) {
             Ok(response) => Ok(Outcome::Respond(response)),
             Err(None) => Err(Error::new(Kind::BadRequest(400), "the argument callback is not the name of a function")),
