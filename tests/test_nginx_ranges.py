@@ -95,6 +95,7 @@ def pair(tmp_path: Path, run_pair: Callable[[str], Pair]) -> Pair:
     return run_pair(CONF)
 
 
+@pytest.mark.kind("filter range")
 def test_ranges(pair: Pair) -> None:
     for ranges in RANGES:
         same(pair, "/c.txt", f"Range: {ranges}")
@@ -110,6 +111,7 @@ def test_ranges(pair: Pair) -> None:
     assert same(pair, "/c.txt", "Range: bytes=5-2").status == 416
 
 
+@pytest.mark.kind("filter conditional")
 def test_conditions(pair: Pair) -> None:
     for target in ["/c.txt", "/force/c.txt"]:
         for tag in TAGS:

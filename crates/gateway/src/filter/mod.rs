@@ -13,8 +13,7 @@ pub mod gunzip;
 pub mod gzip;
 pub mod headers;
 pub mod limit_rate;
-pub mod partial;
-pub mod ranges;
+pub mod range;
 pub mod sendfile;
 pub mod sub_filter;
 pub mod types;
@@ -127,7 +126,7 @@ pub async fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
         return None;
     }
     if !filters.some {
-        let refusal = partial::apply(ex, response);
+        let refusal = range::apply(ex, response);
         // The request itself may have said so, or the upstream.
         limit_rate::apply(ex, response);
         return refusal;
@@ -142,7 +141,7 @@ pub async fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
     for filter in AFTER {
         filter(ex, response);
     }
-    if let Some(refusal) = partial::apply(ex, response) {
+    if let Some(refusal) = range::apply(ex, response) {
         return Some(refusal);
     }
     for filter in LAST {

@@ -1,14 +1,16 @@
 //! Ranges of answers (nginx: the range filter, `max_ranges`, `proxy_force_ranges`): it comes behind all filters that change
 //! a body, and cuts what these made, where its length is known.
+mod parse;
+
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::{Dialect, Validators, counts, range_applies};
-use crate::filter::ranges::{Ranges, parse};
 use crate::http::body::{Body, Part, Source};
 use crate::http::page;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
+use parse::{Ranges, parse};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
