@@ -17,6 +17,8 @@ pub use crate::filter::headers::AddHeader;
 pub use crate::filter::sub_filter::Config as SubFilter;
 pub use crate::filter::userid::Enable as UserId;
 pub use crate::http::forwarded::Config as RealIp;
+pub use crate::http::linger::Lingering;
+pub use crate::http::old_browser::OldBrowser;
 use crate::observe::error_log::{ErrorLog, Level};
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
 use crate::variables;
@@ -439,6 +441,16 @@ pub struct Settings {
     pub body_timeout: Millis,
     /// Time between two writes to the client; then the connection is closed. Default: 60 s (nginx: `send_timeout`).
     pub send_timeout: Millis,
+    /// Connections are closed only when the client has ended its side, so that it sees the answer although it still sends: `on`, when it may still send, `off` or `always`. Default: on (nginx: `lingering_close`).
+    pub lingering_close: Lingering,
+    /// Time that this takes at most. Default: 30 s (nginx: `lingering_time`).
+    pub lingering_time: Millis,
+    /// Time that it waits for more of what the client sends. Default: 5 s (nginx: `lingering_timeout`).
+    pub lingering_timeout: Millis,
+    /// Connections whose clients have not taken their answer in time, and those answered 444, are reset, which frees what the kernel keeps for them. Default: false (nginx: `reset_timedout_connection`).
+    pub reset_timedout_connection: bool,
+    /// Browsers whose connections are closed behind each answer: `msie6` (behind a POST), `safari`. Default: none (nginx: `keepalive_disable`).
+    pub keepalive_disable: Vec<OldBrowser>,
     /// Request bodies are read whole before the backend sees them. Default: true (nginx: `proxy_request_buffering`).
     pub request_buffering: bool,
     /// Responses are taken off the backend at its speed and kept for slow clients. Default: true (nginx: `proxy_buffering`).
@@ -652,6 +664,11 @@ impl Default for Settings {
             max_body: Size(64 << 20),
             body_timeout: Millis(60_000),
             send_timeout: Millis(60_000),
+            lingering_close: Lingering::On,
+            lingering_time: Millis(30_000),
+            lingering_timeout: Millis(5_000),
+            reset_timedout_connection: false,
+            keepalive_disable: Vec::new(),
             request_buffering: true,
             buffering: true,
             buffer_memory: Size(64 << 10),

@@ -130,8 +130,12 @@ class Document(Table, kw_only=True):
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
+    lingering_time: str | float | UnsetType = UNSET
+    lingering_timeout: str | float | UnsetType = UNSET
     log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
@@ -168,6 +172,7 @@ class Document(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -328,8 +333,12 @@ class If(Table, kw_only=True):
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
+    lingering_time: str | float | UnsetType = UNSET
+    lingering_timeout: str | float | UnsetType = UNSET
     log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
@@ -366,6 +375,7 @@ class If(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -448,8 +458,12 @@ class LimitExcept(Table, kw_only=True):
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
+    lingering_time: str | float | UnsetType = UNSET
+    lingering_timeout: str | float | UnsetType = UNSET
     log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
@@ -486,6 +500,7 @@ class LimitExcept(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -636,8 +651,12 @@ class Route(Table, kw_only=True):
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
+    lingering_time: str | float | UnsetType = UNSET
+    lingering_timeout: str | float | UnsetType = UNSET
     log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
@@ -674,6 +693,7 @@ class Route(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -753,8 +773,12 @@ class Server(Table, kw_only=True):
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
+    keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
+    lingering_time: str | float | UnsetType = UNSET
+    lingering_timeout: str | float | UnsetType = UNSET
     log_not_found: bool | UnsetType = UNSET
     log_subrequest: bool | UnsetType = UNSET
     max_body: str | int | UnsetType = UNSET
@@ -791,6 +815,7 @@ class Server(Table, kw_only=True):
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -887,6 +912,8 @@ UNITS: dict[str, str] = {
     "keepalive_time": "time",
     "keepalive_timeout": "time",
     "keepalive_told": "time",
+    "lingering_time": "time",
+    "lingering_timeout": "time",
     "max_age": "time",
     "max_body": "size",
     "max_field": "size",
@@ -949,8 +976,12 @@ SETTINGS: tuple[str, ...] = (
     "gzip_types",
     "gzip_vary",
     "intercept_errors",
+    "keepalive_disable",
     "limit_rate",
     "limit_rate_after",
+    "lingering_close",
+    "lingering_time",
+    "lingering_timeout",
     "log_not_found",
     "log_subrequest",
     "max_body",
@@ -985,6 +1016,7 @@ SETTINGS: tuple[str, ...] = (
     "real_ip",
     "recursive_error_pages",
     "request_buffering",
+    "reset_timedout_connection",
     "root",
     "satisfy",
     "secure_link",

@@ -7,12 +7,13 @@ use crate::http::departure;
 use crate::http::h1_write::{self, Written};
 use crate::http::interim::Interim;
 use crate::http::io::{Io, READ_SIZE};
+use crate::http::linger::{Lingering, linger};
 use crate::http::refuse::{Refusal, refuse};
 use crate::http::request::exchange;
 use crate::listen::{Arrival, Port};
 use crate::observe::access_log;
 use crate::pipeline;
-use crate::plan::{Listener, Plan};
+use crate::plan::{Listener, Plan, PlanRef};
 use crate::vars::Sent;
 use buchner_wire::chunked::{BodyDecoder, Decoded};
 use buchner_wire::h1::{self, Framing, RequestHead, Version};
@@ -20,17 +21,14 @@ use buchner_wire::headers::Headers;
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 /// An unread body up to this size is read and dropped to keep the connection.
 const DRAIN_BYTES: u64 = 64 << 10;
-/// A closing connection whose client still sends is read from this long, so that the client sees the answer before a reset (nginx: lingering_timeout).
-const LINGER_MS: u64 = 5_000;
-/// … and at most this many bytes.
-const LINGER_BYTES: usize = 4 << 20;
+/// Time between two reads of such a body.
+const DRAIN_MS: u64 = 5_000;
 /// Bytes read at a time of a large body.
 const BODY_SIZE: usize = 64 << 10;
 
@@ -107,7 +105,8 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
                 let refusal = Refusal::unread(error, &conn.buf.borrow());
                 refuse(conn, &refusal).await;
                 if refusal.lingers() {
-                    linger(conn).await;
+                    let plan = thread.plan();
+                    linger(conn, &plan.settings[conn.default_settings(&plan) as usize]).await;
                 }
                 return false;
             }
@@ -115,8 +114,8 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
         match request(conn, head, head_bytes).await {
             Next::Keep => {}
             Next::Close => return false,
-            Next::Linger => {
-                linger(conn).await;
+            Next::Linger(plan, settings) => {
+                linger(conn, &plan.settings[settings as usize]).await;
                 return false;
             }
         }
@@ -129,11 +128,11 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
 }
 
 /// What becomes of the connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Keep,
     Close,
-    Linger,
+    /// As these settings say.
+    Linger(PlanRef, u32),
 }
 
 impl Conn {
@@ -162,6 +161,11 @@ impl Conn {
             since: self.since,
             pipelined: self.pipelined.get(),
         }
+    }
+
+    /// The settings of what has no route: those of its address's default server.
+    fn default_settings(&self, plan: &Plan) -> u32 {
+        plan.servers[self.listener(plan).default_server as usize].settings
     }
 
     /// The server of its address for names that nobody has.
@@ -230,6 +234,12 @@ impl Conn {
     /// What was read behind the last head; for a tunnel.
     pub fn take_early(&self) -> BytesMut {
         self.buf.borrow_mut().split()
+    }
+
+    /// Reads and drops what is there; 0 is the end.
+    pub(super) async fn skip(&self, size: usize) -> usize {
+        self.buf.borrow_mut().clear();
+        std::future::poll_fn(|cx| self.poll_fill(cx, size)).await
     }
 
     /// Nothing of the request's body is left in the socket.
@@ -318,7 +328,9 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         Ok(ex) => ex,
         Err(refusal) => {
             refuse(conn, &refusal).await;
-            return Next::Linger;
+            let plan = thread.plan();
+            let settings = conn.default_settings(&plan);
+            return Next::Linger(plan, settings);
         }
     };
     conn.io.no_deadline();
@@ -341,23 +353,22 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     };
     if response.status == 444 || response.status == 499 {
         log(&ex, response.status, &response.headers, &Written::default(), false);
+        if response.status == 444 && ex.settings().reset_timedout_connection {
+            conn.io.sock.reset_when_closed();
+        }
         return Next::Close;
     }
-    let plan = ex.plan.clone();
-    let limits = &conn.listener(&plan).head;
-    let (most, longest) = (limits.keepalive_requests, limits.keepalive_time.0);
-    let keep = keep_alive
-        && !response.close
-        && (most == 0 || conn.requests.get() < most)
-        && (longest == 0 || thread.clock.now().saturating_sub(conn.since) <= longest)
-        && !ex.thread.draining.get()
-        && conn.port.open()
-        && can_drain(conn);
+    let keep = keep_alive && !response.close && may_stay(conn, &ex);
     let status = response.status;
     let (headers, written, sent) = h1_write::response(conn, &ex, response, keep).await;
     log(&ex, status, &headers, &written, sent.is_ok());
     match sent {
-        Err(_) => Next::Close,
+        Err(_) => {
+            if conn.io.expired() && ex.settings().reset_timedout_connection {
+                conn.io.sock.reset_when_closed();
+            }
+            Next::Close
+        }
         Ok(()) if written.upgraded => Next::Close,
         Ok(()) if keep => {
             if drain(conn).await {
@@ -366,9 +377,27 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
                 Next::Close
             }
         }
-        Ok(()) if conn.body_done() && conn.buf.borrow().is_empty() => Next::Close,
-        Ok(()) => Next::Linger,
+        Ok(()) if nothing_left(conn) && ex.settings().lingering_close != Lingering::Always => Next::Close,
+        Ok(()) => Next::Linger(ex.plan.clone(), ex.settings_index()),
     }
+}
+
+/// The client may send another request on this connection.
+fn may_stay(conn: &Conn, ex: &Exchange) -> bool {
+    let limits = &conn.listener(&ex.plan).head;
+    let (most, longest) = (limits.keepalive_requests, limits.keepalive_time.0);
+    let request = &ex.request;
+    (most == 0 || conn.requests.get() < most)
+        && (longest == 0 || ex.thread.clock.now().saturating_sub(conn.since) <= longest)
+        && !ex.thread.draining.get()
+        && conn.port.open()
+        && !ex.settings().keepalive_disable.iter().any(|old| old.sent(&request.method, &request.headers))
+        && can_drain(conn)
+}
+
+/// The client has sent nothing that was not read.
+fn nothing_left(conn: &Conn) -> bool {
+    conn.body_done() && conn.buf.borrow().is_empty()
 }
 
 /// The body of a request, as its head frames it.
@@ -401,26 +430,12 @@ async fn drain(conn: &Rc<Conn>) -> bool {
     if conn.body_done() {
         return true;
     }
-    let mut body = ConnBody { conn: conn.clone(), limit: DRAIN_BYTES, timeout_ms: LINGER_MS, received: 0 };
+    let mut body = ConnBody { conn: conn.clone(), limit: DRAIN_BYTES, timeout_ms: DRAIN_MS, received: 0 };
     loop {
         match crate::http::body::next_chunk(&mut body).await {
             Ok(Some(_)) => {}
             Ok(None) => return true,
             Err(_) => return false,
-        }
-    }
-}
-
-/// Closes in two steps: our side first, then after the client's has ended or its time is up.
-async fn linger(conn: &Conn) {
-    conn.io.sock.shutdown(Shutdown::Write);
-    conn.io.idle(LINGER_MS);
-    let mut total = 0;
-    while total < LINGER_BYTES {
-        conn.buf.borrow_mut().clear();
-        match std::future::poll_fn(|cx| conn.poll_fill(cx, BODY_SIZE)).await {
-            0 => return,
-            n => total += n,
         }
     }
 }

@@ -172,6 +172,11 @@ impl Sock {
         }
     }
 
+    /// Closing the socket resets the connection, and what the kernel still has to send is dropped.
+    pub fn reset_when_closed(&self) {
+        let _ = rustix::net::sockopt::set_socket_linger(self.as_fd(), Some(std::time::Duration::ZERO));
+    }
+
     /// shutdown(2); a socket that is already gone is fine.
     pub fn shutdown(&self, how: Shutdown) {
         let how = match how {

@@ -8,6 +8,8 @@ pub mod h1;
 pub mod h1_write;
 pub mod interim;
 pub mod io;
+pub mod linger;
+pub mod old_browser;
 pub mod pace;
 pub mod page;
 pub mod refuse;

@@ -95,6 +95,10 @@ def _internal(scope: Scope, directive: Directive) -> None:
     scope.put("internal", True, directive.token)
 
 
+def _keepalive_disable(scope: Scope, directive: Directive) -> None:
+    scope.put("keepalive_disable", [name for name in directive.values if name != "none"], directive.args[0])
+
+
 def _keepalive_timeout(scope: Scope, directive: Directive) -> None:
     milliseconds = directive.values[0]
     if scope.kind == "location":
@@ -191,6 +195,8 @@ _LATER = "it is not supported yet"
 _MAX_HEAD = "max_head (number times size), max_field, max_target"
 _LISTEN = "server.listen; the I/O threads share one queue of connections, also with reuseport"
 
+_OLD_BROWSERS = some_of("none", "msie6", "safari", most=2)
+
 DIRECTIVES = [
     supported("http", MAIN, NOTHING, blocks.http, "the root of the document", block=True),
     supported("server", HTTP, NOTHING, blocks.server, "[[server]]", repeat=True, block=True),
@@ -257,10 +263,11 @@ DIRECTIVES = [
     supported("auth_delay", _ALL, TIME, put_time("auth_delay"), "auth_delay"),
     supported("limit_except", "location", WORDS, blocks.limit_except, "route.limit_except", block=True),
     *no_effect("msie_padding msie_refresh", _ALL, FLAG, "browsers of before 2013 only"),
-    *no_effect("reset_timedout_connection", _ALL, FLAG, "timed-out connections are closed"),
-    *no_effect("lingering_close", _ALL, one_of("off", "on", "always"), "the gateway lingers where data would be lost"),
-    *no_effect("lingering_time lingering_timeout", _ALL, TIME, "the gateway lingers where data would be lost"),
-    *no_effect("keepalive_disable", _ALL, some_of("none", "msie6", "safari", most=2), "browsers of before 2013 only"),
+    supported("reset_timedout_connection", _ALL, FLAG, put("reset_timedout_connection"), "reset_timedout_connection"),
+    supported("lingering_close", _ALL, one_of("off", "on", "always"), put("lingering_close"), "lingering_close"),
+    supported("lingering_time", _ALL, TIME, put_time("lingering_time"), "lingering_time"),
+    supported("lingering_timeout", _ALL, TIME, put_time("lingering_timeout"), "lingering_timeout"),
+    supported("keepalive_disable", _ALL, _OLD_BROWSERS, _keepalive_disable, "keepalive_disable; none by default"),
     *no_effect("keepalive_min_timeout", _ALL, TIME, "connections are closed gracefully anyway"),
     *no_effect("server_tokens", _ALL, WORD, "the Server header never has a version"),
     supported("absolute_redirect", _ALL, FLAG, put("absolute_redirect"), "absolute_redirect; on by default"),

@@ -1,0 +1,42 @@
+//! The end of connections that are closed while something is still under way.
+use crate::config::Settings;
+use crate::http::h1::Conn;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::Shutdown;
+
+/// Bytes read at a time of what nobody wants.
+const READ: usize = 64 << 10;
+
+/// When a connection that closes is read from for a while, so that the client sees its answer before a reset (nginx: `lingering_close`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lingering {
+    /// When the client may still send.
+    #[default]
+    On,
+    /// Never.
+    Off,
+    /// Whether or not the client may still send.
+    Always,
+}
+
+/// Closes in two steps: our side first, then after the client's has ended or its time is up.
+pub async fn linger(conn: &Conn, settings: &Settings) {
+    if settings.lingering_close == Lingering::Off {
+        return;
+    }
+    conn.io.sock.shutdown(Shutdown::Write);
+    let clock = &conn.io.thread().clock;
+    let end = clock.now().saturating_add(settings.lingering_time.0);
+    loop {
+        let left = end.saturating_sub(clock.now()).min(settings.lingering_timeout.0);
+        if left == 0 {
+            return;
+        }
+        conn.io.idle(left);
+        if conn.skip(READ).await == 0 {
+            return;
+        }
+    }
+}
