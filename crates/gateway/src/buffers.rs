@@ -1,16 +1,50 @@
-//! Bodies kept whole: memory first, then an unlinked file, within a total that all bodies share.
+//! Bodies kept whole: memory first, then an unlinked file, within a total that all bodies share; or a file with a name, for
+//! whoever is told it.
 use crate::error::{Error, Kind, Result};
+use crate::exchange::Exchange;
 use crate::http::body::{RequestBody, Source, next_chunk};
+use buchner_wire::headers::HeaderId;
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes collected before they are written to a spool file in one go.
 const WRITE_SIZE: usize = 256 << 10;
+
+/// Whether bodies of requests are put into files with names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyFile {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are, and the files stay.
+    On,
+    /// They are, and the files go when the request is over.
+    Clean,
+}
+
+/// The name of a file, which goes with it unless it is to stay.
+#[derive(Debug)]
+struct Name {
+    path: PathBuf,
+    stays: AtomicBool,
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if !self.stays.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
 
 /// Where bodies spill to, shared by all I/O threads.
 #[derive(Debug)]
@@ -40,7 +74,21 @@ impl Spool {
             );
             Error::new(Kind::SpoolFull, cause)
         })?;
-        Ok(SpoolFile { file: Arc::new(file), spool: self.clone(), length: 0 })
+        Ok(SpoolFile { file: Arc::new(file), spool: self.clone(), length: 0, name: None })
+    }
+
+    /// A new file with a name, in a directory that is made if it is missing. It goes when it is dropped.
+    fn create_named(self: &Arc<Self>, dir: Option<&Path>) -> Result<SpoolFile> {
+        let dir = dir.unwrap_or(&self.dir);
+        let (file, path) = open_named(dir).map_err(|e| {
+            let cause = format!(
+                "cannot create a file for a request's body in {}: {e}; check that the gateway's user may write there (request_body_dir, nginx: client_body_temp_path)",
+                dir.display()
+            );
+            Error::new(Kind::SpoolFull, cause)
+        })?;
+        let name = Some(Arc::new(Name { path, stays: AtomicBool::new(false) }));
+        Ok(SpoolFile { file: Arc::new(file), spool: self.clone(), length: 0, name })
     }
 
     fn reserve(&self, bytes: u64) -> Result<()> {
@@ -59,22 +107,39 @@ fn open_unlinked(dir: &Path) -> io::Result<File> {
     match rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(fd) => Ok(File::from(fd)),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-            let path = dir.join(format!(".buchner-{}-{:x}", std::process::id(), crate::observe::trace::random()));
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-            let fd = rustix::fs::open(&path, flags, mode)?;
+            let (file, path) = create_new(dir, ".buchner")?;
             std::fs::remove_file(&path)?;
-            Ok(File::from(fd))
+            Ok(file)
         }
         Err(e) => Err(e.into()),
     }
 }
 
-/// An unlinked file; its bytes count against the spool until it is dropped.
+fn open_named(dir: &Path) -> io::Result<(File, PathBuf)> {
+    match create_new(dir, "body") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new().mode(0o700).create(dir)?;
+            create_new(dir, "body")
+        }
+        other => other,
+    }
+}
+
+/// A file that was not there before, for its owner only.
+fn create_new(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf)> {
+    let path = dir.join(format!("{prefix}-{}-{:016x}", std::process::id(), crate::observe::trace::random()));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok((File::from(fd), path))
+}
+
+/// An unlinked file, or one with a name; its bytes count against the spool until it is dropped.
 #[derive(Debug)]
 pub struct SpoolFile {
     file: Arc<File>,
     spool: Arc<Spool>,
     length: u64,
+    name: Option<Arc<Name>>,
 }
 
 impl SpoolFile {
@@ -100,6 +165,11 @@ impl SpoolFile {
         self.length
     }
 
+    /// Its name, if it has one.
+    pub fn path(&self) -> Option<&Path> {
+        self.name.as_ref().map(|name| name.path.as_path())
+    }
+
     /// The open file; read it by position.
     pub fn file(&self) -> &Arc<File> {
         &self.file
@@ -111,7 +181,7 @@ impl SpoolFile {
     #[must_use]
     pub fn share(&self) -> Self {
         self.spool.used.fetch_add(self.length, Ordering::Relaxed);
-        Self { file: self.file.clone(), spool: self.spool.clone(), length: self.length }
+        Self { file: self.file.clone(), spool: self.spool.clone(), length: self.length, name: self.name.clone() }
     }
 }
 
@@ -138,6 +208,48 @@ impl Buffered {
             Self::File(file) => file.length(),
         }
     }
+}
+
+/// Reads a request's body whole, as its settings have it: into memory, or into a file.
+pub async fn read(ex: &mut Exchange, memory: u64) -> Result<()> {
+    let spool = ex.plan.spool.clone();
+    let settings = ex.settings();
+    let stays = match settings.request_body_file {
+        BodyFile::Off => return buffer(&mut ex.request.body, memory, &spool).await,
+        BodyFile::On => true,
+        BodyFile::Clean => false,
+    };
+    // An empty body has a file where the client says that it is one, as in nginx.
+    let there = match &ex.request.body {
+        RequestBody::Empty => ex.request.headers.contains(HeaderId::ContentLength),
+        RequestBody::Stream(_) => true,
+        RequestBody::Buffered(_) => false,
+    };
+    if there {
+        let file = spool.create_named(settings.request_body_dir.as_deref().map(Path::new))?;
+        into_file(&mut ex.request.body, file, stays).await?;
+    }
+    Ok(())
+}
+
+async fn into_file(body: &mut RequestBody, mut file: SpoolFile, stays: bool) -> Result<()> {
+    if let RequestBody::Stream(source) = body {
+        let mut buf = BytesMut::new();
+        while let Some(chunk) = next_chunk(source.as_mut()).await? {
+            buf.extend_from_slice(&chunk);
+            if buf.len() >= WRITE_SIZE {
+                file.append(buf.split().freeze()).await?;
+            }
+        }
+        if !buf.is_empty() {
+            file.append(buf.freeze()).await?;
+        }
+    }
+    if let Some(name) = &file.name {
+        name.stays.store(stays, Ordering::Relaxed);
+    }
+    *body = RequestBody::Buffered(Buffered::File(file));
+    Ok(())
 }
 
 /// Reads a request body whole: up to `memory` bytes stay in memory, more go to a file of `spool`.
@@ -231,6 +343,29 @@ mod tests {
         assert_eq!(error.kind.status(), 507);
         drop(body);
         assert_eq!(spool.used(), 0);
+    }
+
+    #[test]
+    fn a_file_with_a_name_stays_only_where_it_is_to() {
+        let dir = std::env::temp_dir().join(format!("buchner-bodies-{}", std::process::id()));
+        let spool = Spool::new(std::env::temp_dir(), 1 << 22);
+        for stays in [true, false] {
+            let mut body = pieces(3, 200_000);
+            run(into_file(&mut body, spool.create_named(Some(&dir)).unwrap(), stays)).unwrap();
+            let RequestBody::Buffered(Buffered::File(file)) = &body else { unreachable!() };
+            let path = file.path().unwrap().to_owned();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 600_000);
+            let copy = file.share();
+            drop(body);
+            assert!(path.exists());
+            drop(copy);
+            assert_eq!(path.exists(), stays);
+        }
+        let given_up = spool.create_named(Some(&dir)).unwrap();
+        let path = given_up.path().unwrap().to_owned();
+        drop(given_up);
+        assert!(!path.exists());
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub use crate::backend::files::autoindex::Format as Autoindex;
 pub use crate::backend::files::representation::EtagPrecision;
 pub use crate::backend::files::resolve::DisableSymlinks;
 pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
+pub use crate::buffers::BodyFile;
 pub use crate::filter::charset::Config as CharsetMap;
 pub use crate::filter::conditional::{Dialect, IfModifiedSince};
 pub use crate::filter::gzip::Proxied;
@@ -457,6 +458,10 @@ pub struct Settings {
     pub buffering: bool,
     /// Bytes of a body kept in memory before it spills into `spool_dir`. Default: 64 KiB.
     pub buffer_memory: Size,
+    /// Request bodies that are read whole are put into files with names, which `$request_body_file` tells: `on`, or `clean` for files that go when the request is over. Default: off (nginx: `client_body_in_file_only`).
+    pub request_body_file: BodyFile,
+    /// Directory of these files; made when it is missing. Default: `gateway.spool_dir` (nginx: `client_body_temp_path`).
+    pub request_body_dir: Option<String>,
     /// Bytes of one response that may spill. Default: 64 MiB.
     pub buffer_spool: Size,
     /// Time to connect to an upstream. Default: 5 s (nginx: `proxy_connect_timeout`).
@@ -672,6 +677,8 @@ impl Default for Settings {
             request_buffering: true,
             buffering: true,
             buffer_memory: Size(64 << 10),
+            request_body_file: BodyFile::Off,
+            request_body_dir: None,
             buffer_spool: Size(64 << 20),
             connect_timeout: Millis(5_000),
             upstream_send_timeout: Millis(60_000),

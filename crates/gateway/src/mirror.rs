@@ -12,8 +12,8 @@ pub async fn send(ex: &mut Exchange) -> Result<()> {
         return Ok(());
     }
     if settings.mirror_request_body && !ex.request.body.is_empty() {
-        let (memory, spool) = (settings.buffer_memory.0, ex.plan.spool.clone());
-        buffers::buffer(&mut ex.request.body, memory, &spool).await?;
+        let memory = settings.buffer_memory.0;
+        buffers::read(ex, memory).await?;
     }
     for uri in &ex.settings().mirror {
         let body = match &ex.request.body {

@@ -171,6 +171,8 @@ class Document(Table, kw_only=True):
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
+    request_body_dir: str | UnsetType = UNSET
+    request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
@@ -374,6 +376,8 @@ class If(Table, kw_only=True):
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
+    request_body_dir: str | UnsetType = UNSET
+    request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
@@ -499,6 +503,8 @@ class LimitExcept(Table, kw_only=True):
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
+    request_body_dir: str | UnsetType = UNSET
+    request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
@@ -692,6 +698,8 @@ class Route(Table, kw_only=True):
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
+    request_body_dir: str | UnsetType = UNSET
+    request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
@@ -814,6 +822,8 @@ class Server(Table, kw_only=True):
     read_timeout: str | float | UnsetType = UNSET
     real_ip: RealIp | UnsetType = UNSET
     recursive_error_pages: bool | UnsetType = UNSET
+    request_body_dir: str | UnsetType = UNSET
+    request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
@@ -1015,6 +1025,8 @@ SETTINGS: tuple[str, ...] = (
     "read_timeout",
     "real_ip",
     "recursive_error_pages",
+    "request_body_dir",
+    "request_body_file",
     "request_buffering",
     "reset_timedout_connection",
     "root",

@@ -110,6 +110,8 @@ class SettingsTable:
             self.contents.text(value, (*path, "auth_request_set", variable))
         if "auth_basic_user_file" in own:
             own["auth_basic_user_file"] = self._user_file(own["auth_basic_user_file"])
+        if "request_body_dir" in own:
+            own["request_body_dir"] = self.contents.absolute(own["request_body_dir"])
         if "mirror" in own:
             own["mirror"] = [uri for uri in own["mirror"] if uri != "off"]
 

@@ -119,6 +119,13 @@ pub fn request_body(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// The name of the file with the body, where it has one.
+pub fn request_body_file(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    if let RequestBody::Buffered(Buffered::File(file)) = &ex.request.body {
+        out.extend_from_slice(file.path().map_or(b"", |path| path.as_os_str().as_bytes()));
+    }
+}
+
 /// `OK` when the answer was sent whole.
 pub fn request_completion(_: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
     if sent.complete {

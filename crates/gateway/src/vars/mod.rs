@@ -160,7 +160,7 @@ pub const MODULE_VARIABLES: &[(&str, Write)] = &[
     ("realip_remote_port", core::realip_remote_port),
     ("realpath_root", core::realpath_root),
     ("request_body", core::request_body),
-    ("request_body_file", core::nothing),
+    ("request_body_file", core::request_body_file),
     ("request_completion", core::request_completion),
     ("request_filename", core::request_filename),
     ("secure_link", secure_link::write),

@@ -112,6 +112,10 @@ def _keepalive_timeout(scope: Scope, directive: Directive) -> None:
         scope.put("keepalive_told", directive.values[1] / 1000, directive.args[1])
 
 
+def _client_body_temp_path(scope: Scope, directive: Directive) -> None:
+    scope.put("request_body_dir", str(scope.state.prefix / directive.words[0]), directive.args[0])
+
+
 def _keepalive_requests(scope: Scope, directive: Directive) -> None:
     if scope.kind == "location":
         scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
@@ -246,7 +250,21 @@ DIRECTIVES = [
     *no_effect("variables_hash_max_size variables_hash_bucket_size", HTTP, NUMBER, _HASH),
     *no_effect("connection_pool_size request_pool_size client_header_buffer_size", HTTP_SERVER, SIZE, _MEMORY),
     *no_effect("subrequest_output_buffer_size", _ALL, SIZE, _MEMORY),
-    *no_effect("client_body_temp_path", _ALL, words(1, 4), "bodies spill into unlinked files of gateway.spool_dir"),
+    supported(
+        "client_body_temp_path",
+        _ALL,
+        words(1, 4),
+        _client_body_temp_path,
+        "request_body_dir, for client_body_in_file_only, without levels; other bodies are in unlinked files of "
+        "gateway.spool_dir",
+    ),
+    supported(
+        "client_body_in_file_only",
+        _ALL,
+        one_of("on", "clean", "off"),
+        put("request_body_file"),
+        "request_body_file; not of bodies that go on as they come (proxy_request_buffering off)",
+    ),
     *no_effect("client_body_in_single_buffer", _ALL, FLAG, "a body that is kept in memory is one piece"),
     *no_effect(
         "open_file_cache",
@@ -276,7 +294,7 @@ DIRECTIVES = [
     supported("early_hints", _ALL, words(1, UNBOUND), _early_hints, "early_hints"),
     supported("merge_slashes", HTTP_SERVER, FLAG, put("merge_slashes"), "merge_slashes"),
     *refused(
-        "client_body_in_file_only error_log_tag",
+        "error_log_tag",
         _ALL,
         _LATER,
     ),

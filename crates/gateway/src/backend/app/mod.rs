@@ -77,8 +77,7 @@ impl App {
         let pool = self.pool.get_or_init(|| ex.thread.shared.apps.pool(&self.name)).clone();
         if ex.settings().request_buffering && !ex.request.upgrade {
             let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
-            let spool = ex.plan.spool.clone();
-            buffers::buffer(&mut ex.request.body, memory, &spool).await?;
+            buffers::read(ex, memory).await?;
         }
         let began = ex.thread.clock.now();
         let (mut frame, file) = self.frame(ex);

@@ -111,8 +111,8 @@ impl Proxy {
         }
         let unknown_length = matches!(&ex.request.body, RequestBody::Stream(body) if body.length().is_none());
         if ex.settings().request_buffering || (unknown_length && options.is_some_and(|options| options.http10)) {
-            let (memory, spool) = (ex.settings().buffer_memory.0, ex.plan.spool.clone());
-            buffers::buffer(&mut ex.request.body, memory, &spool).await?;
+            let memory = ex.settings().buffer_memory.0;
+            buffers::read(ex, memory).await?;
         }
         match self {
             Self::Group(target) => target.handle(ex).await,
