@@ -218,12 +218,12 @@ def test_options_of_an_address(tmp_path: Path) -> None:
         header_timeout = 5
         [[server]]
         listen = [":80 default_server backlog=7", "unix:/run/x.sock"]
-        keepalive_timeout = "1s"
+        header_timeout = "1s"
         """,
     )
     assert loaded.plan["listen"] == [
-        {"address": "0.0.0.0:80", "default_server": 1, "limits": {"keepalive_timeout": 1000}},
-        {"address": "unix:/run/x.sock", "default_server": 1, "limits": {"keepalive_timeout": 1000}},
+        {"address": "0.0.0.0:80", "default_server": 1, "limits": {"header_timeout": 1000}},
+        {"address": "unix:/run/x.sock", "default_server": 1, "limits": {"header_timeout": 1000}},
     ]
     assert loaded.sockets == {"0.0.0.0:80": SocketOptions(backlog=7)}
 

@@ -141,7 +141,7 @@ def test_what_is_pipelined_meanwhile_is_answered(serve: Serve, app: App) -> None
 
 
 def test_the_time_for_a_head_is_not_that_of_the_answer(serve: Serve, app: App) -> None:
-    gateway = serve(limits={"header_timeout": 300, "keepalive_timeout": 300})
+    gateway = serve(limits={"header_timeout": 300}, keepalive_timeout=300)
     with wait_in_the_app(gateway, app) as sock:
         time.sleep(0.8)
         app.release.set()

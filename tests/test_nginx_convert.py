@@ -70,6 +70,7 @@ built_in_types = false
 connect_timeout = 60
 default_type = "text/plain"
 forwarded_headers = false
+keepalive_time = 3600
 log_not_found = true
 max_body = "1m"
 proxy_next_upstream = ["error", "timeout"]
@@ -81,12 +82,12 @@ root = "/usr/share/nginx/html"
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
 types = { html = "text/html", gif = "image/gif", jpg = "image/jpeg" }
 ignore_invalid_headers = true
-keepalive_time = 3600
 max_fields = 512
 
 [gateway]
 # for the ports
 user = "root"
+conditions = "nginx"
 # threads
 io_threads = 2
 

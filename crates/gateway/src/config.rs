@@ -162,14 +162,6 @@ pub struct HeadLimits {
     pub max_fields: u32,
     /// Time for a whole head, from its first byte (or from accept); then 408. Default: 60 s (nginx: `client_header_timeout`).
     pub header_timeout: Millis,
-    /// Time an idle keep-alive connection is kept. Default: 75 s (nginx: `keepalive_timeout`).
-    pub keepalive_timeout: Millis,
-    /// Time that clients are told connections are kept, in a `Keep-Alive` field. Default: 0, they aren't told (nginx: the second time of `keepalive_timeout`).
-    pub keepalive_told: Millis,
-    /// Requests on one connection before it is closed. Default: 1000 (nginx: `keepalive_requests`); 0 is no limit.
-    pub keepalive_requests: u32,
-    /// Time a connection is used for further requests; the one after that is its last. Default: 0, no limit (nginx: `keepalive_time`, 1 h).
-    pub keepalive_time: Millis,
     /// Header fields whose names have other characters than letters, digits, dashes and (where they may) underscores are dropped. Default: false (nginx: `ignore_invalid_headers`, whose default is on).
     pub ignore_invalid_headers: bool,
     /// Header names with underscores are passed on instead of dropped. Default: false (nginx: `underscores_in_headers`).
@@ -186,10 +178,6 @@ impl Default for HeadLimits {
             max_field: Size(8 << 10),
             max_fields: 100,
             header_timeout: Millis(60_000),
-            keepalive_timeout: Millis(75_000),
-            keepalive_told: Millis(0),
-            keepalive_requests: 1000,
-            keepalive_time: Millis(0),
             ignore_invalid_headers: false,
             underscores_in_headers: false,
             merge_slashes: true,
@@ -442,6 +430,14 @@ pub struct Settings {
     pub body_timeout: Millis,
     /// Time between two writes to the client; then the connection is closed. Default: 60 s (nginx: `send_timeout`).
     pub send_timeout: Millis,
+    /// Time a connection is kept idle behind a request; 0: it is closed. Default: 75 s (nginx: `keepalive_timeout`).
+    pub keepalive_timeout: Millis,
+    /// Time that clients are told connections are kept, in a `Keep-Alive` field. Default: 0, they aren't told (nginx: the second time of `keepalive_timeout`).
+    pub keepalive_told: Millis,
+    /// Requests on one connection before it is closed. Default: 1000 (nginx: `keepalive_requests`); 0 is no limit.
+    pub keepalive_requests: u32,
+    /// Time a connection is used for further requests; the one after that is its last. Default: 0, no limit (nginx: `keepalive_time`, 1 h).
+    pub keepalive_time: Millis,
     /// Connections are closed only when the client has ended its side, so that it sees the answer although it still sends: `on`, when it may still send, `off` or `always`. Default: on (nginx: `lingering_close`).
     pub lingering_close: Lingering,
     /// Time that this takes at most. Default: 30 s (nginx: `lingering_time`).
@@ -669,6 +665,10 @@ impl Default for Settings {
             max_body: Size(64 << 20),
             body_timeout: Millis(60_000),
             send_timeout: Millis(60_000),
+            keepalive_timeout: Millis(75_000),
+            keepalive_told: Millis(0),
+            keepalive_requests: 1000,
+            keepalive_time: Millis(0),
             lingering_close: Lingering::On,
             lingering_time: Millis(30_000),
             lingering_timeout: Millis(5_000),

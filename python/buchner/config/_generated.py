@@ -131,6 +131,10 @@ class Document(Table, kw_only=True):
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
     keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
     lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
@@ -204,10 +208,6 @@ class Document(Table, kw_only=True):
     valid_referers: list[str] | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
     ignore_invalid_headers: bool | UnsetType = UNSET
-    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    keepalive_time: str | float | UnsetType = UNSET
-    keepalive_timeout: str | float | UnsetType = UNSET
-    keepalive_told: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_head: str | int | UnsetType = UNSET
@@ -336,6 +336,10 @@ class If(Table, kw_only=True):
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
     keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
     lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
@@ -463,6 +467,10 @@ class LimitExcept(Table, kw_only=True):
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
     keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
     lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
@@ -658,6 +666,10 @@ class Route(Table, kw_only=True):
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
     keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
     lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
@@ -782,6 +794,10 @@ class Server(Table, kw_only=True):
     gzip_vary: bool | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
     keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
+    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    keepalive_time: str | float | UnsetType = UNSET
+    keepalive_timeout: str | float | UnsetType = UNSET
+    keepalive_told: str | float | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
     lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
@@ -855,10 +871,6 @@ class Server(Table, kw_only=True):
     valid_referers: list[str] | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
     ignore_invalid_headers: bool | UnsetType = UNSET
-    keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
-    keepalive_time: str | float | UnsetType = UNSET
-    keepalive_timeout: str | float | UnsetType = UNSET
-    keepalive_told: str | float | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_head: str | int | UnsetType = UNSET
@@ -987,6 +999,10 @@ SETTINGS: tuple[str, ...] = (
     "gzip_vary",
     "intercept_errors",
     "keepalive_disable",
+    "keepalive_requests",
+    "keepalive_time",
+    "keepalive_timeout",
+    "keepalive_told",
     "limit_rate",
     "limit_rate_after",
     "lingering_close",
@@ -1061,10 +1077,6 @@ SETTINGS: tuple[str, ...] = (
 HEAD_LIMITS: tuple[str, ...] = (
     "header_timeout",
     "ignore_invalid_headers",
-    "keepalive_requests",
-    "keepalive_time",
-    "keepalive_timeout",
-    "keepalive_told",
     "max_field",
     "max_fields",
     "max_head",

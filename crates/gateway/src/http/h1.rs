@@ -45,6 +45,8 @@ pub struct Conn {
     since: u64,
     /// The next request was there before the last answer.
     pipelined: Cell<bool>,
+    /// Milliseconds it is kept idle behind the last request: what that request's route says.
+    kept_ms: Cell<u64>,
 }
 
 /// Connections accepted so far.
@@ -69,6 +71,7 @@ pub async fn serve(io: Io, port: Rc<Port>, arrival: Arrival) {
         number: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
         since,
         pipelined: Cell::new(false),
+        kept_ms: Cell::new(0),
     });
     conn.io.idle(conn.with_listener(|listener| listener.head.header_timeout.0));
     while conn.io.sock.readable().await.is_ok() {
@@ -82,7 +85,7 @@ pub async fn serve(io: Io, port: Rc<Port>, arrival: Arrival) {
         }
         // A wake-up for nothing, which every new socket has, leaves the deadline as it is.
         if conn.requests.get() != before {
-            conn.io.idle(conn.with_listener(|listener| listener.head.keepalive_timeout.0));
+            conn.io.idle(conn.kept_ms.get());
         }
     }
 }
@@ -358,6 +361,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         }
         return Next::Close;
     }
+    conn.kept_ms.set(ex.settings().keepalive_timeout.0);
     let keep = keep_alive && !response.close && may_stay(conn, &ex);
     let status = response.status;
     let (headers, written, sent) = h1_write::response(conn, &ex, response, keep).await;
@@ -384,14 +388,15 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
 
 /// The client may send another request on this connection.
 fn may_stay(conn: &Conn, ex: &Exchange) -> bool {
-    let limits = &conn.listener(&ex.plan).head;
-    let (most, longest) = (limits.keepalive_requests, limits.keepalive_time.0);
+    let settings = ex.settings();
+    let (most, longest) = (settings.keepalive_requests, settings.keepalive_time.0);
     let request = &ex.request;
-    (most == 0 || conn.requests.get() < most)
+    settings.keepalive_timeout.0 > 0
+        && (most == 0 || conn.requests.get() < most)
         && (longest == 0 || ex.thread.clock.now().saturating_sub(conn.since) <= longest)
         && !ex.thread.draining.get()
         && conn.port.open()
-        && !ex.settings().keepalive_disable.iter().any(|old| old.sent(&request.method, &request.headers))
+        && !settings.keepalive_disable.iter().any(|old| old.sent(&request.method, &request.headers))
         && can_drain(conn)
 }
 

@@ -51,7 +51,7 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
     }
     head(&ex.thread, &mut out, status, &headers);
     if keep {
-        keep_alive_field(&mut out, conn, ex, status);
+        keep_alive_field(&mut out, ex, status);
     }
     framing_fields(&mut out, ex, status, &body, framing, keep);
     let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };
@@ -153,8 +153,8 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
 }
 
 /// Tells how long the connection is kept, where that is configured.
-fn keep_alive_field(out: &mut Vec<u8>, conn: &Conn, ex: &Exchange, status: u16) {
-    let told = conn.listener(&ex.plan).head.keepalive_told.0;
+fn keep_alive_field(out: &mut Vec<u8>, ex: &Exchange, status: u16) {
+    let told = ex.settings().keepalive_told.0;
     if told > 0 && status != 101 {
         out.extend_from_slice(b"Keep-Alive: timeout=");
         vars::write_number(told / 1000, out);

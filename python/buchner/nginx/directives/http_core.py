@@ -100,14 +100,7 @@ def _keepalive_disable(scope: Scope, directive: Directive) -> None:
 
 
 def _keepalive_timeout(scope: Scope, directive: Directive) -> None:
-    milliseconds = directive.values[0]
-    if scope.kind == "location":
-        scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
-        return
-    if milliseconds:
-        scope.put("keepalive_timeout", milliseconds / 1000, directive.args[0])
-    else:
-        scope.put("keepalive_requests", 1, directive.args[0])
+    scope.put("keepalive_timeout", directive.values[0] / 1000, directive.args[0])
     if len(directive.values) > 1:
         scope.put("keepalive_told", directive.values[1] / 1000, directive.args[1])
 
@@ -117,10 +110,8 @@ def _client_body_temp_path(scope: Scope, directive: Directive) -> None:
 
 
 def _keepalive_requests(scope: Scope, directive: Directive) -> None:
-    if scope.kind == "location":
-        scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
-        return
-    scope.put("keepalive_requests", directive.values[0], directive.args[0])
+    # To nginx none is too many already, so the first one is the last; here 0 is no limit.
+    scope.put("keepalive_requests", max(directive.values[0], 1), directive.args[0])
 
 
 def _ignore_invalid_headers(scope: Scope, directive: Directive) -> None:
@@ -128,13 +119,6 @@ def _ignore_invalid_headers(scope: Scope, directive: Directive) -> None:
     if not directive.values[0]:
         # To nginx, an underscore is one of the characters that make a name invalid.
         scope.finish.append(lambda: scope.put("underscores_in_headers", True, directive.args[0]))
-
-
-def _keepalive_time(scope: Scope, directive: Directive) -> None:
-    if scope.kind == "location":
-        scope.refuse(directive.token, directive.name, "it is not supported in a location yet")
-        return
-    scope.put("keepalive_time", directive.values[0] / 1000, directive.args[0])
 
 
 def _large_client_header_buffers(scope: Scope, directive: Directive) -> None:
@@ -233,7 +217,7 @@ DIRECTIVES = [
     supported("client_header_timeout", HTTP_SERVER, TIME, put_time("header_timeout"), "header_timeout"),
     supported("keepalive_timeout", _ALL, _TWO_TIMES, _keepalive_timeout, "keepalive_timeout, keepalive_told"),
     supported("keepalive_requests", _ALL, NUMBER, _keepalive_requests, "keepalive_requests"),
-    supported("keepalive_time", _ALL, TIME, _keepalive_time, "keepalive_time; nginx's default 1h holds"),
+    supported("keepalive_time", _ALL, TIME, put_time("keepalive_time"), "keepalive_time; nginx's default 1h holds"),
     supported("large_client_header_buffers", HTTP_SERVER, BUFFERS, _large_client_header_buffers, _MAX_HEAD),
     supported("underscores_in_headers", HTTP_SERVER, FLAG, put("underscores_in_headers"), "underscores_in_headers"),
     supported("error_page", WITH_IF, words(2, UNBOUND), _error_page, "error_page", repeat=True),
