@@ -64,6 +64,36 @@ def test_a_request_is_passed_on_before_its_body_is_there(run_pair: RunPair, run_
     assert set(back.bodies) == {b"abcd"}
 
 
+def test_a_slow_client_does_not_keep_an_upstream(run_pair: RunPair, run_upstream: RunUpstream) -> None:
+    size = 30_000_000
+    body = bytes(range(256)) * (size // 256)
+    sent: list[bytes] = []
+
+    def big(connection: socket.socket, head: bytes) -> bool:
+        connection.settimeout(60)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        sent.append(head.split(b" ")[1])
+        return False
+
+    back = run_upstream(big).port
+    pair = run_pair(
+        f"""server {{ listen 127.0.0.1:PORT;
+        location / {{ proxy_pass http://127.0.0.1:{back}; }}
+        location /memory {{ proxy_max_temp_file_size 0; proxy_pass http://127.0.0.1:{back}; }}
+        location /as-it-comes {{ proxy_buffering off; proxy_pass http://127.0.0.1:{back}; }} }}"""
+    )
+    for server in (pair.nginx, pair.buchner):
+        sent.clear()
+        with Raw(server.port) as slow, Raw(server.port) as memory, Raw(server.port) as held:
+            memory.send(get("/memory"))
+            held.send(get("/as-it-comes"))
+            slow.send(get("/"))
+            wait_for(lambda: b"/" in sent, "the end of the answer")
+            assert sent == [b"/"], server.file
+            for raw in (held, memory, slow):
+                assert raw.reply().body == body
+
+
 def test_a_stream_comes_piece_by_piece_where_it_is_not_kept(run_pair: RunPair, run_upstream: RunUpstream) -> None:
     gate = threading.Event()
 

@@ -90,6 +90,12 @@ impl Source for Chain {
         Poll::Ready(Ok(None))
     }
 
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        if let Some(part) = self.parts.front_mut() {
+            part.poll_ahead(cx);
+        }
+    }
+
     fn length(&self) -> Option<u64> {
         None
     }

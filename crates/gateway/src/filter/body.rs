@@ -103,6 +103,10 @@ impl<T: Transform> Source for Filtered<T> {
         }
     }
 
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        self.source.poll_ahead(cx);
+    }
+
     fn length(&self) -> Option<u64> {
         self.source.length().filter(|_| self.measured)
     }

@@ -27,6 +27,9 @@ pub trait Source {
         None
     }
 
+    /// The client is busy with a piece: what there is of the next ones may be taken, and kept for later.
+    fn poll_ahead(&mut self, _cx: &mut Context<'_>) {}
+
     /// Each piece goes out at once, nothing waits for more (server-sent events, unbuffered routes).
     fn flush_each(&self) -> bool {
         true

@@ -235,7 +235,15 @@ impl Writer<'_> {
                 }
             };
             let Some(chunk) = chunk? else { break };
-            self.chunk(&chunk, chunked).await?;
+            let mut written = std::pin::pin!(self.chunk(&chunk, chunked));
+            std::future::poll_fn(|cx| {
+                let done = written.as_mut().poll(cx);
+                if done.is_pending() {
+                    source.poll_ahead(cx);
+                }
+                done
+            })
+            .await?;
             next = std::future::poll_fn(|cx| Poll::Ready(source.poll_chunk(cx))).await;
         }
         // The end of the chunks leaves with the last of them.

@@ -277,7 +277,7 @@ DIRECTIVES = [
     *no_effect("proxy_buffers", _ALL, BUFFERS, _BUFFERS),
     *no_effect("proxy_temp_path", _ALL, words(1, 4), "bodies spill into unlinked files of gateway.spool_dir"),
     *no_effect("proxy_headers_hash_max_size proxy_headers_hash_bucket_size", _ALL, NUMBER, "tables grow by themselves"),
-    *no_effect("proxy_max_temp_file_size", _ALL, SIZE, "answers are never written to files"),
+    supported("proxy_max_temp_file_size", _ALL, SIZE, put("buffer_spool"), "buffer_spool; without it 64 MiB"),
     *no_effect("proxy_socket_rcvbuf proxy_socket_sndbuf proxy_send_lowat", _ALL, SIZE, "left to the kernel"),
     supported("proxy_cache", _ALL, WORD, _off, "nothing; only `off` is accepted"),
     supported("proxy_store", _ALL, WORD, _off, "nothing; only `off` is accepted"),

@@ -1,5 +1,6 @@
 //! A connection to an upstream in use: what goes up, the head and the body that come down.
 use super::LIMITS;
+use super::kept::{self, Kept};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Streamed;
 use crate::http::body::Source;
@@ -177,6 +178,12 @@ pub struct UpstreamBody {
     pub noted: Option<Rc<Streamed>>,
     /// Trailers are kept for the client.
     pub trailers: bool,
+    /// How much may be kept for a slow client; none where the upstream waits for it.
+    pub limits: Option<kept::Limits>,
+    /// What is kept.
+    pub kept: Option<Kept>,
+    /// What went wrong behind it.
+    pub failed: Option<Error>,
 }
 
 impl UpstreamBody {
@@ -193,10 +200,9 @@ impl UpstreamBody {
             pool::give(&self.group, self.server, link.io, link.used);
         }
     }
-}
 
-impl Source for UpstreamBody {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    /// The next piece from the upstream itself.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let mut eof = false;
         loop {
             let Some(link) = &mut self.link else { return Poll::Ready(Ok(None)) };
@@ -233,9 +239,37 @@ impl Source for UpstreamBody {
             }
         }
     }
+}
+
+impl Source for UpstreamBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(kept) = &mut self.kept {
+            if let Some(bytes) = ready!(kept.poll_take(cx))? {
+                return Poll::Ready(Ok(Some(bytes)));
+            }
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(Err(error));
+            }
+        }
+        self.poll_upstream(cx)
+    }
 
     fn length(&self) -> Option<u64> {
-        self.decoder.remaining()
+        let kept = self.kept.as_ref().map_or(0, Kept::length);
+        self.decoder.remaining().map(|remaining| remaining + kept)
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        let Some(limits) = &self.limits else { return };
+        let mut kept = self.kept.take().unwrap_or_else(|| Kept::new(limits.clone()));
+        while self.link.is_some() && self.failed.is_none() && kept.poll_room(cx).is_ready() {
+            match self.poll_upstream(cx) {
+                Poll::Ready(Ok(Some(bytes))) => kept.push(bytes),
+                Poll::Ready(Err(error)) => self.failed = Some(error),
+                Poll::Ready(Ok(None)) | Poll::Pending => break,
+            }
+        }
+        self.kept = Some(kept);
     }
 
     fn flush_each(&self) -> bool {

@@ -2,6 +2,7 @@
 pub mod config;
 mod cookie;
 mod head;
+mod kept;
 mod link;
 pub mod next;
 pub mod options;
@@ -362,6 +363,13 @@ impl Target {
                     flush,
                     noted,
                     trailers,
+                    limits: (!flush).then(|| kept::Limits {
+                        memory: ex.settings().buffer_memory.0,
+                        most: ex.settings().buffer_spool.0,
+                        spool: ex.plan.spool.clone(),
+                    }),
+                    kept: None,
+                    failed: None,
                 }))
             }
         };
