@@ -75,6 +75,7 @@ TABLES = {
     "UpstreamServer": "`servers = [{ … }]`: a server of an upstream",
     "Map": "`[map.NAME]`: variables by a text",
     "Geo": "`[geo.NAME]`: variables by an address",
+    "GeoIp": "`[geoip.NAME]`: variables from databases of addresses",
     "SplitClients": "`[split_clients.NAME]`: variables by parts",
     "SplitPart": "`parts = [{ … }]`: a part of all requests",
     "AccessLog": "`access_log = { … }`: an access log",

@@ -39,6 +39,7 @@ KEPT = (
     "Root",
     "Map",
     "Geo",
+    "GeoIp",
     "SplitClients",
 )
 STRING: Schema = {"type": "string"}
@@ -301,6 +302,7 @@ def _name_variables(defs: Schema) -> None:
     defs["Map"]["required"] = ["source"]
     networks = defs["Geo"]["properties"]["networks"]["description"]
     defs["Geo"]["properties"]["networks"] = _described(networks, texts)
+    defs["GeoIp"]["required"] = ["database", "field"]
     defs["SplitClients"]["properties"]["parts"] = {
         "description": "The parts, each with its value.",
         "type": "array",
@@ -374,7 +376,7 @@ def _condition(rust: Schema) -> Schema:
     nested = {"type": "array", "items": {"anyOf": inner}}
     test = next(choice["properties"]["file"] for choice in rust["oneOf"] if "file" in choice["properties"])
     return {
-        "description": "A condition: `value` alone, with `equal` or with `regex`; `path` with `is`; all, any or not.",
+        "description": "A condition: `value`, alone or with `equal` or `regex`; `path`; `client`; all, any or not.",
         "type": "object",
         "properties": {
             "value": _described("A text with variables; alone it holds unless it is empty or `0`.", STRING),
@@ -383,6 +385,9 @@ def _condition(rust: Schema) -> Schema:
             "ignore_case": {"description": "Without regard to case. Default: false.", "type": "boolean"},
             "path": _described("A file, with variables.", STRING),
             "is": {"description": "What `path` must be.", **test["properties"]["is"]},
+            "client": _described(
+                "Networks, of which the client's address is in one: addresses, CIDR, `unix`, or `*`.", STRINGS
+            ),
             "all": _described("Conditions that all hold.", nested),
             "any": _described("Conditions of which one holds.", nested),
             "not": _described("A condition that does not hold.", *inner),
@@ -431,6 +436,7 @@ def _root(plan: Schema) -> Schema:
         "upstream": table(plan["properties"]["upstream"]["description"], "Upstream"),
         "map": table("Variables by name whose value depends on a text (nginx: `map`).", "Map"),
         "geo": table("Variables by name whose value depends on an address (nginx: `geo`).", "Geo"),
+        "geoip": table("Variables by name that a database of addresses has the value of.", "GeoIp"),
         "split_clients": table(
             "Variables by name that divide requests into parts (nginx: `split_clients`).", "SplitClients"
         ),

@@ -67,6 +67,7 @@ class Condition(Table, kw_only=True):
     ignore_case: bool | UnsetType = UNSET
     path: str | UnsetType = UNSET
     is_: Literal['file', 'directory', 'exists', 'executable'] | UnsetType = field(name='is', default=UNSET)
+    client: list[str] | UnsetType = UNSET
     all: list[str | Condition] | UnsetType = UNSET
     any: list[str | Condition] | UnsetType = UNSET
     not_: str | Condition | UnsetType = field(name='not', default=UNSET)
@@ -84,6 +85,7 @@ class Document(Table, kw_only=True):
     upstream: dict[str, Upstream] | UnsetType = UNSET
     map: dict[str, Map] | UnsetType = UNSET
     geo: dict[str, Geo] | UnsetType = UNSET
+    geoip: dict[str, GeoIp] | UnsetType = UNSET
     split_clients: dict[str, SplitClients] | UnsetType = UNSET
     gateway: Gateway | UnsetType = UNSET
     absolute_redirect: bool | UnsetType = UNSET
@@ -278,6 +280,13 @@ class Geo(Table, kw_only=True):
     networks: dict[str, str] | UnsetType = UNSET
     proxies: list[str] | UnsetType = UNSET
     proxy_recursive: bool | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+
+
+class GeoIp(Table, kw_only=True):
+    database: str
+    field_: str = field(name='field')
+    default: str | UnsetType = UNSET
     source: str | UnsetType = UNSET
 
 

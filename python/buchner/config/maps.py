@@ -1,8 +1,9 @@
-"""Variables whose value depends on something: `[map]`, `[geo]`, `[split_clients]`."""
+"""Variables whose value depends on something: `[map]`, `[geo]`, `[geoip]`, `[split_clients]`."""
 
 from __future__ import annotations
 
 import ipaddress
+import pathlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from buchner.config.places import Path, Report
     from buchner.config.variables import Definitions
 
-KINDS = ("map", "geo", "split_clients")
+KINDS = ("map", "geo", "geoip", "split_clients")
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%", re.ASCII)
 _WHOLE = 10_000
 
@@ -78,6 +79,16 @@ class Maps:
             problem = network_problem(proxy)
             if problem:
                 self.report.error((*path, "proxies", index), problem)
+
+    def _geoip(self, table: gen.GeoIp, path: Path, plan: dict[str, Any], contents: Contents) -> None:
+        plan["database"] = contents.absolute(table.database)
+        plan["field"] = table.field_
+        if table.default is not UNSET:
+            plan["default"] = table.default
+        if not pathlib.Path(plan["database"]).is_file():
+            self.report.error((*path, "database"), f'there is no file "{plan["database"]}"')
+        if not all(table.field_.split(".")):
+            self.report.error((*path, "field"), f'"{table.field_}" is no field: "country.iso_code" is one')
 
     def _split_clients(self, table: gen.SplitClients, path: Path, plan: dict[str, Any], contents: Contents) -> None:
         del contents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -145,10 +146,16 @@ class Rewrites:
             text = getattr(condition, name)
             if text is not UNSET:
                 self.contents.text(text, (*path, name))
+        if condition.client is not UNSET:
+            for index, network in enumerate(condition.client):
+                if not _is_network(network):
+                    message = f'"{network}" is not an address or a network: 10.0.0.0/8, ::1, unix and * are'
+                    self.report.error((*path, "client", index), message)
+            return {"client": condition.client}
         if condition.path is not UNSET:
             return {"file": {"path": condition.path, "is": "exists" if condition.is_ is UNSET else condition.is_}}
         if condition.value is UNSET:
-            self.report.error(path, "a condition has one of value, path, all, any, not")
+            self.report.error(path, "a condition has one of value, path, client, all, any, not")
             return {"true": ""}
         if condition.equal is not UNSET:
             return {"equal": [condition.value, condition.equal]}
@@ -156,6 +163,16 @@ class Rewrites:
             ignore = condition.ignore_case is True
             return {"match": {"value": condition.value, "regex": condition.regex, "ignore_case": ignore}}
         return {"true": condition.value}
+
+
+def _is_network(text: str) -> bool:
+    if text in ("*", "unix", "unix:"):
+        return True
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def parsed(text: str) -> gen.Condition:

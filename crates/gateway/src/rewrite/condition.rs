@@ -1,5 +1,6 @@
 //! Conditions on a request (nginx: `if`).
 use crate::exchange::Exchange;
+use crate::http::forwarded::Networks;
 use crate::regex::{GivenUp, Regex};
 use crate::rewrite::config::{self, FileTest};
 use crate::rewrite::run::value_of;
@@ -18,6 +19,8 @@ pub enum Condition {
     Match(Template, Regex),
     /// A file of a kind.
     File(Template, FileTest),
+    /// A client of these networks.
+    Client(Networks),
     /// Does not hold.
     Not(Box<Condition>),
     /// All hold.
@@ -40,6 +43,7 @@ impl Condition {
                 Self::Match(text(value)?, Regex::compile(regex, *ignore_case, names)?)
             }
             config::Condition::File { path, is } => Self::File(text(path)?, *is),
+            config::Condition::Client(networks) => Self::Client(Networks::parse(networks)?),
             config::Condition::Not(one) => Self::Not(Box::new(Self::compile(one, names)?)),
             config::Condition::All(list) => Self::All(all(list)?),
             config::Condition::Any(list) => Self::Any(all(list)?),
@@ -57,6 +61,7 @@ impl Condition {
             },
             Self::Match(template, regex) => regex.exec_or_forget(ex, value(template).as_slice())?,
             Self::File(path, test) => file_is(&value(path), *test),
+            Self::Client(networks) => networks.contains(&ex.client.addr),
             Self::Not(one) => !one.holds(ex, encode)?,
             Self::All(list) => {
                 for one in list {

@@ -117,6 +117,8 @@ pub enum Condition {
         /// Its kind.
         is: FileTest,
     },
+    /// The client's address is in one of these networks: addresses, CIDR, `unix`, or `*`.
+    Client(Vec<String>),
     /// The condition does not hold.
     Not(Box<Condition>),
     /// All of them hold.

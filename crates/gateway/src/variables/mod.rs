@@ -2,6 +2,7 @@
 //! [`Config`] and one of [`Definition`].
 pub mod browser;
 pub mod geo;
+pub mod geoip;
 pub mod map;
 pub mod referer;
 pub mod secure_link;
@@ -24,6 +25,9 @@ pub enum Config {
     Map(map::Config),
     /// The value of an address.
     Geo(geo::Config),
+    /// What a database says of an address.
+    #[serde(rename = "geoip")]
+    GeoIp(geoip::Config),
     /// The value of the part that a text falls into.
     SplitClients(split_clients::Config),
 }
@@ -36,6 +40,8 @@ pub enum Definition {
     Map(map::Map),
     /// By an address.
     Geo(geo::Geo),
+    /// By an address, from a database.
+    GeoIp(geoip::GeoIp),
     /// By parts.
     SplitClients(split_clients::SplitClients),
 }
@@ -57,6 +63,7 @@ impl Definition {
             Config::Slot(_) => Self::Slot,
             Config::Map(config) => Self::Map(map::Map::compile(config, names)?),
             Config::Geo(config) => Self::Geo(geo::Geo::compile(config, names)?),
+            Config::GeoIp(config) => Self::GeoIp(geoip::GeoIp::compile(config, names)?),
             Config::SplitClients(config) => Self::SplitClients(split_clients::SplitClients::compile(config, names)?),
         })
     }
@@ -67,6 +74,7 @@ impl Definition {
             Self::Slot => Found::Absent,
             Self::Map(map) => map.find(ex, sent),
             Self::Geo(geo) => geo.find(ex, sent),
+            Self::GeoIp(geoip) => geoip.find(ex, sent),
             Self::SplitClients(parts) => parts.find(ex, sent),
         }
     }
@@ -77,6 +85,7 @@ impl Definition {
             Self::Slot => None,
             Self::Map(map) => map.result(number),
             Self::Geo(geo) => geo.result(number),
+            Self::GeoIp(geoip) => geoip.result(number),
             Self::SplitClients(parts) => parts.result(number),
         }
     }
