@@ -193,6 +193,36 @@ def test_alias_around_locations(run_pair: RunPair, tmp_path: Path) -> None:
     assert pair.get("/x/in/c.txt").status == 404
 
 
+def test_alias_around_regular_expressions(run_pair: RunPair, tmp_path: Path) -> None:
+    for name in ["a.txt", "in/b.txt", "in/index.html", "in/c.PNG"]:
+        file = tmp_path / "files" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    pair = run_pair(
+        """server { listen 127.0.0.1:PORT;
+        location /x/ { alias DIR/files/;
+            location ~ \\.txt$ { add_header File $request_filename; }
+            location ~* /in/.*\\.png$ { add_header Root $document_root; }
+            location /x/in/ { location ~ /(index.html)?$ { add_header In yes; } } }
+        location ~ ^/y/(.*)$ { alias DIR/files/$1;
+            location ~ ^/y/(?<name>.*)\\.txt$ { add_header Name $name; } } }"""
+    )
+    assert pair.get("/x/a.txt").body == b"a.txt"
+    assert pair.get("/x/in/b.txt").body == b"in/b.txt"
+    assert pair.get("/x/in/c.PNG").body == b"in/c.PNG"
+    assert pair.get("/x/in/").body == b"in/index.html"
+    for target in [
+        "/x/in/index.html",
+        "/x/in/none.txt",
+        "/x/in",
+        "/x/none.png",
+        "/y/a.txt",
+        "/y/in/b.txt",
+        "/y/in/c.PNG",
+    ]:
+        pair.get(target)
+
+
 def test_how_long_and_how_often_a_client_is_served(run_pair: RunPair) -> None:
     pair = run_pair(
         """server { listen 127.0.0.1:PORT; keepalive_requests 2; keepalive_timeout 1s;

@@ -288,6 +288,8 @@ pub struct Files {
     pub root: String,
     /// The route's path is replaced by `root` rather than appended to it (nginx: alias). Default: true.
     pub alias: bool,
+    /// What of the path it replaces, where that is not the route's path (nginx: a location within one with an alias). Default: the route's path.
+    pub alias_of: Option<String>,
     /// `root` is the file itself, made of variables (nginx: `alias` in a location by regular expression). Default: false.
     pub whole: bool,
     /// Names tried for a path ending in `/`, with variables; one that begins with `/` is a URI to go to. Default: index.html.
@@ -331,6 +333,7 @@ impl Default for Files {
         Self {
             root: String::new(),
             alias: true,
+            alias_of: None,
             whole: false,
             index: vec!["index.html".into()],
             autoindex: None,

@@ -231,6 +231,7 @@ class ErrorPage(Table, kw_only=True):
 class Files(Table, kw_only=True):
     root: str
     alias: bool | UnsetType = UNSET
+    alias_of: str | UnsetType = UNSET
     autoindex: Literal['html', 'xml', 'json', 'jsonp'] | UnsetType = UNSET
     autoindex_exact_size: bool | UnsetType = UNSET
     autoindex_localtime: bool | UnsetType = UNSET

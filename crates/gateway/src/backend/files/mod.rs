@@ -107,11 +107,11 @@ impl Files {
         if files.fallback.as_ref().is_some_and(|to| !to.starts_with(['/', '@'])) {
             return Err(format!("files.fallback: {:?} must start with / (or @ for a named route)", files.fallback));
         }
-        let alias = files.alias && !route_path.is_empty();
+        let replaced = files.alias_of.as_deref().unwrap_or(route_path);
         Ok(Self {
             id: next_id(),
             root: root_of(&files.root).into(),
-            prefix: if alias { route_path.as_bytes().into() } else { Box::default() },
+            prefix: if files.alias { replaced.as_bytes().into() } else { Box::default() },
             varying,
             whole: files.whole,
             index: index.collect::<std::result::Result<_, _>>()?,
