@@ -461,6 +461,16 @@ pub struct Settings {
     pub request_body_file: BodyFile,
     /// Directory of these files; made when it is missing. Default: `gateway.spool_dir` (nginx: `client_body_temp_path`).
     pub request_body_dir: Option<String>,
+    /// Name servers for names of upstreams, `address` or `address:port`. Default: `gateway.resolver`, with all that it has (nginx: `resolver`).
+    pub resolver: Vec<String>,
+    /// Time their answers hold. Default: 0, what they say themselves (nginx: `valid=`).
+    pub resolver_valid: Millis,
+    /// Names lead to IPv4 addresses, where `resolver` is set. Default: true (nginx: `ipv4=`).
+    pub resolver_ipv4: bool,
+    /// Names lead to IPv6 addresses, where `resolver` is set. Default: true (nginx: `ipv6=`).
+    pub resolver_ipv6: bool,
+    /// Time for an answer of a name server. Default: `gateway.resolver_timeout` (nginx: `resolver_timeout`).
+    pub resolver_timeout: Option<Millis>,
     /// Bytes of one response that may spill. Default: 64 MiB.
     pub buffer_spool: Size,
     /// Time to connect to an upstream. Default: 5 s (nginx: `proxy_connect_timeout`).
@@ -682,6 +692,11 @@ impl Default for Settings {
             buffer_memory: Size(64 << 10),
             request_body_file: BodyFile::Off,
             request_body_dir: None,
+            resolver: Vec::new(),
+            resolver_valid: Millis(0),
+            resolver_ipv4: true,
+            resolver_ipv6: true,
+            resolver_timeout: None,
             buffer_spool: Size(64 << 20),
             connect_timeout: Millis(5_000),
             upstream_send_timeout: Millis(60_000),

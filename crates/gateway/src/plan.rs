@@ -19,6 +19,7 @@ use crate::route::root::Root;
 use crate::route::try_files::TryFiles;
 use crate::route::{NameTable, RouteTable};
 use crate::upstream::Group;
+use crate::upstream::resolve::NameServers;
 use crate::variables::Definition;
 use crate::variables::browser::Browsers;
 use crate::variables::referer::Referers;
@@ -185,6 +186,8 @@ pub struct Settings {
     pub referers: Option<Referers>,
     /// Which browsers are ancient or modern.
     pub browsers: Option<Browsers>,
+    /// Who is asked for names of upstreams.
+    pub name_servers: Arc<NameServers>,
     /// Files that X-Sendfile may name, by root.
     pub sendfile: Vec<Files>,
 }
@@ -495,6 +498,7 @@ impl Settings {
                 .collect::<Result<_, _>>()
                 .map_err(|e| format!("error_log: {e}"))?,
             next: Next::compile(raw),
+            name_servers: NameServers::compile(raw, &config.gateway)?,
             checks: access::compile(raw, names)?,
             secure_link: SecureLink::compile(raw, names)?,
             referers: Referers::compile(&raw.valid_referers, names)?,

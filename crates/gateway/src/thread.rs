@@ -8,7 +8,7 @@ use crate::observe::metrics::ThreadMetrics;
 use crate::plan::{Plan, PlanRef};
 use crate::timeouts::{SWEEP_MS, Timeouts};
 use crate::upstream::pool::Pools;
-use crate::upstream::resolve::Resolver;
+use crate::upstream::resolve::Resolvers;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -59,8 +59,8 @@ pub struct Thread {
     pub upstreams: RefCell<Pools>,
     /// Its open files.
     pub files: RefCell<crate::backend::files::cache::Cache>,
-    /// Its resolver.
-    pub resolver: Resolver,
+    /// Its resolvers.
+    pub resolvers: Resolvers,
     /// Its share of the logs.
     pub log: ThreadLog,
     /// Its counters.
@@ -87,7 +87,7 @@ impl Thread {
     }
 
     fn install(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(String, listen::Socket)>) {
-        self.resolver.configure(&plan.gateway);
+        self.resolvers.keep(|servers| plan.settings.iter().any(|settings| *settings.name_servers == *servers));
         self.shared.log.set_level(plan.gateway.error_level);
         let mut ports = self.ports.borrow_mut();
         for (index, listener) in plan.listeners.iter().enumerate() {
@@ -151,7 +151,7 @@ pub fn run(
         servers: crate::http::busy::Spare::default(),
         upstreams: RefCell::default(),
         files: RefCell::default(),
-        resolver: Resolver::default(),
+        resolvers: Resolvers::default(),
         log: ThreadLog::new(shared.log.clone()),
         metrics,
         apps: crate::backend::app::ThreadPools::default(),

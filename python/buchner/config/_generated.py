@@ -181,6 +181,11 @@ class Document(Table, kw_only=True):
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
+    resolver: list[str] | UnsetType = UNSET
+    resolver_ipv4: bool | UnsetType = UNSET
+    resolver_ipv6: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -394,6 +399,11 @@ class If(Table, kw_only=True):
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
+    resolver: list[str] | UnsetType = UNSET
+    resolver_ipv4: bool | UnsetType = UNSET
+    resolver_ipv6: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -525,6 +535,11 @@ class LimitExcept(Table, kw_only=True):
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
+    resolver: list[str] | UnsetType = UNSET
+    resolver_ipv4: bool | UnsetType = UNSET
+    resolver_ipv6: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -724,6 +739,11 @@ class Route(Table, kw_only=True):
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
+    resolver: list[str] | UnsetType = UNSET
+    resolver_ipv4: bool | UnsetType = UNSET
+    resolver_ipv6: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -852,6 +872,11 @@ class Server(Table, kw_only=True):
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
+    resolver: list[str] | UnsetType = UNSET
+    resolver_ipv4: bool | UnsetType = UNSET
+    resolver_ipv6: bool | UnsetType = UNSET
+    resolver_timeout: str | float | UnsetType = UNSET
+    resolver_valid: str | float | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
@@ -1055,6 +1080,11 @@ SETTINGS: tuple[str, ...] = (
     "request_body_file",
     "request_buffering",
     "reset_timedout_connection",
+    "resolver",
+    "resolver_ipv4",
+    "resolver_ipv6",
+    "resolver_timeout",
+    "resolver_valid",
     "root",
     "satisfy",
     "secure_link",

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
+from buchner.config import addresses
 from buchner.config.table import written
 from buchner.config.values import convert
 
@@ -110,6 +111,11 @@ class SettingsTable:
             self.contents.text(value, (*path, "auth_request_set", variable))
         if "auth_basic_user_file" in own:
             own["auth_basic_user_file"] = self._user_file(own["auth_basic_user_file"])
+        for index, server in enumerate(own.get("resolver", ())):
+            try:
+                addresses.split(server)
+            except ValueError as error:
+                self.report.error((*path, "resolver", index), str(error))
         if "request_body_dir" in own:
             own["request_body_dir"] = self.contents.absolute(own["request_body_dir"])
         if "mirror" in own:

@@ -1,4 +1,5 @@
 //! Connections to upstream servers, kept per I/O thread, newest first.
+use super::resolve::NameServers;
 use super::{Address, Group};
 use crate::error::{Error, Kind, Result};
 use crate::http::io::{Io, Sock};
@@ -152,9 +153,15 @@ pub fn give(group: &Group, server: usize, io: Io, used: Used) {
 }
 
 /// Opens a connection, trying every address the name has.
-pub async fn connect(thread: &Rc<Thread>, address: &Address, timeout_ms: u64, outgoing: Outgoing) -> Result<Io> {
+pub async fn connect(
+    thread: &Rc<Thread>,
+    address: &Address,
+    timeout_ms: u64,
+    outgoing: Outgoing,
+    servers: &Arc<NameServers>,
+) -> Result<Io> {
     let limit = Duration::from_millis(if timeout_ms == 0 { 60_000 } else { timeout_ms });
-    match tokio::time::timeout(limit, connect_any(thread, address, outgoing)).await {
+    match tokio::time::timeout(limit, connect_any(thread, address, outgoing, servers)).await {
         Ok(connected) => connected.map(|sock| Io::new(thread.clone(), sock)),
         Err(_) => Err(Error::new(
             Kind::UpstreamConnectTimeout,
@@ -166,14 +173,19 @@ pub async fn connect(thread: &Rc<Thread>, address: &Address, timeout_ms: u64, ou
     }
 }
 
-async fn connect_any(thread: &Rc<Thread>, address: &Address, outgoing: Outgoing) -> Result<Sock> {
+async fn connect_any(
+    thread: &Rc<Thread>,
+    address: &Address,
+    outgoing: Outgoing,
+    servers: &Arc<NameServers>,
+) -> Result<Sock> {
     let addresses = match address {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|e| refused(address, &e))?;
             return Ok(Sock::Unix(stream));
         }
         Address::Ip(addr) => vec![*addr],
-        Address::Name(host, port) => thread.resolver.lookup(thread, host, *port).await?,
+        Address::Name(host, port) => thread.resolvers.of(servers).lookup(thread, host, *port).await?,
     };
     let mut last = None;
     for addr in addresses {

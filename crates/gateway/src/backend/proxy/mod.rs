@@ -218,7 +218,9 @@ impl Target {
             hold = Hold::new(&self.group, server);
         }
         let outgoing = outgoing(ex);
-        let io = pool::connect(&ex.thread, address, ex.settings().connect_timeout.0, outgoing).await?;
+        let settings = ex.settings();
+        let (timeout, servers) = (settings.connect_timeout.0, settings.name_servers.clone());
+        let io = pool::connect(&ex.thread, address, timeout, outgoing, &servers).await?;
         ex.upstream.address = Some(ex.thread.upstreams.borrow_mut().found(&self.group, server, &io));
         let now = ex.thread.clock.now();
         ex.upstream.connect_ms = Some(now.saturating_sub(ex.upstream.began));
