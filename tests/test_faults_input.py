@@ -122,7 +122,7 @@ def test_an_upstream_that_is_down_is_502_with_its_cause(run_gateway: Callable[..
     gateway = run_gateway(PROXY.format(address=f"localhost:{port}"))
     reply = gateway.get("/page")
     assert (reply.status, reply.get("x-buchner-error")) == (502, "upstream-connect")
-    wait_for(lambda: 'request: "GET /page' in gateway.log, "the log line")
+    wait_for(lambda: "[error] 502: " in gateway.log, "the log line")
     (line,) = [line for line in gateway.log.splitlines() if "[error] 502: " in line]
     assert f"localhost:{port}" in line
     assert "refused" in line
