@@ -1,6 +1,6 @@
 """What Python owns of the configuration: app workers, the process, and the result of loading.
 
-The data plane's settings are Rust structs (``crates/gateway/src/config.rs``). The structs here are written once more
+The data plane's settings are Rust structs (``crates/gateway/src/config``). The structs here are written once more
 nowhere: ``make gen`` merges their schema with Rust's into ``schema/gateway.schema.json``.
 """
 
@@ -99,7 +99,7 @@ class Loaded:
     """A configuration, checked and resolved.
 
     Args:
-        plan: what the gateway process takes, the JSON of ``config::Config`` in crates/gateway/src/config.rs.
+        plan: what the gateway process takes, the JSON of ``config::Config`` in crates/gateway/src/config.
         app: how to run the workers of each pool in ``plan["app"]``.
         process: settings of the process tree.
         listen: addresses to bind, in the order of ``plan["listen"]``: ``host:port``, ``[v6]:port``, ``unix:/path``.

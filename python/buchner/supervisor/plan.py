@@ -8,7 +8,7 @@ from typing import Any
 from buchner.supervisor.messages import WorkerReady
 
 DEFAULT_MAX_BODY = 64 << 20
-"""`Settings.max_body` where nothing sets it (crates/gateway/src/config.rs)."""
+"""`Settings.max_body` where nothing sets it (crates/gateway/src/config)."""
 
 
 def complete(

@@ -1,0 +1,84 @@
+//! The data plane's settings: the one definition every front end adapts to.
+//!
+//! Three front ends (gateway.toml, nginx.conf, the Python API and flags) produce one JSON document of the
+//! type [`Config`]. It is *resolved*: inheritance (root → server → route) was settled in Python, equal groups
+//! of settings are interned in [`Config::settings`] and routes hold an index, so ten thousand servers stay small
+//! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
+//! from these types; doc comments are the documentation, so they give unit and default.
+mod content;
+mod log;
+mod process;
+mod server;
+mod settings;
+mod upstream;
+
+pub use crate::access::Satisfy;
+pub use crate::backend::files::autoindex::Format as Autoindex;
+pub use crate::backend::files::representation::EtagPrecision;
+pub use crate::backend::files::resolve::DisableSymlinks;
+pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
+pub use crate::buffers::BodyFile;
+pub use crate::filter::charset::Config as CharsetMap;
+pub use crate::filter::conditional::{Dialect, IfModifiedSince};
+pub use crate::filter::gzip::Proxied;
+pub use crate::filter::headers::AddHeader;
+pub use crate::filter::sub_filter::Config as SubFilter;
+pub use crate::filter::userid::Enable as UserId;
+pub use crate::http::forwarded::Config as RealIp;
+pub use crate::http::linger::Lingering;
+pub use crate::http::old_browser::OldBrowser;
+pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
+use crate::variables;
+pub use content::*;
+pub use log::*;
+pub use process::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+pub use server::*;
+pub use settings::*;
+use std::collections::BTreeMap;
+pub use upstream::*;
+
+/// A span of time. In gateway.toml: seconds as a number, or a string with a unit (`"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`). In the resolved document: milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+/// A number of bytes. In gateway.toml: a number, or a string with a unit (`"64k"`, `"10m"`, `"1g"`, powers of 1024). In the resolved document: bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Size(pub u64);
+
+/// The whole resolved configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Settings of the gateway process as a whole.
+    pub gateway: Gateway,
+    /// What is listened on; servers refer to these by index.
+    pub listen: Vec<Listen>,
+    /// Virtual servers, in the order of the file.
+    pub server: Vec<Server>,
+    /// Groups of servers by name, for `proxy`.
+    pub upstream: BTreeMap<String, Upstream>,
+    /// Pools of app workers by name, for `app`.
+    pub app: BTreeMap<String, AppPool>,
+    /// Interned settings; routes and servers refer to these by index. Never empty in a valid document.
+    pub settings: Vec<Settings>,
+    /// Access logs; settings refer to these by index.
+    pub access_log: Vec<AccessLog>,
+    /// Variables beside the built-in ones.
+    pub variable: Vec<Variable>,
+    /// Media types by file extension; settings refer to these by index.
+    pub types: Vec<BTreeMap<String, String>>,
+}
+
+/// A variable that the configuration defines.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    /// Its name, without `$`.
+    pub name: String,
+    /// Where its value comes from.
+    pub value: variables::Config,
+}

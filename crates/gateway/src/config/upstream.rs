@@ -1,0 +1,85 @@
+//! Groups of servers, and pools of app workers.
+use crate::config::Millis;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// A group of HTTP servers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// How a server is chosen: `round_robin`. Default: `round_robin`.
+    pub balance: Option<String>,
+    /// The servers.
+    pub server: Vec<UpstreamServer>,
+    /// Value of `Host` when no `set_headers` gives one (nginx: `$proxy_host`). Default: the upstream's name.
+    pub host: Option<String>,
+    /// Idle connections kept per I/O thread. Default: 128 (nginx: keepalive); 0 turns keep-alive off.
+    pub keepalive: Option<u32>,
+    /// Time an idle upstream connection is kept. Default: 60 s.
+    pub keepalive_timeout: Option<Millis>,
+    /// Requests on one connection; 0: no limit. Default: 0 (nginx: 1000).
+    pub keepalive_requests: Option<u32>,
+    /// Age from which a connection is not kept any more. Default: any age (nginx: 1 hour).
+    pub keepalive_time: Option<Millis>,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamServer {
+    /// `host:port`, `[v6]:port`, `unix:/path`.
+    pub address: String,
+    /// Share of requests. Default: 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Used only when all others fail. Default: false.
+    #[serde(default)]
+    pub backup: bool,
+    /// Never used. Default: false.
+    #[serde(default)]
+    pub down: bool,
+    /// Failures within `fail_timeout` before it rests. Default: 1; 0: never rests (nginx: `max_fails`).
+    #[serde(default = "one")]
+    pub max_fails: u32,
+    /// Window for `max_fails`, and how long it rests. Default: 10 s (nginx: `fail_timeout`).
+    #[serde(default = "ten_seconds")]
+    pub fail_timeout: Millis,
+    /// Requests at a time; 0: no limit. Default: 0.
+    #[serde(default)]
+    pub max_conns: u32,
+}
+
+impl Default for UpstreamServer {
+    fn default() -> Self {
+        let (max_fails, fail_timeout) = (one(), ten_seconds());
+        Self { address: String::new(), weight: 1, backup: false, down: false, max_fails, fail_timeout, max_conns: 0 }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn ten_seconds() -> Millis {
+    Millis(10_000)
+}
+
+/// A pool of app workers, as the gateway sees it; how workers are started is the supervisor's (`buchner.config.model.App`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppPool {
+    /// Requests that may wait for a slot; more get 503 with Retry-After. Default: 1000.
+    pub queue: u32,
+    /// Time a request may wait for a slot; then 503. Default: 30 s.
+    pub queue_timeout: Millis,
+    /// Requests handed to a busy slot ahead of time, the running one included, while they are less than about 5 ms of work
+    /// in all; 1 turns look-ahead off. Default: 16.
+    pub look_ahead: u32,
+}
+
+impl Default for AppPool {
+    fn default() -> Self {
+        Self { queue: 1000, queue_timeout: Millis(30_000), look_ahead: 16 }
+    }
+}
