@@ -1,6 +1,8 @@
+use super::cache::{Cache, FRESH_MS};
 use super::testing::TempDir;
 use super::*;
 use std::os::unix::fs::symlink;
+use std::rc::Rc;
 
 const FRESH: u64 = FRESH_MS;
 
