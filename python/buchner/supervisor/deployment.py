@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 from buchner.config.sockets import SocketOptions
 from buchner.errors import AppImportError, BuchnerError
 from buchner.supervisor.gateways import Force
+from buchner.supervisor.identity import may_read, of_workers
 from buchner.supervisor.listeners import open_listener, tune
-from buchner.supervisor.plan import complete
+from buchner.supervisor.plan import complete, trusted
 from buchner.supervisor.sealed_plan import SealedPlan, io_threads
 
 if TYPE_CHECKING:
     from buchner.config.model import Loaded
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.listeners import Listener
+    from buchner.supervisor.messages import WorkerReady
     from buchner.supervisor.pool import Pool
     from buchner.supervisor.supervisor import Supervisor
 
@@ -107,17 +109,20 @@ class Deployment:
         if gateway is None:
             self.fail(BuchnerError("the gateway ended while the configuration was made ready; it is being restarted"))
             return
-        apps = {name: pool.ready_workers()[0].ready for name, pool in self.pools.items() if pool.ready_workers()}
-        identity = gateways.identity
-        plan = complete(
-            self.loaded.plan,
-            {name: ready for name, ready in apps.items() if ready is not None},
-            (lambda folder: identity.may(folder, 5)) if identity else (lambda _folder: True),
-        )
+        plan = complete(self.loaded.plan, self._apps(), may_read(gateways.identity))
         self._force = Force(SealedPlan.seal(plan), self._listeners)
         self.loaded = self.loaded.without_plan()
         self._supervisor.prepare_logs(self._force.plan)
         self._plan_number = gateways.send_plan(gateway, self._force)
+
+    def _apps(self) -> dict[str, WorkerReady]:
+        apps = {}
+        for name, pool in self.pools.items():
+            ready = next((worker.ready for worker in pool.ready_workers()), None)
+            if ready is not None:
+                user = of_workers(pool.settings, self.loaded.process)
+                apps[name] = trusted(ready, may_read(user))
+        return apps
 
     def plan_answered(self, number: int, error: str | None) -> None:
         """The gateway took the plan or refused it."""

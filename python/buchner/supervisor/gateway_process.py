@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from buchner.supervisor.sealed_plan import SealedPlan
 
 
+_KILL_AFTER = 5.0
+"""Seconds a gateway that closed its control socket has to exit by itself."""
+
+
 class GatewayState(enum.Enum):
     """Where a gateway is in its life."""
 
@@ -59,6 +63,7 @@ class GatewayProcess:
         self.addresses: set[str] = set()
         """Keys of the listeners it was sent."""
         self.serving_since: float | None = None
+        self.has_drained = False
         self.child: Child | None = None
         self._channel: Channel | None = None
         self._events = events
@@ -85,7 +90,11 @@ class GatewayProcess:
         self._open(loop, sock)
 
     def _open(self, loop: Loop, sock: Any) -> None:
-        self._channel = Channel(loop, sock, FromGateway, self._said, lambda: None)
+        def gone() -> None:
+            if self.state in (GatewayState.STARTING, GatewayState.SERVING) and self.child is not None:
+                loop.call_later(_KILL_AFTER, self.child.kill)
+
+        self._channel = Channel(loop, sock, FromGateway, self._said, gone)
 
     @property
     def pid(self) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from buchner.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buchner.config.model import AppSettings, ProcessSettings
 
 UNPRIVILEGED = "nobody"
@@ -52,6 +54,13 @@ class Identity:
         if status.st_gid == self.gid or status.st_gid in self.groups:
             return status.st_mode >> 3 & bits == bits
         return status.st_mode & bits == bits
+
+
+def may_read(identity: Identity | None) -> Callable[[str], bool]:
+    """Whether an identity reaches a folder and the files in it; None: the user of this process."""
+    if identity is None:
+        return lambda folder: os.access(folder, os.R_OK | os.X_OK)
+    return lambda folder: identity.may(folder, 5)
 
 
 def look_up(user: str, group: str | None = None) -> Identity:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from buchner.supervisor.loop import Loop
 
 
+_MOST_MESSAGES = 100
+"""Control messages a preload process may send within 10 s; one that is well sends one in its life."""
+_PRELOAD_LEAVES_WITHIN = 5.0
+"""Seconds a preload process has to end once no more workers are wanted of it."""
 IN_WORKER = "BUCHNER_WORKER"
 """Environment variable that tells a program it is being imported by a worker."""
 
@@ -159,12 +163,12 @@ class PreloadSource:
         self._kept = existing is not None
         if existing is not None:
             ours, pid = existing
-            launcher.reaper.adopt(Child(pid, f"preload of {pool}", lambda _status: None))
+            self._child = launcher.reaper.adopt(Child(pid, f"preload of {pool}", lambda _status: None))
         else:
             ours, theirs = channel.pair()
             options = ["--preload", "--control-fd", str(theirs.fileno())]
             with theirs:
-                launcher.reaper.spawn(
+                self._child = launcher.reaper.spawn(
                     f"preload of {pool}",
                     [*launcher.worker_command, *arguments(settings, identity, *options)],
                     lambda _status: None,
@@ -172,7 +176,7 @@ class PreloadSource:
                     cwd=settings.chdir,
                     env=environment(settings, identity),
                 )
-        self._channel = Channel(launcher.loop, ours, FromWorker, self._said, self._lost)
+        self._channel = Channel(launcher.loop, ours, FromWorker, self._said, self._lost, self._breach, _MOST_MESSAGES)
 
     def make(self) -> WorkerProcess:
         """Have a worker forked, now or once the app is imported."""
@@ -181,6 +185,7 @@ class PreloadSource:
         worker = WorkerProcess(
             number, self._pool, self._settings.threads, dump_file(f"worker-{number}"), launcher.loop, launcher.reaper
         )
+        worker.is_forked = True
         ours, theirs = channel.pair()
         worker.open(ours)
         if self._imported and self._channel.is_open:
@@ -202,6 +207,10 @@ class PreloadSource:
         elif isinstance(message, Failed):
             self._failed = message
 
+    def _breach(self, why: str) -> None:
+        self._failed = Failed(error=f"the preload process broke the control protocol: {why}")
+        self._child.kill()
+
     def _lost(self) -> None:
         failed = self._failed or Failed(error="the preload process ended")
         waiting, self._waiting = self._waiting, []
@@ -220,6 +229,7 @@ class PreloadSource:
         if self._kept:
             return
         self._channel.close()
+        self._launcher.loop.call_later(_PRELOAD_LEAVES_WITHIN, self._child.kill)
         for worker in self._waiting:
             self._sockets.pop(worker.number).close()
         self._waiting = []

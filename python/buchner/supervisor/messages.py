@@ -5,12 +5,31 @@ A message is one JSON object whose `op` names its class. Unknown fields are igno
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 PROTOCOL = 1
 """Version of the protocol; a gateway that says another one in `hello` is not used."""
+
+
+_Text = Annotated[str, Meta(max_length=4096)]
+_Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_AbsolutePath = Annotated[str, Meta(max_length=4096, pattern=r"\A/[^\0]*\Z")]
+_UrlPath = Annotated[str, Meta(max_length=4096, pattern=r"\A(/[^\x00-\x1f\x7f]*)?\Z")]
+_FieldValue = Annotated[str, Meta(max_length=1024, pattern=r"\A[\t\x20-\x7e\x80-\xff]*\Z")]
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with its control characters escaped, so that what a child says cannot be taken for a line of the log.
+
+    Args:
+        text: What it said.
+        lines: Whether it may have several lines (a traceback).
+    """
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 class Message(msgspec.Struct, tag_field="op", kw_only=True):
@@ -78,7 +97,7 @@ class Hello(Message, tag="hello"):
     """The gateway's first packet."""
 
     protocol: int
-    version: str
+    version: _Text
     pid: int
 
 
@@ -94,22 +113,31 @@ class Refused(Message, tag="refused"):
     id: int
     error: str
 
+    def __post_init__(self) -> None:
+        """Make the words fit for the log."""
+        self.error = printable(self.error, lines=True)
+
 
 class Retired(Message, tag="retired"):
     """The worker's last ordinary request is answered."""
 
-    worker: int
+    worker: _Number
 
 
 class Stuck(Message, tag="stuck"):
     """A request passed its `app_timeout`."""
 
-    worker: int
+    worker: _Number
     pool: str
-    slot: int
-    thread_ms: int = 0
+    slot: _Number
+    thread_ms: _Number = 0
     request: str = ""
     request_id: str = ""
+
+    def __post_init__(self) -> None:
+        """Make the words fit for a line of the log."""
+        self.request = printable(self.request)[:4096]
+        self.request_id = printable(self.request_id)[:256]
 
 
 class StatusAnswer(Message, tag="status"):
@@ -132,29 +160,30 @@ FromGateway = Hello | PlanReady | Refused | Retired | Stuck | StatusAnswer | Dra
 class StaticFolder(msgspec.Struct, kw_only=True):
     """A folder the gateway may serve itself."""
 
-    url_path: str
+    url_path: _UrlPath
     """Prefix without a trailing slash, as the app routes it (`/static`)."""
-    folder: str
+    folder: _AbsolutePath
     """Absolute path."""
-    cache_control: str | None = None
+    cache_control: _FieldValue | None = None
     """`Cache-Control` the app itself would send."""
 
 
 class Forked(Message, tag="forked"):
-    """Sent on a worker's own socket when a preload process forked it: the pid of the worker to come."""
+    """The first message of a worker that a preload process forked, once it is the supervisor's child.
 
-    pid: int
+    It says nothing of itself: the pid is the sender's by SCM_CREDENTIALS, and has to be an unknown child's.
+    """
 
 
 class WorkerReady(Message, tag="ready"):
     """The app is imported."""
 
     pid: int
-    app: str
-    static: list[StaticFolder] = []
-    folders: list[str] = []
+    app: _Text
+    static: Annotated[list[StaticFolder], Meta(max_length=1000)] = []
+    folders: Annotated[list[_AbsolutePath], Meta(max_length=1000)] = []
     """Folders that the app's `X-Sendfile` may name files in."""
-    max_content_length: int | None = None
+    max_content_length: _Number | None = None
 
 
 class Failed(Message, tag="failed"):
@@ -163,11 +192,20 @@ class Failed(Message, tag="failed"):
     error: str
     traceback: str = ""
 
+    def __post_init__(self) -> None:
+        """Make the words fit for the log."""
+        self.error = printable(self.error, lines=True)
+        self.traceback = printable(self.traceback, lines=True)
+
 
 class Recycle(Message, tag="recycle"):
     """The worker reached a limit: replace it, then retire it."""
 
-    why: str
+    why: _Text
+
+    def __post_init__(self) -> None:
+        """Make the words fit for a line of the log."""
+        self.why = printable(self.why)
 
 
 class Pong(Message, tag="pong"):

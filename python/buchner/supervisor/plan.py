@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from buchner.supervisor.messages import WorkerReady
 
 DEFAULT_MAX_BODY = 64 << 20
 """`Settings.max_body` where nothing sets it (crates/gateway/src/config)."""
+
+
+_KERNELS_OWN = ("/proc", "/sys", "/dev")
+
+
+def trusted(ready: WorkerReady, may_read: Callable[[str], bool]) -> WorkerReady:
+    """What an app said of itself without the folders that its own user may not read.
+
+    The gateway may run as another user: a worker must not have files served that it could not serve itself.
+
+    Args:
+        ready: What a worker said.
+        may_read: Whether the worker's user can read a folder.
+    """
+
+    def own(folder: str) -> bool:
+        path = os.path.realpath(folder)
+        kernels = any(path == root or path.startswith(f"{root}/") for root in _KERNELS_OWN)
+        return path != "/" and not kernels and may_read(path)
+
+    return msgspec.structs.replace(
+        ready,
+        static=[folder for folder in ready.static if own(folder.folder)],
+        folders=[folder for folder in ready.folders if own(folder)],
+    )
 
 
 def complete(

@@ -26,8 +26,8 @@ class Child:
     _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal, unless the process has ended and was reaped."""
-        if not self.ended:
+        """Send a signal, unless the process has ended and was reaped, or is not a child of this one."""
+        if not self.ended and is_child(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -52,6 +52,17 @@ class Child:
         if self.dump >= 0:
             os.close(self.dump)
             self.dump = -1
+
+
+def is_child(pid: int) -> bool:
+    """Whether a process is a child of this one: the kernel's word, and it stays true until we reap it."""
+    if pid <= 1:
+        return False
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:
+        return False
+    return True
 
 
 class Reaper:
@@ -99,6 +110,10 @@ class Reaper:
         """Reap this process too: a child from before an upgrade, or one that another process forked for us."""
         self._children[child.pid] = child
         return child
+
+    def is_stranger(self, pid: int) -> bool:
+        """Whether a process is a child of this one that nobody has adopted."""
+        return pid not in self._children and is_child(pid)
 
     def reap(self) -> None:
         """Collect every child that has ended; called on SIGCHLD. Strangers (orphans we inherited) are just reaped."""

@@ -216,8 +216,10 @@ class Supervisor:
             gateway.attached.discard(message.worker)
             self.workers.retired(message)
         elif isinstance(message, Stuck):
-            self.workers.stuck(message)
-        elif isinstance(message, Drained):
+            if message.worker in gateway.known:
+                self.workers.stuck(message)
+        elif isinstance(message, Drained) and not gateway.has_drained:
+            gateway.has_drained = True
             logger.info("gateway %d has drained", gateway.number)
 
     def gateway_gone(self, gateway: GatewayProcess, why: str) -> None:

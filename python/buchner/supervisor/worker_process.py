@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from buchner.supervisor.loop import Loop
 
 _KILL_AFTER = 2.0
-"""Seconds a worker has beyond its deadline to exit by itself."""
+"""Seconds a worker has beyond its deadline, or the end of its control socket, to exit by itself."""
+_MOST_MESSAGES = 1000
+"""Control messages a worker may send within 10 s; one that is well sends a handful in its life."""
 
 
 class WorkerState(enum.Enum):
@@ -93,10 +95,13 @@ class WorkerProcess:
         self.recycling = False
         """Whether a replacement is on its way."""
         self.child: Child | None = None
+        self.is_forked = False
+        """Whether a preload process forks it: its first message is `forked` then."""
         self._loop = loop
         self._reaper = reaper
         self._channel: Channel | None = None
         self._pinged = False
+        self._asked_to_recycle = False
 
     def __str__(self) -> str:
         return f"worker {self.number}"
@@ -115,29 +120,52 @@ class WorkerProcess:
 
     def open(self, sock: socket.socket) -> None:
         """Watch our end of its control socket."""
-        self._channel = Channel(self._loop, sock, FromWorker, self._said, self._at_end_of_file)
+        self._channel = Channel(
+            self._loop, sock, FromWorker, self._said, self._at_end_of_file, self._breach, _MOST_MESSAGES
+        )
 
     def _said(self, message: Any) -> None:
         if isinstance(message, Forked):
-            self.child = self._reaper.adopt(Child(message.pid, str(self), self.ended, self.dump))
+            self._forked()
+        elif self.child is None:
+            self._breach("a message before `forked`")
         elif isinstance(message, WorkerReady):
-            self.ready = message
-            if self.state is WorkerState.STARTING:
+            if self.state is WorkerState.STARTING and self.ready is None:
+                self.ready = message
                 self.state = WorkerState.READY
                 if self.events:
                     self.events.worker_ready(self)
         elif isinstance(message, Failed):
-            self.failed = message
-            if self.events:
-                self.events.worker_failed(self, message)
+            if self.state is WorkerState.STARTING and self.failed is None:
+                self.failed = message
+                if self.events:
+                    self.events.worker_failed(self, message)
         elif isinstance(message, Pong):
             self._pinged = False
-        elif isinstance(message, Recycle) and self.events:
+        elif isinstance(message, Recycle) and self.events and not self._asked_to_recycle:
+            self._asked_to_recycle = True
             self.events.worker_recycles(self, message.why)
+
+    def _forked(self) -> None:
+        """The worker exists, and which process it is the kernel has said: believed once, of a child nobody knows."""
+        pid = self.channel.sender
+        if not self.is_forked or self.child is not None:
+            self._breach("`forked`, which it is not to say")
+        elif not self._reaper.is_stranger(pid):
+            self._breach(f"`forked` from process {pid}, which is not the child that was forked")
+        else:
+            self.child = self._reaper.adopt(Child(pid, str(self), self.ended, self.dump))
+
+    def _breach(self, why: str) -> None:
+        """It does not keep to the protocol: nothing it says is heard any more."""
+        self.channel.close()
+        self.kill(f"it broke the control protocol: {why}")
 
     def _at_end_of_file(self) -> None:
         if self.child is None:  # the preload process ended before it forked this worker
             self.ended(1)
+        else:
+            self._loop.call_later(_KILL_AFTER, lambda: self.kill("it closed its control socket"))
 
     def ended(self, status: int) -> None:
         """Note the end of the process."""
@@ -213,6 +241,17 @@ class WorkerProcess:
 
     def kill(self, reason: str) -> None:
         """Kill it; `reason` is what the log says."""
-        if self.state is not WorkerState.GONE and self.child is not None:
-            self.kill_reason = self.kill_reason or reason
+        if self.state is WorkerState.GONE:
+            return
+        self.kill_reason = self.kill_reason or reason
+        if self.child is not None:
             self.child.kill(signal.SIGKILL)
+        else:
+            self._loop.call_later(0, self._give_up)
+
+    def _give_up(self) -> None:
+        """Kill it if it exists by now; a worker that no process was forked for ends here."""
+        if self.child is not None:
+            self.child.kill(signal.SIGKILL)
+        else:
+            self.ended(-signal.SIGKILL)

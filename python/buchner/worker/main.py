@@ -313,11 +313,13 @@ def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) 
 
 def _become_worker(descriptors: list[int]) -> socket.socket:
     own, dump = socket.socket(fileno=descriptors[0]), descriptors[1]
-    pid = os.fork()
-    if pid:
-        with contextlib.suppress(OSError):
-            channel.send_now(own, Forked(pid=pid))
+    middle = os.getpid()
+    if os.fork():
         os._exit(0)
+    while os.getppid() == middle:  # the supervisor believes its own children only
+        time.sleep(0.001)
+    with contextlib.suppress(OSError):
+        channel.send_now(own, Forked())
     faulthandler.unregister(STACKS_SIGNAL)
     _set_up_dump(dump)
     random.seed()
