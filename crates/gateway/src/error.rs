@@ -1,5 +1,5 @@
 //! What can go wrong with a request: kind, whose side, whether to try again, and the cause in words.
-//! [`crate::http::page`] turns an [`Error`] into a response; nothing else does.
+//! [`crate::page`] turns an [`Error`] into a response; nothing else does.
 use std::borrow::Cow;
 use std::fmt;
 

@@ -1,34 +1,52 @@
 //! The data plane: `listen → tls → http → route → filter → upstream → backend`.
 //!
-//! [`pipeline`] is the line a request walks; [`exchange`] is what walks it. [`config`] is what the front ends produce, [`plan`] what
-//! it compiles to. One I/O thread ([`thread`]) serves a connection from its first byte to its last.
-pub mod access;
-pub mod backend;
-pub mod buffers;
+//! The modules stand on floors, from the ground up. A module imports from its own floor and from those below it;
+//! `tests/test_architecture.py` knows the floors and refuses a new import upwards.
+
+// Ground: errors, units, text, time, addresses, hash tables, the one place with `unsafe`.
 pub mod clock;
-pub mod config;
-pub mod control;
 pub mod error;
-pub mod exchange;
-pub mod filter;
-pub mod http;
-pub mod listen;
-pub mod mirror;
-pub mod observe;
-pub mod pipeline;
-pub mod plan;
-pub mod regex;
-pub mod rewrite;
-pub mod route;
-pub mod subrequest;
+pub mod net;
 pub mod sys;
 pub mod tables;
-pub mod thread;
-pub mod timeouts;
+pub mod text;
+pub mod units;
+
+// Sockets and bodies: what every connection and every message is made of.
+pub mod body;
+pub mod io;
+pub mod observe;
+
+// The exchange and what may be asked of it: one request on its way, its variables.
+pub mod exchange;
+pub mod regex;
+pub mod subrequest;
+pub mod vars;
+
+// Rooms: each has its own settings, variables and limits.
+pub mod accel;
+pub mod access;
+pub mod backend;
+pub mod filter;
+pub mod mirror;
+pub mod page;
+pub mod rewrite;
+pub mod route;
 pub mod upstream;
 pub mod variables;
-pub mod vars;
-pub mod zone;
+
+// The line: the configuration, the plan it compiles to, the phases.
+pub mod config;
+pub mod pipeline;
+pub mod plan;
+
+// Doors: HTTP and the sockets it comes from.
+pub mod http;
+pub mod listen;
+
+// Threads and the process.
+pub mod control;
+pub mod thread;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,8 +1,9 @@
 //! Copies of requests (nginx: mirror): a subrequest for each URI, whose answer nobody waits for.
-use crate::buffers::{self, Buffered};
+use crate::body::RequestBody;
+use crate::body::spool;
+use crate::body::spool::Buffered;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::http::body::RequestBody;
 use crate::subrequest;
 
 /// Sends the copies that the settings ask for, behind the request's body where that goes along.
@@ -13,7 +14,7 @@ pub async fn send(ex: &mut Exchange) -> Result<()> {
     }
     if settings.mirror_request_body && !ex.request.body.is_empty() {
         let memory = settings.buffer_memory.0;
-        buffers::read(ex, memory).await?;
+        spool::read(ex, memory).await?;
     }
     for uri in &ex.settings().mirror {
         let body = match &ex.request.body {

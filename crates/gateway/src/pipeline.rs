@@ -1,14 +1,16 @@
 //! The line a request walks between its head and its answer:
 //! `[ server rewrite → location → rewrite ⟲ → access → precontent → content → response filters ] → log`, entered again by
 //! every internal redirect.
+use crate::accel;
 use crate::access;
-use crate::backend::Outcome;
+use crate::access::realip;
+use crate::backend::outcome::Outcome;
+use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Entry, Exchange, Response};
 use crate::filter::{self, conditional};
-use crate::http::body::RequestBody;
-use crate::http::{forwarded, page};
 use crate::mirror;
+use crate::page;
 use crate::plan::Route;
 use crate::rewrite::escape::{Escape, escape};
 use crate::rewrite::{self, Ran};
@@ -106,7 +108,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
         entry = Entry::Location;
         count(ex)?;
     };
-    forwarded::apply(ex);
+    realip::apply(ex);
     if let Some(refusal) = access::check(ex).await? {
         return Ok(Outcome::Respond(refusal));
     }
@@ -171,7 +173,7 @@ async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
         mirror::send(ex).await?;
     }
     match route.backend.handle(ex).await? {
-        Outcome::Respond(response) => filter::sendfile::follow(ex, response),
+        Outcome::Respond(response) => accel::follow(ex, response),
         elsewhere => Ok(elsewhere),
     }
 }

@@ -1,16 +1,17 @@
 //! The configuration compiled: names and prefixes in tables, templates in parts, addresses parsed. Immutable, shared by all
 //! threads, swapped whole; a request finishes on the plan it began with.
+use crate::access::realip::RealIp;
 use crate::access::{self, Check};
 use crate::backend::files::Files;
 use crate::backend::files::mime::{self, Types};
+use crate::backend::proxy::head::SetHeader;
 use crate::backend::proxy::next::Next;
 use crate::backend::proxy::options::Options;
 use crate::backend::{Backend, Place};
-use crate::buffers::Spool;
+use crate::body::spool::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, HeaderValues, Match};
 use crate::exchange::Exchange;
 use crate::filter::Filters;
-use crate::http::forwarded::RealIp;
 use crate::observe::access_log::LogPlan;
 use crate::observe::error_log::ErrorLogPlan;
 use crate::regex::Regex;
@@ -205,17 +206,6 @@ pub struct ErrorPage {
     pub to: Template,
     /// Status of the answer; 0: the page's own, `None`: the one that led to it.
     pub status: Option<u16>,
-}
-
-/// A header with a value made of variables.
-#[derive(Debug)]
-pub struct SetHeader {
-    /// Its id, `Other` for names not known.
-    pub id: HeaderId,
-    /// Its name as configured.
-    pub name: Box<[u8]>,
-    /// Its value; empty: the header is left out.
-    pub value: Template,
 }
 
 impl Plan {

@@ -2,9 +2,9 @@
 //!
 //! A child walks the same phases with its own path and answer. It has the parent's headers, client and server, and shares the
 //! values of variables with it. Its body goes wherever the caller puts it; the access phase and the log are the main request's.
+use crate::body::{Body, RequestBody, next_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Request, Response};
-use crate::http::body::{Body, RequestBody, next_chunk};
 use crate::observe::access_log;
 use crate::pipeline;
 use crate::vars::Sent;

@@ -1,12 +1,13 @@
 //! One I/O thread: its runtime, its listeners, and all that requests on it share without locks.
 use crate::clock::Clock;
 use crate::control::Shared;
-use crate::http::io::{Io, Sock};
-use crate::listen::{self, Port};
+use crate::http::port::Port;
+use crate::io::deadlines::{SWEEP_MS, Timeouts};
+use crate::io::sock::{Io, Sock};
+use crate::listen;
 use crate::observe::log::ThreadLog;
 use crate::observe::metrics::ThreadMetrics;
 use crate::plan::{Plan, PlanRef};
-use crate::timeouts::{SWEEP_MS, Timeouts};
 use crate::upstream::pool::Pools;
 use crate::upstream::resolve::Resolvers;
 use std::cell::{Cell, RefCell};
@@ -52,9 +53,9 @@ pub struct Thread {
     /// Its deadlines.
     pub timeouts: Timeouts,
     /// Its spare buffers.
-    pub bufs: crate::http::bufs::Bufs,
+    pub bufs: crate::io::bufs::Bufs,
     /// Its spare boxes for connections that are served.
-    pub servers: crate::http::busy::Spare,
+    pub servers: crate::http::h1::busy::Spare,
     /// Its upstream connections.
     pub upstreams: RefCell<Pools>,
     /// Its open files.
@@ -147,8 +148,8 @@ pub fn run(
         shared: shared.clone(),
         clock: Clock::default(),
         timeouts: Timeouts::default(),
-        bufs: crate::http::bufs::Bufs::default(),
-        servers: crate::http::busy::Spare::default(),
+        bufs: crate::io::bufs::Bufs::default(),
+        servers: crate::http::h1::busy::Spare::default(),
         upstreams: RefCell::default(),
         files: RefCell::default(),
         resolvers: Resolvers::default(),

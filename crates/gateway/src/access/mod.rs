@@ -5,13 +5,14 @@
 pub mod crypt;
 pub mod networks;
 pub mod password;
+pub mod realip;
 pub mod request;
 pub mod users;
 
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
-use crate::http::page;
+use crate::page;
 use crate::vars::Names;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

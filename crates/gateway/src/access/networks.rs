@@ -1,7 +1,7 @@
 //! By the client's address (nginx: allow, deny): the first rule that fits decides.
 use crate::access::{Refusal, Verdict};
 use crate::exchange::Exchange;
-use crate::http::forwarded::Networks;
+use crate::net::networks::Networks;
 
 /// Compiled rules.
 pub struct Rules(Vec<(bool, Networks)>);

@@ -1,9 +1,9 @@
 //! By the answer to a subrequest (nginx: auth_request): 2xx lets the request in, 401 and 403 are passed on.
 use crate::access::{Refusal, Verdict};
+use crate::body::RequestBody;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::http::body::RequestBody;
 use crate::subrequest;
 use crate::vars::{Names, Sent, Template, Var};
 use buchner_wire::headers::HeaderId;

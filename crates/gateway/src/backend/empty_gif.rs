@@ -1,9 +1,9 @@
 //! One transparent pixel (nginx: `empty_gif`).
+use crate::body::Body;
 use crate::clock::http_date;
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::Body;
-use crate::http::page;
+use crate::page;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use bytes::Bytes;

@@ -1,11 +1,11 @@
 //! Redirects and fixed answers (nginx: return).
-use crate::backend::Outcome;
+use crate::backend::outcome::Outcome;
+use crate::body::Body;
 use crate::config::{Redirect, Respond};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::Body;
-use crate::http::page;
+use crate::page;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 

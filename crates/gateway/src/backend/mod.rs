@@ -3,26 +3,18 @@ pub mod app;
 pub mod empty_gif;
 pub mod files;
 pub mod fixed;
+pub mod outcome;
 pub mod proxy;
 pub mod stub_status;
 
+use crate::backend::outcome::Outcome;
 use crate::config::{Config, Content};
 use crate::error::{Error, Kind, Result};
-use crate::exchange::{Exchange, Response};
+use crate::exchange::Exchange;
 use crate::upstream::Group;
 use crate::vars::Names;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// What a backend made of a request.
-pub enum Outcome {
-    /// An answer.
-    Respond(Response),
-    /// An internal redirect to this URI or named route (fallback, X-Accel-Redirect).
-    Redirect(Vec<u8>),
-    /// The location phase again, for the path that the backend gave the request (index, X-Accel-Redirect).
-    Locate,
-}
 
 /// What a backend is told of the route it answers.
 pub struct Place<'p> {

@@ -1,10 +1,11 @@
 //! Numbers of connections and requests as text (nginx: stub_status), and the variables with the same numbers.
-use crate::backend::Outcome;
+use crate::backend::outcome::Outcome;
+use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::Body;
-use crate::vars::{Sent, write_number};
+use crate::text::write_number;
+use crate::vars::Sent;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use std::sync::PoisonError;

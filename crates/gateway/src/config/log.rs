@@ -1,5 +1,5 @@
 //! Access logs.
-use crate::config::{Millis, Size};
+use crate::units::{Millis, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;

@@ -13,21 +13,22 @@ mod settings;
 mod upstream;
 
 pub use crate::access::Satisfy;
+pub use crate::access::realip::Config as RealIp;
 pub use crate::backend::files::autoindex::Format as Autoindex;
 pub use crate::backend::files::representation::EtagPrecision;
 pub use crate::backend::files::resolve::DisableSymlinks;
 pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
-pub use crate::buffers::BodyFile;
+pub use crate::body::spool::BodyFile;
 pub use crate::filter::charset::Config as CharsetMap;
 pub use crate::filter::conditional::{Dialect, IfModifiedSince};
 pub use crate::filter::gzip::Proxied;
 pub use crate::filter::headers::AddHeader;
 pub use crate::filter::sub_filter::Config as SubFilter;
 pub use crate::filter::userid::Enable as UserId;
-pub use crate::http::forwarded::Config as RealIp;
-pub use crate::http::linger::Lingering;
-pub use crate::http::old_browser::OldBrowser;
+pub use crate::http::h1::linger::Lingering;
+pub use crate::http::h1::old_browser::OldBrowser;
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
+pub use crate::units::{Millis, Size};
 use crate::variables;
 pub use content::*;
 pub use log::*;
@@ -38,16 +39,6 @@ pub use server::*;
 pub use settings::*;
 use std::collections::BTreeMap;
 pub use upstream::*;
-
-/// A span of time. In gateway.toml: seconds as a number, or a string with a unit (`"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`). In the resolved document: milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Millis(pub u64);
-
-/// A number of bytes. In gateway.toml: a number, or a string with a unit (`"64k"`, `"10m"`, `"1g"`, powers of 1024). In the resolved document: bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Size(pub u64);
 
 /// The whole resolved configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

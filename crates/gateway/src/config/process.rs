@@ -1,6 +1,7 @@
 //! Settings of the gateway process as a whole.
-use crate::config::{Dialect, Millis, Size};
+use crate::config::Dialect;
 use crate::observe::error_log::Level;
+use crate::units::{Millis, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;

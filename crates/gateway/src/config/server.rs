@@ -1,5 +1,6 @@
 //! What is listened on, servers and their routes.
-use crate::config::{Branch, Content, Millis, RewriteOp, Size};
+use crate::config::{Branch, Content, RewriteOp};
+use crate::units::{Millis, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;

@@ -1,9 +1,10 @@
 //! Settings that every server and route has; equal groups of them are kept once.
 use crate::config::{
-    AddHeader, BodyFile, CharsetMap, CookieFlags, HttpVersion, Lingering, Millis, NextUpstream, OldBrowser, Proxied,
-    RealIp, Replace, Root, Satisfy, Size, SubFilter, UserId,
+    AddHeader, BodyFile, CharsetMap, CookieFlags, HttpVersion, Lingering, NextUpstream, OldBrowser, Proxied, RealIp,
+    Replace, Root, Satisfy, SubFilter, UserId,
 };
 use crate::observe::error_log::ErrorLog;
+use crate::units::{Millis, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;

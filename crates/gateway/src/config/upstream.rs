@@ -1,5 +1,5 @@
 //! Groups of servers, and pools of app workers.
-use crate::config::Millis;
+use crate::units::Millis;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;

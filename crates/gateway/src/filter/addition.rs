@@ -1,10 +1,10 @@
 //! Answers of subrequests before and behind a body (nginx: the addition module).
+use crate::body::{Body, RequestBody, Source};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::filter::types::Types;
 use crate::filter::weaken;
-use crate::http::body::{Body, RequestBody, Source};
 use crate::subrequest;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;

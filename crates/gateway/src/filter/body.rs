@@ -1,7 +1,7 @@
 //! Filters of bodies: a filter says what becomes of each piece, and [`wrap`] puts it between the body and the writer.
+use crate::body::{Body, Source};
 use crate::error::Result;
 use crate::exchange::Response;
-use crate::http::body::{Body, Source};
 use buchner_wire::headers::HeaderId;
 use bytes::Bytes;
 use std::task::{Context, Poll};
@@ -119,7 +119,7 @@ impl<T: Transform> Source for Filtered<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::body::Part;
+    use crate::body::Part;
     use std::cell::RefCell;
     use std::rc::Rc;
 

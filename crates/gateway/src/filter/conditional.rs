@@ -1,8 +1,8 @@
 //! Conditional requests (RFC 9110 section 13): whether the client's copy is still good, in the order section 13.2.2 sets.
+use crate::body::Body;
 use crate::clock::parse_http_date;
 use crate::exchange::{Exchange, Response};
-use crate::http::body::Body;
-use crate::http::page;
+use crate::page;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use schemars::JsonSchema;

@@ -1,8 +1,9 @@
 //! Bodies sent no faster than configured (nginx: `limit_rate`), than `set $limit_rate` says, or than the upstream says
 //! (X-Accel-Limit-Rate).
+use crate::body::Body;
+use crate::body::pace::paced;
 use crate::exchange::{Exchange, Response};
-use crate::http::body::Body;
-use crate::http::pace::{paced, size};
+use crate::units::size;
 use crate::vars::{Names, Sent, Template};
 
 /// The compiled settings.

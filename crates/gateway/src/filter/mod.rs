@@ -14,11 +14,11 @@ pub mod gzip;
 pub mod headers;
 pub mod limit_rate;
 pub mod range;
-pub mod sendfile;
 pub mod sub_filter;
 pub mod types;
 pub mod userid;
 
+use crate::accel;
 use crate::config::Settings;
 use crate::exchange::{Exchange, Response};
 use crate::vars::Names;
@@ -120,7 +120,7 @@ impl Filters {
 
 /// Runs the filters of the route over a response. Returns the answer in its place, if one of them refuses it.
 pub async fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
-    sendfile::restore(ex, response);
+    accel::restore(ex, response);
     let filters = &ex.settings().filters;
     if response.status == 101 {
         return None;

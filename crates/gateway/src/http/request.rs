@@ -1,10 +1,10 @@
 //! A head that was read becomes an exchange: its host finds the server, its target the path, its fields the client.
 use crate::config::HeadLimits;
 use crate::error::{Error, Kind};
+use crate::exchange::id::RequestId;
 use crate::exchange::{Client, Exchange, Request};
+use crate::http::h1::refuse::Refusal;
 use crate::http::h1::{Conn, request_body};
-use crate::http::refuse::Refusal;
-use crate::observe::trace::RequestId;
 use buchner_wire::h1::RequestHead;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;

@@ -2,21 +2,17 @@
 pub mod places;
 pub mod proxy_protocol;
 
-use crate::exchange::Peer;
 use crate::http::h1;
-use crate::http::io::{Io, Sock};
-use crate::plan::{self, Plan};
+use crate::http::port::{Arrival, Port};
+use crate::io::sock::{Io, Sock};
+use crate::net::peer::Peer;
 use crate::thread::Thread;
-use buchner_wire::proxy_protocol::ProxyHeader;
 use places::Place;
-use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Notify;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -48,65 +44,6 @@ impl Socket {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
             Self::Unix(listener) => Self::Unix(listener.try_clone()?),
         })
-    }
-}
-
-/// A connection that was accepted: whose it is.
-pub struct Arrival {
-    /// The socket's other end.
-    pub peer: Peer,
-    /// The address it connected to.
-    pub local: Peer,
-    /// What the proxy in front said ahead of it.
-    pub proxied: Option<Rc<ProxyHeader>>,
-}
-
-/// A listening address as its connections see it: which listener of the current plan it is.
-pub struct Port {
-    /// Key of the socket.
-    pub address: String,
-    index: Cell<u32>,
-    open: Cell<bool>,
-    closed: Notify,
-}
-
-impl Port {
-    /// A port that stands for a plan's listener.
-    pub fn new(address: String, index: u32) -> Rc<Self> {
-        Rc::new(Self { address, index: Cell::new(index), open: Cell::new(true), closed: Notify::new() })
-    }
-
-    /// The listener's index in the current plan. Of a closed port: 0, any, for the last answers of its connections.
-    pub fn index(&self) -> u32 {
-        self.index.get()
-    }
-
-    /// What of a plan listens at an address whose connections come through this port.
-    pub fn listener<'p>(&self, plan: &'p Plan, local: Peer) -> &'p plan::Listener {
-        let listener = &plan.listeners[self.index() as usize];
-        if listener.singles.is_empty() {
-            return listener;
-        }
-        let Peer::Ip(local) = local else { return listener };
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        listener.singles.get(&local).map_or(listener, |single| &plan.listeners[*single as usize])
-    }
-
-    /// A new plan has the listener here.
-    pub fn set_index(&self, index: u32) {
-        self.index.set(index);
-    }
-
-    /// Still listening.
-    pub fn open(&self) -> bool {
-        self.open.get()
-    }
-
-    /// Stops accepting.
-    pub fn close(&self) {
-        self.open.set(false);
-        self.index.set(0);
-        self.closed.notify_one();
     }
 }
 
@@ -161,7 +98,7 @@ pub fn spawn(thread: Rc<Thread>, port: Rc<Port>, socket: Socket) {
                     }
                     Err(e) => pause(&thread, &port, &e, &mut pauses).await,
                 },
-                () = port.closed.notified() => {}
+                () = port.until_closed() => {}
             }
             if full(&thread) {
                 if pauses.begin() {

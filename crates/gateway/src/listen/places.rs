@@ -1,5 +1,5 @@
 //! Connections per client address, counted over all threads.
-use crate::exchange::Peer;
+use crate::net::peer::Peer;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,9 @@
 //! What a proxy of connections says ahead of them (the PROXY protocol): read before anything else of the connection, and its variables.
-use crate::exchange::{Exchange, Peer};
-use crate::http::io::Io;
-use crate::vars::{Sent, write_addr, write_port};
+use crate::exchange::Exchange;
+use crate::io::sock::Io;
+use crate::net::peer::Peer;
+use crate::text::{write_addr, write_port};
+use crate::vars::Sent;
 use buchner_wire::proxy_protocol::{MAX_HEADER, ProxyHeader, parse};
 use std::net::SocketAddr;
 

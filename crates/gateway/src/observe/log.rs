@@ -1,8 +1,8 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
+use crate::clock::zone;
 use crate::observe::backlog::Backlog;
 use crate::observe::error_log::Level;
 use crate::observe::syslog::{Sender as SyslogSender, Syslog};
-use crate::zone;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::cell::RefCell;

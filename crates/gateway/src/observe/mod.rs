@@ -5,7 +5,6 @@ pub mod error_log;
 pub mod log;
 pub mod metrics;
 pub mod syslog;
-pub mod trace;
 
 use std::sync::OnceLock;
 

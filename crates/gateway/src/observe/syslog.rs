@@ -1,7 +1,7 @@
 //! Log lines to syslog: datagrams in the form of RFC 3164 (nginx: `access_log syslog:…`).
 use crate::clock::MONTHS;
+use crate::clock::zone;
 use crate::observe::hostname;
-use crate::zone;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;

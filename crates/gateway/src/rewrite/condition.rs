@@ -1,6 +1,6 @@
 //! Conditions on a request (nginx: `if`).
 use crate::exchange::Exchange;
-use crate::http::forwarded::Networks;
+use crate::net::networks::Networks;
 use crate::regex::{GivenUp, Regex};
 use crate::rewrite::config::{self, FileTest};
 use crate::rewrite::run::value_of;

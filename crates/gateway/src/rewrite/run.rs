@@ -1,13 +1,13 @@
 //! Running the operations of a level.
+use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::Body;
-use crate::http::pace::size;
-use crate::http::page;
+use crate::page;
 use crate::rewrite::config::RewriteFlag;
 use crate::rewrite::escape::{Escape, escape, unescape_redirect};
 use crate::rewrite::{If, Op, Return, Rewrite, Script, Target};
+use crate::units::size;
 use crate::vars::{Sent, Template, Var, template::Part, write_var};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use bytes::Bytes;

@@ -1,8 +1,9 @@
 //! Files that may stand for a request's path (nginx: try_files).
-use crate::backend::{Backend, Outcome};
+use crate::backend::Backend;
+use crate::backend::outcome::Outcome;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::http::page;
+use crate::page;
 use crate::route::root::{Replaced, Root};
 use crate::vars::{Names, Sent, Template};
 use bytes::Bytes;

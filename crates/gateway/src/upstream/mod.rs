@@ -1,6 +1,5 @@
 //! Groups of HTTP servers: which one is asked, which ones rest after failures, and the connections kept to them.
 pub mod balance;
-pub mod note;
 pub mod pool;
 pub mod resolve;
 

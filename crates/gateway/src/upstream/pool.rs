@@ -2,7 +2,7 @@
 use super::resolve::NameServers;
 use super::{Address, Group};
 use crate::error::{Error, Kind, Result};
-use crate::http::io::{Io, Sock};
+use crate::io::sock::{Io, Sock};
 use crate::tables::ById;
 use crate::thread::Thread;
 use std::collections::HashMap;
@@ -63,7 +63,7 @@ impl Pools {
     fn local(&mut self, group: &Group) -> &mut Local {
         self.groups.entry(group.id).or_insert_with(|| Local {
             // Threads start at different servers so that few requests on many threads still spread.
-            cursor: crate::observe::trace::random() as usize % group.servers.len().max(1),
+            cursor: crate::exchange::id::random() as usize % group.servers.len().max(1),
             idle: group.servers.iter().map(|_| Vec::new()).collect(),
             names: group.servers.iter().map(|server| server.address.to_string().into()).collect(),
         })

@@ -2,8 +2,10 @@
 //!
 //! Networks and ranges become one sorted list of disjoint intervals, so that a request costs a binary search whatever their
 //! number. A longer prefix lies over a shorter one, a later range over an earlier one.
-use crate::exchange::{Exchange, Peer};
-use crate::http::forwarded::{Networks, RealIp, parse_address, parse_network};
+use crate::access::realip::RealIp;
+use crate::exchange::Exchange;
+use crate::net::networks::{Networks, parse_address, parse_network};
+use crate::net::peer::Peer;
 use crate::variables::Found;
 use crate::vars::{Names, Sent, Template};
 use schemars::JsonSchema;

@@ -1,6 +1,7 @@
 //! A variable from a database of addresses in the MaxMind format: the country, the city, the network's owner.
-use crate::exchange::{Exchange, Peer};
-use crate::http::forwarded::parse_address;
+use crate::exchange::Exchange;
+use crate::net::networks::parse_address;
+use crate::net::peer::Peer;
 use crate::variables::Found;
 use crate::vars::{Names, Sent, Template};
 use bytes::Bytes;

@@ -1,11 +1,12 @@
 //! Further variables of nginx's core: the connection, the files a request stands for, and what is not there without TLS.
 use crate::backend::Backend;
-use crate::buffers::Buffered;
+use crate::body::RequestBody;
+use crate::body::spool::Buffered;
 use crate::exchange::Exchange;
-use crate::http::body::RequestBody;
 use crate::sys::{TcpInfo, tcp_info};
+use crate::text::write_seconds;
+use crate::text::{write_number, write_port};
 use crate::vars::Sent;
-use crate::vars::write::{seconds, write_number, write_port};
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -57,7 +58,7 @@ fn tcp(ex: &Exchange, number: impl Fn(TcpInfo) -> u32, out: &mut Vec<u8>) {
 
 /// Seconds since it was accepted.
 pub fn connection_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    seconds(ex.thread.clock.now().saturating_sub(ex.client.since), out);
+    write_seconds(ex.thread.clock.now().saturating_sub(ex.client.since), out);
 }
 
 /// The directory that the request's path leads into.

@@ -10,8 +10,8 @@ pub mod write;
 
 pub use template::Template;
 pub use values::Values;
-pub use write::{protocol, write_addr, write_forwarded_for};
-pub(crate) use write::{write_number, write_port, write_var};
+pub(crate) use write::write_var;
+pub use write::{protocol, write_forwarded_for};
 
 use crate::backend::proxy::variables as proxy;
 use crate::backend::stub_status;

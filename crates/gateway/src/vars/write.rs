@@ -1,62 +1,10 @@
 //! The values of built-in variables.
 use crate::backend::proxy::variables as proxy;
-use crate::exchange::{Exchange, Peer};
+use crate::exchange::Exchange;
+use crate::text::{write_addr, write_number, write_port, write_seconds};
 use crate::vars::{MODULE_VARIABLES, Sent, Var};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{HeaderId, Headers};
-use std::io::Write;
-use std::net::IpAddr;
-
-/// Appends an address without its port; `unix:` for Unix sockets.
-pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
-    match peer.ip() {
-        // Written so often that the detour through fmt shows.
-        Some(IpAddr::V4(ip)) => {
-            for (i, octet) in ip.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
-                }
-                write_octet(octet, out);
-            }
-        }
-        Some(ip) => {
-            let _ = write!(out, "{ip}");
-        }
-        None => out.extend_from_slice(b"unix:"),
-    }
-}
-
-fn write_octet(octet: u8, out: &mut Vec<u8>) {
-    if octet >= 100 {
-        out.push(b'0' + octet / 100);
-    }
-    if octet >= 10 {
-        out.push(b'0' + octet / 10 % 10);
-    }
-    out.push(b'0' + octet % 10);
-}
-
-pub(crate) fn write_number(value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = value;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-pub(crate) fn seconds(ms: u64, out: &mut Vec<u8>) {
-    write_number(ms / 1000, out);
-    let rest = (ms % 1000) as u16;
-    let digit = |value: u16| b'0' + (value % 10) as u8;
-    out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
-}
 
 pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
     match var {
@@ -66,7 +14,7 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
         Var::Status => write_number(u64::from(sent.status), out),
         Var::BodyBytesSent => write_number(sent.body_bytes, out),
         Var::BytesSent => write_number(sent.bytes, out),
-        Var::RequestTime => seconds(ex.elapsed_ms(), out),
+        Var::RequestTime => write_seconds(ex.elapsed_ms(), out),
         Var::SentHttpId(id) => {
             if let Some(headers) = sent.headers {
                 joined(headers.get_all(*id), b", ", out);
@@ -170,18 +118,10 @@ fn write_context_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         Var::ServerName => out.extend_from_slice(ex.server().name.as_bytes()),
         Var::ConnectionRequests => write_number(u64::from(ex.client.requests), out),
         Var::Pid => write_number(u64::from(std::process::id()), out),
-        Var::Msec => seconds(ex.thread.clock.unix_ms(), out),
+        Var::Msec => write_seconds(ex.thread.clock.unix_ms(), out),
         Var::TimeLocal => ex.thread.clock.log_time(out),
         Var::TimeIso8601 => ex.thread.clock.iso_time(out),
         _ => {}
-    }
-}
-
-/// Appends a port; one that isn't known is left out.
-pub(crate) fn write_port(peer: Peer, out: &mut Vec<u8>) {
-    match peer.port() {
-        0 => {}
-        port => write_number(u64::from(port), out),
     }
 }
 
@@ -249,22 +189,4 @@ pub(super) fn find_cookie<'e>(ex: &'e Exchange, name: &str) -> Option<&'e [u8]> 
         let at = memchr::memchr(b'=', pair)?;
         pair[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| &pair[at + 1..])
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers() {
-        for octet in 0..=255u8 {
-            let mut out = Vec::new();
-            write_octet(octet, &mut out);
-            assert_eq!(out, octet.to_string().as_bytes());
-        }
-        let mut out = Vec::new();
-        write_number(0, &mut out);
-        write_number(u64::MAX, &mut out);
-        assert_eq!(out, b"018446744073709551615");
-    }
 }

@@ -2,8 +2,8 @@
 use super::call::{Event, Waiter};
 use super::link::Reader;
 use super::uplink::Uplink;
+use crate::body::Source;
 use crate::error::{Error, Kind, Result};
-use crate::http::body::Source;
 use buchner_wire::slot;
 use bytes::Bytes;
 use std::fs::File;

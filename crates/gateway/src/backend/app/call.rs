@@ -1,9 +1,9 @@
 //! One request at a slot: what its reader hears, in order, and what whoever waits for it takes.
 use super::link::Link;
-use crate::buffers::{Spool, SpoolFile};
+use crate::body::RequestBody;
+use crate::body::spool::{Spool, SpoolFile};
 use crate::exchange::Exchange;
-use crate::http::body::RequestBody;
-use crate::observe::trace::RequestId;
+use crate::exchange::id::RequestId;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use buchner_wire::slot::{Kind, write_frame};

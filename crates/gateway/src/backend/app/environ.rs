@@ -1,7 +1,8 @@
 //! The environ pairs of a request (PEP 3333; CGI 1.1, RFC 3875), made once so that Python parses no HTTP.
-use crate::exchange::{Exchange, Peer};
-use crate::http::body::RequestBody;
-use crate::vars;
+use crate::body::RequestBody;
+use crate::exchange::Exchange;
+use crate::net::peer::Peer;
+use crate::text;
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{Header, HeaderId};
 use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH, key};
@@ -25,7 +26,7 @@ pub fn write(ex: &Exchange, mount: &[u8], flags: u16, inline: &[u8], out: &mut V
     write_peers(ex, &mut writer);
     let mut text = Vec::with_capacity(64);
     if let Some(length) = length.filter(|_| !matches!(ex.request.body, RequestBody::Empty)) {
-        vars::write_number(length, &mut text);
+        text::write_number(length, &mut text);
         writer.known(const { key("CONTENT_LENGTH") }, &text);
     }
     write_headers(ex, &mut writer);
@@ -62,12 +63,12 @@ fn write_line(ex: &Exchange, mount: &[u8], writer: &mut RequestWriter<'_>) {
 fn write_peers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
     let mut text = Vec::with_capacity(48);
     if ex.client.addr != Peer::Unix {
-        vars::write_addr(&ex.client.addr, &mut text);
+        text::write_addr(&ex.client.addr, &mut text);
     }
     writer.known(const { key("REMOTE_ADDR") }, &text);
     text.clear();
     if ex.client.addr != Peer::Unix {
-        vars::write_number(u64::from(ex.client.addr.port()), &mut text);
+        text::write_number(u64::from(ex.client.addr.port()), &mut text);
     }
     writer.known(const { key("REMOTE_PORT") }, &text);
     text.clear();
@@ -76,7 +77,7 @@ fn write_peers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
     let port = port_of(host);
     if ex.request.host.is_empty() {
         match ex.client.local.ip() {
-            Some(_) => vars::write_addr(&ex.client.local, &mut text),
+            Some(_) => text::write_addr(&ex.client.local, &mut text),
             None => text.extend_from_slice(b"localhost"),
         }
         writer.known(const { key("SERVER_NAME") }, &text);
@@ -86,7 +87,7 @@ fn write_peers(ex: &Exchange, writer: &mut RequestWriter<'_>) {
     text.clear();
     match (port, ex.client.local.port()) {
         (Some(port), _) => text.extend_from_slice(port),
-        (None, local) if host.is_empty() && local != 0 => vars::write_number(u64::from(local), &mut text),
+        (None, local) if host.is_empty() && local != 0 => text::write_number(u64::from(local), &mut text),
         _ => text.extend_from_slice(if ex.client.secure { b"443" } else { b"80" }),
     }
     writer.known(const { key("SERVER_PORT") }, &text);

@@ -5,7 +5,7 @@
 use super::call::{Call, Event, Head};
 use super::outbox::Outbox;
 use super::pool::{Pool, SHORT};
-use crate::buffers::SpoolFile;
+use crate::body::spool::SpoolFile;
 use crate::sys::SharedWords;
 use crate::thread::Thread;
 use buchner_wire::slot::{self, HEADER, Header, Kind, claim};

@@ -25,12 +25,13 @@ pub(crate) use control::retired;
 pub use control::{Pools, control};
 pub use threads::{ThreadCommand, ThreadPools, obey};
 
-use crate::backend::Outcome;
-use crate::buffers::{self, Buffered};
+use crate::backend::outcome::Outcome;
+use crate::body::spool;
+use crate::body::spool::Buffered;
+use crate::body::{Body, Part, RequestBody};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
-use crate::http::body::{Body, Part, RequestBody};
 use body::{DetachedBody, SlotBody};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
@@ -77,7 +78,7 @@ impl App {
         let pool = self.pool.get_or_init(|| ex.thread.shared.apps.pool(&self.name)).clone();
         if ex.settings().request_buffering && !ex.request.upgrade {
             let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
-            buffers::read(ex, memory).await?;
+            spool::read(ex, memory).await?;
         }
         let began = ex.thread.clock.now();
         let (mut frame, file) = self.frame(ex);

@@ -1,10 +1,10 @@
 //! An answer that leaves HTTP: the app's socket speaks for itself, its own 101 first.
 use super::call::Waiter;
 use super::stream;
+use crate::body::{Body, Upgraded};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
-use crate::http::body::{Body, Upgraded};
-use crate::http::io::{READ_SIZE, Sock};
+use crate::io::sock::{READ_SIZE, Sock};
 use buchner_wire::h1::{self, Limits};
 use bytes::BytesMut;
 use std::os::fd::OwnedFd;

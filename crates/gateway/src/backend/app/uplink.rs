@@ -3,8 +3,8 @@
 //! A task of its own, so that a client which does not read the answer yet can go on sending.
 use super::call::{Call, Waiter};
 use super::link::Link;
+use crate::body::{Source, next_chunk};
 use crate::error::{Error, Kind, Result};
-use crate::http::body::{Source, next_chunk};
 use buchner_wire::slot;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,10 +1,10 @@
 //! Lists of directories (nginx: the autoindex module), and a file of one at random (random_index).
+use crate::body::Body;
+use crate::clock::zone::Offset;
 use crate::clock::{Civil, http_date};
 use crate::exchange::Response;
 use crate::filter::body;
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::Body;
-use crate::zone::Offset;
 use buchner_wire::headers::HeaderId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,13 +1,13 @@
 //! Directories: their index, their list, and the slash that is missing.
-use crate::backend::Outcome;
 use crate::backend::files::find::Miss;
 use crate::backend::files::resolve::Found;
 use crate::backend::files::{Files, autoindex, not_allowed, readable, resolve};
+use crate::backend::outcome::Outcome;
+use crate::clock::zone;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
-use crate::http::page;
+use crate::page;
 use crate::vars::{Sent, Var, write_var};
-use crate::zone;
 use buchner_wire::path::encode_path;
 use bytes::Bytes;
 

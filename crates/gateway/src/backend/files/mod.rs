@@ -13,13 +13,13 @@ pub mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use crate::backend::Outcome;
+use crate::backend::outcome::Outcome;
+use crate::body::Body;
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::{Dialect, IfModifiedSince};
-use crate::http::body::Body;
-use crate::http::page;
+use crate::page;
 use crate::vars::core::request_filename;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};

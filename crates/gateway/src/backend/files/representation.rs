@@ -1,8 +1,8 @@
 //! An open file with everything its response says about it, made once and used for many requests.
 use crate::backend::files::precompressed::Coding;
 use crate::backend::files::resolve::Stamp;
+use crate::body::{Body, Part};
 use crate::clock::http_date;
-use crate::http::body::{Body, Part};
 use buchner_wire::headers::{HeaderId, Headers};
 use bytes::Bytes;
 use schemars::JsonSchema;

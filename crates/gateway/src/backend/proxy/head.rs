@@ -1,12 +1,25 @@
 //! The request line and fields as the upstream gets them.
 use super::options::IdSet;
 use super::target::Target;
+use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
-use crate::http::body::RequestBody;
+use crate::text;
+use crate::vars::Template;
 use crate::vars::{self, Sent};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
+
+/// A header with a value made of variables.
+#[derive(Debug)]
+pub struct SetHeader {
+    /// Its id, `Other` for names not known.
+    pub id: HeaderId,
+    /// Its name as configured.
+    pub name: Box<[u8]>,
+    /// Its value; empty: the header is left out.
+    pub value: Template,
+}
 
 impl Target {
     /// The request line and fields as the upstream gets them. `own_body` is the length of the body that takes the
@@ -104,7 +117,7 @@ fn write_forwarded(ex: &Exchange, set: &mut IdSet, out: &mut Vec<u8>) {
         if ex.client.trusted {
             vars::write_forwarded_for(ex, out);
         } else {
-            vars::write_addr(&ex.client.peer, out);
+            text::write_addr(&ex.client.peer, out);
         }
         out.extend_from_slice(b"\r\n");
         set.insert(HeaderId::XForwardedFor);
@@ -131,8 +144,7 @@ fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
             HeaderId::Host | HeaderId::ContentLength | HeaderId::Expect | HeaderId::Proxy => true,
             HeaderId::XRequestId => settings.forwarded_headers || set.contains(header.id),
             HeaderId::Other => {
-                let same =
-                    |h: &crate::plan::SetHeader| h.id == HeaderId::Other && h.name.eq_ignore_ascii_case(header.name);
+                let same = |h: &SetHeader| h.id == HeaderId::Other && h.name.eq_ignore_ascii_case(header.name);
                 named && settings.set_headers.iter().any(same)
             }
             id => set.contains(id),
@@ -173,6 +185,6 @@ fn write_framing(ex: &Exchange, out: &mut Vec<u8>) {
 
 fn write_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Content-Length: ");
-    vars::write_number(length, out);
+    text::write_number(length, out);
     out.extend_from_slice(b"\r\n");
 }

@@ -1,5 +1,5 @@
 //! What an upstream sent while the client was busy with what came before: in memory first, then in a spool file.
-use crate::buffers::{Spool, SpoolFile};
+use crate::body::spool::{Spool, SpoolFile};
 use crate::error::{Error, Kind, Result};
 use bytes::Bytes;
 use std::collections::VecDeque;

@@ -1,10 +1,10 @@
 //! A connection to an upstream in use: what goes up, the head and the body that come down.
 use super::LIMITS;
 use super::kept::{self, Kept};
+use crate::body::Source;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Streamed;
-use crate::http::body::Source;
-use crate::http::io::{Io, READ_SIZE};
+use crate::io::sock::{Io, READ_SIZE};
 use crate::upstream::pool::{self, Used};
 use crate::upstream::{Group, Hold};
 use buchner_wire::chunked::{self, BodyDecoder, Decoded};

@@ -1,7 +1,7 @@
 //! Another HTTP/1.1 server as the backend (nginx: proxy_pass).
 pub mod config;
 mod cookie;
-mod head;
+pub mod head;
 mod kept;
 mod link;
 pub mod next;
@@ -12,13 +12,15 @@ pub mod variables;
 
 pub use target::Target;
 
-use crate::backend::Outcome;
-use crate::buffers::{self, Buffered};
+use crate::backend::outcome::Outcome;
+use crate::body::pace::paced;
+use crate::body::spool;
+use crate::body::spool::Buffered;
+use crate::body::{Body, RequestBody, Upgraded};
 use crate::error::{Error, Kind, Result, Side};
 use crate::exchange::{Exchange, Response, Streamed};
-use crate::http::body::{Body, RequestBody, Upgraded};
-use crate::http::io::Io;
-use crate::http::pace::{paced, size};
+use crate::io::sock::Io;
+use crate::units::size;
 use crate::upstream::pool::{self, Outgoing, Used};
 use crate::upstream::{Group, Hold};
 use crate::vars::{Names, Sent, Template};
@@ -113,7 +115,7 @@ impl Proxy {
         let unknown_length = matches!(&ex.request.body, RequestBody::Stream(body) if body.length().is_none());
         if ex.settings().request_buffering || (unknown_length && options.is_some_and(|options| options.http10)) {
             let memory = ex.settings().buffer_memory.0;
-            buffers::read(ex, memory).await?;
+            spool::read(ex, memory).await?;
         }
         match self {
             Self::Group(target) => target.handle(ex).await,

@@ -1,7 +1,10 @@
 //! The variables of proxied requests: `$proxy_port`, and the `$upstream_` ones beside those every backend has.
 use crate::backend::Backend;
 use crate::exchange::Exchange;
-use crate::vars::{self, Sent, write_number};
+use crate::text;
+use crate::text::write_number;
+use crate::vars;
+use crate::vars::Sent;
 use buchner_wire::headers::HeaderId;
 
 /// Those that are known only when the body has come.
@@ -71,7 +74,7 @@ pub fn response_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 
 fn seconds(ms: Option<u64>, out: &mut Vec<u8>) {
     match ms {
-        Some(ms) => vars::write::seconds(ms, out),
+        Some(ms) => text::write_seconds(ms, out),
         None => out.push(b'-'),
     }
 }

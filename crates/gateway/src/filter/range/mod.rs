@@ -2,11 +2,11 @@
 //! a body, and cuts what these made, where its length is known.
 mod parse;
 
+use crate::body::{Body, Part, Source};
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::{Dialect, Validators, counts, range_applies};
-use crate::http::body::{Body, Part, Source};
-use crate::http::page;
+use crate::page;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;

@@ -1,12 +1,12 @@
 //! Writing a response on HTTP/1: head and first bytes leave in one call, framing is decided here and nowhere else.
+use crate::body::{Body, Part, Source, Upgraded, next_chunk};
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::headers::add_trailers;
-use crate::http::body::{Body, Part, Source, Upgraded, next_chunk};
 use crate::http::h1::Conn;
-use crate::http::tunnel;
+use crate::http::h1::tunnel;
+use crate::text;
 use crate::thread::Thread;
-use crate::vars;
 use buchner_wire::chunked;
 use buchner_wire::h1::{Version, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
@@ -81,7 +81,7 @@ pub async fn bare(conn: &Conn, response: Response) -> Written {
     let mut out = Vec::with_capacity(1024);
     head(conn.io.thread(), &mut out, response.status, &response.headers);
     out.extend_from_slice(b"Content-Length: ");
-    vars::write_number(response.body.length().unwrap_or(0), &mut out);
+    text::write_number(response.body.length().unwrap_or(0), &mut out);
     out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
     let head_bytes = out.len() as u64;
     if let Body::Full(bytes) = response.body {
@@ -139,7 +139,7 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
         Framing::NoBody | Framing::Length => {
             if let Some(length) = body.length().filter(|_| status != 204) {
                 out.extend_from_slice(b"Content-Length: ");
-                vars::write_number(length, out);
+                text::write_number(length, out);
                 out.extend_from_slice(b"\r\n");
             }
         }
@@ -157,7 +157,7 @@ fn keep_alive_field(out: &mut Vec<u8>, ex: &Exchange, status: u16) {
     let told = ex.settings().keepalive_told.0;
     if told > 0 && status != 101 {
         out.extend_from_slice(b"Keep-Alive: timeout=");
-        vars::write_number(told / 1000, out);
+        text::write_number(told / 1000, out);
         out.extend_from_slice(b"\r\n");
     }
 }

@@ -1,6 +1,6 @@
 //! A body that is given no faster than so many bytes a second: each second's share goes at its beginning, as in nginx.
+use crate::body::{Body, Source};
 use crate::error::Result;
-use crate::http::body::{Body, Source};
 use buchner_wire::headers::Headers;
 use bytes::Bytes;
 use std::pin::Pin;
@@ -22,18 +22,6 @@ pub fn paced(body: Body, rate: u64, after: u64) -> Body {
         })),
         Err(other) => other,
     }
-}
-
-/// A number of bytes, with `k`, `m` or `g` behind it.
-pub fn size(text: &[u8]) -> Option<u64> {
-    let (digits, shift) = match text {
-        [digits @ .., b'k' | b'K'] => (digits, 10),
-        [digits @ .., b'm' | b'M'] => (digits, 20),
-        [digits @ .., b'g' | b'G'] => (digits, 30),
-        digits => (digits, 0),
-    };
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    number.checked_mul(1 << shift)
 }
 
 struct Paced {
@@ -109,13 +97,5 @@ mod tests {
         assert_eq!((first.len(), paced.length(), paced.room()), (1500, Some(2000), 0));
         paced.started = now.checked_sub(Duration::from_millis(1200)).unwrap();
         assert_eq!(paced.room(), 1000);
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(
-            (size(b"10"), size(b"4k"), size(b"1M"), size(b"k"), size(b"-1")),
-            (Some(10), Some(4096), Some(1 << 20), None, None)
-        );
     }
 }

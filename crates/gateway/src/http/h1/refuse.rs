@@ -1,12 +1,13 @@
 //! A head that cannot be served: its answer, and its lines in the logs.
+use crate::body::RequestBody;
 use crate::error::{Error, Kind};
+use crate::exchange::id::RequestId;
 use crate::exchange::{Exchange, Request};
-use crate::http::body::RequestBody;
 use crate::http::h1::Conn;
-use crate::http::{h1_write, page};
+use crate::http::h1::write;
 use crate::observe::access_log;
 use crate::observe::error_log::Level;
-use crate::observe::trace::RequestId;
+use crate::page;
 use crate::vars::{Sent, protocol};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
@@ -48,7 +49,7 @@ impl Refusal {
 pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
     let response = page::of_bad_head(&refusal.error);
     let (status, headers) = (response.status, response.headers.clone());
-    let written = h1_write::bare(conn, response).await;
+    let written = write::bare(conn, response).await;
     let ex = exchange(conn, refusal);
     ex.thread.metrics.bad_heads.add(1);
     ex.log(Level::Notice, &format!("{status}: {}", refusal.error.cause));

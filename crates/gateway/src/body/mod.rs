@@ -1,6 +1,9 @@
 //! The one body type: what a backend answers with, and what a client sends, whatever the HTTP version.
+pub mod pace;
+pub mod spool;
+
 use crate::error::{Error, Kind, Result};
-use crate::http::io::Io;
+use crate::io::sock::Io;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -171,7 +174,7 @@ pub enum RequestBody {
     /// Still to be read from the client.
     Stream(Box<dyn Source>),
     /// Read whole; can be sent more than once.
-    Buffered(crate::buffers::Buffered),
+    Buffered(crate::body::spool::Buffered),
 }
 
 impl RequestBody {

@@ -1,60 +1,27 @@
 //! One request on its way through the line: what came, what is known about it, what it cost.
-pub use crate::upstream::note::{Streamed, UpstreamNote};
+pub mod id;
+pub mod note;
 
+pub use crate::exchange::note::{Streamed, UpstreamNote};
+
+use crate::body::{Body, RequestBody};
+use crate::exchange::id::RequestId;
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::{Body, RequestBody};
-use crate::http::interim::Interim;
-use crate::http::io::Sock;
-use crate::observe::trace::RequestId;
+use crate::http::h1::interim::Interim;
+use crate::io::sock::Sock;
+use crate::net::peer::Peer;
 use crate::plan::{Plan, PlanRef, Route, Server, Settings};
 use crate::regex::Captures;
+use crate::text;
 use crate::thread::Thread;
-use crate::vars::{self, Values};
+use crate::vars::Values;
 use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use buchner_wire::proxy_protocol::ProxyHeader;
 use bytes::Bytes;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
-
-/// The other end of a client connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// TCP.
-    Ip(SocketAddr),
-    /// A Unix socket; clients have no address.
-    Unix,
-}
-
-impl Peer {
-    /// Its IP address, if it has one.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            // A v4 client of a dual-stack socket is a v4 client.
-            Self::Ip(addr) => Some(addr.ip().to_canonical()),
-            Self::Unix => None,
-        }
-    }
-
-    /// Its port, 0 without one.
-    pub fn port(&self) -> u16 {
-        match self {
-            Self::Ip(addr) => addr.port(),
-            Self::Unix => 0,
-        }
-    }
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip(addr) => SocketAddr::new(addr.ip().to_canonical(), addr.port()).fmt(f),
-            Self::Unix => f.write_str("unix:"),
-        }
-    }
-}
 
 /// What the connection says about the client.
 #[derive(Clone, Debug)]
@@ -281,12 +248,12 @@ impl Exchange {
         match () {
             () if settings.server_name_in_redirect && !name.is_empty() => out.extend_from_slice(name),
             () if !self.request.host.is_empty() => out.extend_from_slice(&self.request.host),
-            () => vars::write_addr(&self.client.local, out),
+            () => text::write_addr(&self.client.local, out),
         }
         let port = self.client.local.port();
         if settings.port_in_redirect && port != 0 && port != if self.client.secure { 443 } else { 80 } {
             out.push(b':');
-            vars::write_number(u64::from(port), out);
+            text::write_number(u64::from(port), out);
         }
     }
 

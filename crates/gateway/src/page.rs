@@ -1,8 +1,8 @@
 //! The one place where a failure becomes a response.
+use crate::body::Body;
 use crate::error::{Error, Kind, Result};
+use crate::exchange::id::RequestId;
 use crate::exchange::{Exchange, Response};
-use crate::http::body::Body;
-use crate::observe::trace::RequestId;
 use buchner_wire::h1::reason;
 use buchner_wire::headers::HeaderId;
 use std::fmt::Write;

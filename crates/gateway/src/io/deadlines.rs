@@ -2,7 +2,7 @@
 //!
 //! Every socket has one entry here: a deadline in milliseconds, 0 for none. Setting it is one store. A sweep ten times a second
 //! shuts down the sockets whose time is up, which wakes the task that waits on them; the task then sees `expired` and knows why.
-use crate::http::io::Sock;
+use crate::io::sock::Sock;
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::rc::Rc;

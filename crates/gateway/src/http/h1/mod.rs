@@ -1,16 +1,24 @@
 //! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
-//! a request lives in a box ([`crate::http::busy`]) that the connection has only while it is served.
+//! a request lives in a box ([`crate::http::h1::busy`]) that the connection has only while it is served.
+pub mod busy;
+pub mod departure;
+pub mod interim;
+pub mod linger;
+pub mod old_browser;
+pub mod refuse;
+pub mod tunnel;
+pub mod write;
+
+use crate::body::{RequestBody, Source};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Client, Exchange};
-use crate::http::body::{RequestBody, Source};
-use crate::http::departure;
-use crate::http::h1_write::{self, Written};
-use crate::http::interim::Interim;
-use crate::http::io::{Io, READ_SIZE};
-use crate::http::linger::{Lingering, linger};
-use crate::http::refuse::{Refusal, refuse};
+use crate::http::h1::interim::Interim;
+use crate::http::h1::linger::{Lingering, linger};
+use crate::http::h1::refuse::{Refusal, refuse};
+use crate::http::h1::write::Written;
+use crate::http::port::{Arrival, Port};
 use crate::http::request::exchange;
-use crate::listen::{Arrival, Port};
+use crate::io::sock::{Io, READ_SIZE};
 use crate::observe::access_log;
 use crate::pipeline;
 use crate::plan::{Listener, Plan, PlanRef};
@@ -364,7 +372,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     conn.kept_ms.set(ex.settings().keepalive_timeout.0);
     let keep = keep_alive && !response.close && may_stay(conn, &ex);
     let status = response.status;
-    let (headers, written, sent) = h1_write::response(conn, &ex, response, keep).await;
+    let (headers, written, sent) = write::response(conn, &ex, response, keep).await;
     log(&ex, status, &headers, &written, sent.is_ok());
     match sent {
         Err(_) => {
@@ -437,7 +445,7 @@ async fn drain(conn: &Rc<Conn>) -> bool {
     }
     let mut body = ConnBody { conn: conn.clone(), limit: DRAIN_BYTES, timeout_ms: DRAIN_MS, received: 0 };
     loop {
-        match crate::http::body::next_chunk(&mut body).await {
+        match crate::body::next_chunk(&mut body).await {
             Ok(Some(_)) => {}
             Ok(None) => return true,
             Err(_) => return false,

@@ -1,5 +1,6 @@
 //! Time as the request path sees it: read once per turn of the loop, formatted once per second.
-use crate::zone;
+pub mod zone;
+
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
 //! Buffers that requests borrow from their thread: an idle connection owns none, and a busy one seldom allocates.
-use crate::http::io::READ_SIZE;
+use crate::io::sock::READ_SIZE;
 use bytes::BytesMut;
 use std::cell::RefCell;
 

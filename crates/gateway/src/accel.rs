@@ -3,13 +3,13 @@
 //! X-Accel-Redirect names a URI: the request goes back to the location phase with it, and the fields that nginx keeps are put
 //! over the answer it finds there. X-Sendfile names a path below one of `sendfile_roots`: that file becomes the body of the
 //! app's own response. In both the app's body is dropped, and conditions and ranges of the client apply to the file.
-use crate::backend::Outcome;
 use crate::backend::files::cache::Entry;
 use crate::backend::files::{Files, Miss};
+use crate::backend::outcome::Outcome;
+use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
-use crate::http::body::RequestBody;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::parse_target;

@@ -1,7 +1,7 @@
 //! A socket as the data plane uses it: shared, non-blocking, with one deadline.
 use crate::error::{Error, Kind, Result};
+use crate::io::deadlines::Waits;
 use crate::thread::Thread;
-use crate::timeouts::Waits;
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};

@@ -1,5 +1,5 @@
 //! Raw bytes both ways after an upgrade (101): WebSocket and whatever else two ends agree on.
-use crate::http::io::Io;
+use crate::io::sock::Io;
 use bytes::{Bytes, BytesMut};
 use rustix::net::SendFlags;
 use std::net::Shutdown;

@@ -1,8 +1,8 @@
 //! Bodies kept whole: memory first, then an unlinked file, within a total that all bodies share; or a file with a name, for
 //! whoever is told it.
+use crate::body::{RequestBody, Source, next_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
-use crate::http::body::{RequestBody, Source, next_chunk};
 use buchner_wire::headers::HeaderId;
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
@@ -127,7 +127,7 @@ fn open_named(dir: &Path) -> io::Result<(File, PathBuf)> {
 
 /// A file that was not there before, for its owner only.
 fn create_new(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf)> {
-    let path = dir.join(format!("{prefix}-{}-{:016x}", std::process::id(), crate::observe::trace::random()));
+    let path = dir.join(format!("{prefix}-{}-{:016x}", std::process::id(), crate::exchange::id::random()));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
     Ok((File::from(fd), path))

@@ -1,9 +1,10 @@
 //! Who the client is when trusted proxies are in front (nginx: realip; RFC 7239 in its X-Forwarded-* form).
-use crate::exchange::{Client, Exchange, Peer};
+use crate::exchange::{Client, Exchange};
+use crate::net::networks::{Networks, parse_address};
+use crate::net::peer::Peer;
 use buchner_wire::headers::{HeaderId, Headers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
 
 /// Which proxies say who the client is, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,69 +22,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { from: Vec::new(), header: "X-Real-IP".into(), recursive: false }
-    }
-}
-
-/// A set of networks.
-#[derive(Debug, Default)]
-pub struct Networks {
-    any: bool,
-    unix: bool,
-    nets: Vec<(IpAddr, u8)>,
-}
-
-impl Networks {
-    /// Parses `10.0.0.0/8`, `::1`, `unix`, `*`.
-    pub fn parse(items: &[String]) -> Result<Self, String> {
-        let mut networks = Self::default();
-        for item in items {
-            match item.trim() {
-                "*" => networks.any = true,
-                "unix" | "unix:" => networks.unix = true,
-                text => networks.nets.push(parse_network(text)?),
-            }
-        }
-        Ok(networks)
-    }
-
-    /// No network at all.
-    pub fn is_empty(&self) -> bool {
-        !self.any && !self.unix && self.nets.is_empty()
-    }
-
-    /// The peer is in one of them.
-    pub fn contains(&self, peer: &Peer) -> bool {
-        if self.any {
-            return true;
-        }
-        match peer.ip() {
-            None => self.unix,
-            Some(ip) => self.nets.iter().any(|(net, bits)| in_network(ip, *net, *bits)),
-        }
-    }
-}
-
-pub(crate) fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
-    let wrong = || format!("{text:?} is not an address, a network like 10.0.0.0/8, \"unix\" or \"*\"");
-    let (addr, bits) = match text.split_once('/') {
-        Some((addr, bits)) => (addr, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
-        None => (text, None),
-    };
-    let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
-    let most = if addr.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(most);
-    if bits > most { Err(wrong()) } else { Ok((addr, bits)) }
-}
-
-fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
-    match (ip, net) {
-        (IpAddr::V4(ip), IpAddr::V4(net)) => {
-            bits == 0 || (u32::from(ip) ^ u32::from(net)) >> (32 - u32::from(bits)) == 0
-        }
-        (IpAddr::V6(ip), IpAddr::V6(net)) => {
-            bits == 0 || (u128::from(ip) ^ u128::from(net)) >> (128 - u32::from(bits)) == 0
-        }
-        _ => false,
     }
 }
 
@@ -204,17 +142,6 @@ impl RealIp {
     }
 }
 
-/// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.
-pub(crate) fn parse_address(text: &[u8]) -> Option<Peer> {
-    let text = text.trim_ascii();
-    let text = std::str::from_utf8(text).ok()?;
-    if let Ok(addr) = text.parse::<SocketAddr>() {
-        return Some(Peer::Ip(addr));
-    }
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    bare.parse::<IpAddr>().ok().map(|ip| Peer::Ip(SocketAddr::new(ip, 0)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,10 +170,6 @@ mod tests {
         }
         headers.push(HeaderId::XForwardedProto, b"https");
         headers
-    }
-
-    fn nets(items: &[&str]) -> Networks {
-        Networks::parse(&items.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 
     fn trusted(items: &[&str]) -> RealIp {
@@ -335,14 +258,5 @@ mod tests {
         trusted(&["10.0.0.0/8"]).apply(&mut c, &headers(b"X-Forwarded-For", &["1.1.1.1"]));
         assert!(c.addr == c.peer && !c.secure && !c.trusted);
         assert!(RealIp::trusted(&[]).unwrap().is_none());
-    }
-
-    #[test]
-    fn networks_say_what_they_cannot_read() {
-        for text in ["10.0.0.0/33", "x", "10.0.0.0/", "::/129"] {
-            assert!(parse_network(text).unwrap_err().contains(text));
-        }
-        assert!(nets(&["0.0.0.0/0"]).contains(&Peer::Ip("8.8.8.8:1".parse().unwrap())));
-        assert!(nets(&["10.0.0.0/8"]).contains(&Peer::Ip("[::ffff:10.2.3.4]:1".parse().unwrap())));
     }
 }

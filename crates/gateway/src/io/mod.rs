@@ -1,0 +1,4 @@
+//! Sockets as the data plane uses them: shared, non-blocking, each with one deadline.
+pub mod bufs;
+pub mod deadlines;
+pub mod sock;

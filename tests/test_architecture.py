@@ -1,0 +1,79 @@
+"""The floors of the data plane: a module imports from its own floor and from those below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers.rust_imports import Edges, imports, largest_circle
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "crates/gateway/src"
+KNOWN = Path(__file__).parent / "data/upward_imports.txt"
+
+FLOORS = (
+    ("ground", "clock error net sys tables text units"),
+    ("sockets and bodies", "body io observe"),
+    ("exchange", "exchange regex subrequest vars"),
+    ("rooms", "accel access backend filter mirror observe::access_log page rewrite route upstream variables"),
+    ("line", "config pipeline plan"),
+    ("doors", "http listen"),
+    ("process", "control thread"),
+)
+"""From the ground up: what a floor is called, and its modules with all that is within them."""
+
+LARGEST_CIRCLE = 78
+"""Files that import one another; may only shrink."""
+
+
+def floor(module: str) -> int:
+    """The floor of the module, by the longest name that fits."""
+    fits = [
+        (len(name), level)
+        for level, (_, names) in enumerate(FLOORS)
+        for name in names.split()
+        if module == name or module.startswith(f"{name}::")
+    ]
+    assert fits, f"{module} stands on no floor: add it to FLOORS"
+    return max(fits)[1]
+
+
+def upward(edges: Edges) -> list[str]:
+    return sorted(
+        f"{module} -> {target}"
+        for module, targets in edges.items()
+        if module
+        for target in targets
+        if floor(target) > floor(module)
+    )
+
+
+@pytest.fixture(scope="module")
+def edges() -> Edges:
+    return imports(SOURCE)
+
+
+def test_no_import_runs_upwards_but_the_known_ones(edges: Edges) -> None:
+    found, known = set(upward(edges)), set(KNOWN.read_text(encoding="utf-8").split("\n")) - {""}
+    assert found - known == set(), "new imports upwards: move the type down, or hand it over as an argument"
+    assert known - found == set(), f"gone: take these lines out of {KNOWN.name}"
+
+
+def test_the_largest_circle_of_imports_only_shrinks(edges: Edges) -> None:
+    circle = largest_circle(edges)
+    assert len(circle) <= LARGEST_CIRCLE, f"{len(circle)} files import one another: {', '.join(circle)}"
+
+
+def test_an_import_upwards_and_a_circle_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/mod.rs").write_text("pub mod peer;\nuse crate::http::{self, h1::Conn};\n")
+    (tmp_path / "net/peer.rs").write_text("// use crate::thread;\nuse super::super::io::Sock;\n")
+    (tmp_path / "http.rs").write_text(
+        "fn f() { crate::net::peer::x(); }\n#[cfg(test)]\nmod tests { use crate::thread; }\n"
+    )
+    (tmp_path / "io.rs").write_text("use crate::{error::Kind, http};\n")
+    (tmp_path / "error.rs").write_text("")
+    edges = imports(tmp_path)
+    assert upward(edges) == ["io -> http", "net -> http", "net::peer -> io"]
+    assert largest_circle(edges) == ["http", "io", "net::peer"]
