@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -191,7 +193,12 @@ BAD_HEADS: list[tuple[Any, Any, bytes]] = [
     ("200 OK", [("A", 1)], b"must be a str, not int"),
     ("200 OK", [("A b", "c")], b"not a header name"),
     ("200 OK", [("A", "\u20ac")], b"outside Latin-1"),
-    ("200 OK", [("Connection", "close")], b"gateway's"),
+    ("100 Continue", [], b"interim (1xx)"),
+    ("200 OK", [("Transfer-Encoding", "gzip, chunked")], b"gateway's"),
+    ("200 OK", [("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")], b"gateway's"),
+    ("200 OK", [("Connection", "a\r\nB: c")], b"control characters"),
+    ("200 OK", [("Keep-Alive", 5)], b"must be a str, not int"),
+    ("200 OK", [("Connection", "A"), ("A", "b\n")], b"control characters"),
     ("200 OK", [("Content-Length", "-1")], b"number of bytes"),
     ("200 OK", [("Content-Length", "1"), ("Content-Length", "2")], b"two different"),
 ]
@@ -208,6 +215,61 @@ def test_a_wrong_head_is_the_apps_error_and_says_what_is_wrong(
     answer = serve_slots(app).ask()
     assert (answer.status, answer.flags) == (500, COMPLETE | FAILED)
     assert words in answer.body
+
+
+OF_THE_CONNECTION = [
+    ("Connection", "keep-alive"),
+    ("connection", "close"),
+    ("Keep-Alive", "timeout=5"),
+    ("Proxy-Connection", "keep-alive"),
+    ("Transfer-Encoding", " Chunked "),
+    ("TE", "trailers"),
+    ("Trailer", "X-Sum"),
+    ("Upgrade", "h2c"),
+    ("Proxy-Authorization", "Basic eDp5"),
+]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("header", OF_THE_CONNECTION)
+def test_headers_about_the_connection_are_dropped_and_logged_once(
+    serve_slots: Any, caplog: pytest.LogCaptureFixture, header: tuple[str, str], *, streamed: bool
+) -> None:
+    def app(_environ: Environ, start: Start) -> Any:
+        plain(start, header, ("X-Own", "1"))
+        return (piece for piece in [b"a", b"b"]) if streamed else [b"ab"]
+
+    gateway = serve_slots(app)
+    with caplog.at_level(logging.WARNING, "buchner.worker"):
+        answers = [gateway.ask() for _ in range(2)]
+    for answer in answers:
+        assert (answer.status, answer.body) == (200, b"ab")
+        names = dict(answer.headers)
+        assert set(names) == {"Content-Type", "X-Own", "X-Buchner-Dropped"}
+        assert names["X-Buchner-Dropped"].lower() == header[0].lower()
+    assert len([record for record in caplog.records if "dropped" in record.getMessage()]) == 1
+
+
+def test_headers_that_connection_names_go_with_it_and_those_for_the_client_stay(serve_slots: Any) -> None:
+    def app(_environ: Environ, start: Start) -> list[bytes]:
+        plain(
+            start, ("X-Hop", "1"), ("Connection", "x-hop, Set-Cookie, close"), ("Set-Cookie", "a=1"), ("X-Other", "2")
+        )
+        return [b"x"]
+
+    names = dict(serve_slots(app).ask().headers)
+    assert "X-Hop" not in names
+    assert (names["Set-Cookie"], names["X-Other"]) == ("a=1", "2")
+    assert set(names["X-Buchner-Dropped"].split(", ")) == {"Connection", "X-Hop"}
+
+
+def test_an_app_may_ask_for_proxy_authentication(serve_slots: Any) -> None:
+    def app(_environ: Environ, start: Start) -> list[bytes]:
+        start("407 Proxy Authentication Required", [("Proxy-Authenticate", "Basic")])
+        return [b""]
+
+    answer = serve_slots(app).ask()
+    assert (answer.status, answer.headers) == (407, [("Proxy-Authenticate", "Basic")])
 
 
 @pytest.mark.parametrize("result", [["text"], "text", None, [b"x", 1], 7])
@@ -248,6 +310,49 @@ def test_objects_of_a_request_that_is_over_are_refused(serve_slots: Any) -> None
     gateway = serve_slots(app)
     assert gateway.ask().body == b"fine"
     assert gateway.ask().body == b"fine"
+
+
+def test_file_wrapper_reads_files_of_other_classes(serve_slots: Any, tmp_path: Path) -> None:
+    packed = tmp_path / "a.gz"
+    with gzip.open(packed, "wb") as file:
+        file.write(b"unpacked" * 1000)
+
+    class Upper(io.BufferedReader):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(size).upper()
+
+    plain_file = tmp_path / "a.txt"
+    plain_file.write_bytes(b"small")
+    files: dict[str, Any] = {
+        "/gzip": lambda: gzip.GzipFile(packed),
+        "/buffered": lambda: io.BufferedReader(gzip.GzipFile(packed)),
+        "/own": lambda: Upper(io.FileIO(plain_file)),
+        "/proc": Path("/proc/self/status").open,
+        "/sys": Path("/sys/kernel/mm/transparent_hugepage/enabled").open,
+        "/memory": lambda: io.BytesIO(b"memory"),
+        "/empty": tempfile.TemporaryFile,
+    }
+
+    def app(environ: Environ, start: Start) -> Any:
+        plain(start)
+        path = environ["PATH_INFO"]
+        return environ["wsgi.file_wrapper"](files[path]("rb") if path in ("/proc", "/sys") else files[path]())
+
+    gateway = serve_slots(app)
+    for path, expected in [
+        ("/gzip", b"unpacked" * 1000),
+        ("/buffered", b"unpacked" * 1000),
+        ("/own", b"SMALL"),
+        ("/memory", b"memory"),
+        ("/empty", b""),
+    ]:
+        answer = gateway.ask(path)
+        assert (answer.flags & FILE, answer.body) == (0, expected), path
+    for path, part in [("/proc", b"VmRSS:"), ("/sys", b"never")]:
+        answer = gateway.ask(path)
+        assert answer.flags & FILE == 0, path
+        assert part in answer.body, path
+        assert b"\0" not in answer.body, path
 
 
 def test_file_wrapper_passes_the_descriptor(serve_slots: Any) -> None:

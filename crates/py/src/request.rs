@@ -8,7 +8,7 @@ use crate::start::StartResponse;
 use crate::worker::Worker;
 use buchner_gateway::sys::owned_fd;
 use buchner_wire::slot::{self, Header, claim};
-use pyo3::exceptions::{PyException, PyOSError, PyStopIteration};
+use pyo3::exceptions::{PyConnectionError, PyException, PyOSError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::os::fd::AsFd;
@@ -144,8 +144,8 @@ impl Run<'_> {
             if used {
                 answer::release(py, self.link);
                 match done {
-                    // flask-sock ends so on purpose; what an app answers after an upgrade has nowhere to go.
-                    Err(error) if !error.is_instance_of::<PyStopIteration>(py) => self.log(py, &parts.environ, &error),
+                    // What an app answers after an upgrade has nowhere to go.
+                    Err(error) if !ends_on_purpose(py, &error) => self.log(py, &parts.environ, &error),
                     _ => {}
                 }
                 return;
@@ -244,6 +244,16 @@ impl Run<'_> {
             error.write_unraisable(py, None);
         }
     }
+}
+
+/// How an app leaves a WebSocket so that a server does not answer: flask-sock raises StopIteration, engineio (Socket.IO) a
+/// ConnectionError without a word. One that something has happened to says what.
+fn ends_on_purpose(py: Python<'_>, error: &PyErr) -> bool {
+    let bare = |error: &PyErr| {
+        let arguments = error.value(py).getattr("args").and_then(|arguments| arguments.len());
+        error.get_type(py).is(py.get_type::<PyConnectionError>()) && arguments.is_ok_and(|count| count == 0)
+    };
+    error.is_instance_of::<PyStopIteration>(py) || bare(error)
 }
 
 fn traceback(py: Python<'_>, error: &PyErr) -> String {

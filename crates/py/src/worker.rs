@@ -9,6 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::event::EventfdFlags;
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -38,6 +39,8 @@ pub struct Worker {
     pub failed: AtomicU64,
     /// Requests for which answers leave before their `close()` is called.
     pub careful_for: AtomicU32,
+    /// Response headers of the app, in lower case, that the log has as dropped.
+    pub dropped: Mutex<HashSet<String>>,
     max_detached: usize,
     max_requests: u64,
     on_recycle: Option<Py<PyAny>>,
@@ -163,6 +166,7 @@ impl Slots {
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             careful_for: AtomicU32::new(0),
+            dropped: Mutex::default(),
             max_detached,
             max_requests,
             on_recycle,

@@ -50,7 +50,8 @@ impl RequestId {
         }
     }
 
-    /// Appends a traceparent with this id as the trace and a new span (W3C Trace Context, version 00, sampled).
+    /// Appends a traceparent with this id as the trace and a new span (W3C Trace Context, version 00). It says that
+    /// nothing is recorded here, so that what follows samples by its own rate.
     pub fn write_traceparent(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"00-");
         match self {
@@ -65,7 +66,7 @@ impl RequestId {
         }
         out.push(b'-');
         hex(random() | 1, out);
-        out.extend_from_slice(b"-01");
+        out.extend_from_slice(b"-00");
     }
 }
 
@@ -120,5 +121,6 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let lengths: Vec<usize> = text.split('-').map(str::len).collect();
         assert_eq!(lengths, [2, 32, 16, 2]);
+        assert!(text.ends_with("-00"), "not sampled: {text}");
     }
 }

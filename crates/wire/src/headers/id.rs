@@ -122,6 +122,7 @@ header_ids! {
     SecFetchUser = "Sec-Fetch-User",
     Dnt = "DNT",
     XRequestedWith = "X-Requested-With",
+    XBuchnerDropped = "X-Buchner-Dropped",
 }
 
 /// Slots of the lookup table: a power of two, several times the number of names.
