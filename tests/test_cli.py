@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import mimetypes
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,9 @@ from buchner.errors import AppImportError
 from buchner.serving import Serving
 from buchner.worker.load import load_app, split_target
 from buchner.worker.static import max_content_length, static_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 flask = pytest.importorskip("flask")
 
@@ -188,7 +192,70 @@ def route_below(app: Any) -> None:
     app.add_url_rule("/static/special", view_func=lambda: "special", endpoint="special")
 
 
-@pytest.mark.parametrize("change", [guarded_by_login, headers_added, wrapped_in_middleware, view_replaced, route_below])
+def hosts_checked(app: Any) -> None:
+    app.config["TRUSTED_HOSTS"] = ["shop.example"]
+
+
+def hosts_checked_by_the_request(app: Any) -> None:
+    app.request_class = type("Request", (flask.Request,), {"trusted_hosts": ["shop.example"]})
+
+
+def subdomains_matched(app: Any) -> None:
+    app.subdomain_matching = True
+    app.config["SERVER_NAME"] = "shop.example"
+
+
+def receiver_connected(app: Any) -> None:
+    flask.request_started.connect(abort_all, app)
+
+
+def receiver_of_all_apps_connected(_app: Any) -> None:
+    flask.request_finished.connect(abort_all)
+
+
+def abort_all(_sender: Any, **_details: Any) -> None:
+    flask.abort(403)
+
+
+def method_of_the_object_replaced(app: Any) -> None:
+    app.full_dispatch_request = lambda: "all the same"
+
+
+CHANGES = [
+    guarded_by_login,
+    headers_added,
+    wrapped_in_middleware,
+    view_replaced,
+    route_below,
+    hosts_checked,
+    hosts_checked_by_the_request,
+    subdomains_matched,
+    receiver_connected,
+    receiver_of_all_apps_connected,
+    method_of_the_object_replaced,
+]
+
+
+@pytest.fixture(autouse=True)
+def no_receivers() -> Iterator[None]:
+    yield
+    for signal in (flask.request_started, flask.request_finished):
+        signal.disconnect(abort_all)
+
+
+def test_names_that_only_the_app_knows_the_type_of_are_left_to_it(here: Path) -> None:
+    usual = static_folders(app_with_static(here))[0].leave
+    assert {".gz", ".br", ".svgz", ".tgz"} <= set(usual)
+    assert not {".js", ".wasm", ".unityweb"} & set(usual)
+    mimetypes.add_type("application/x-unity", ".unityweb")
+    mimetypes.add_type("text/x-own", ".js")
+    try:
+        assert set(static_folders(app_with_static(here))[0].leave) == {*usual, ".unityweb", ".js"}
+    finally:
+        mimetypes.init()
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_guarded_folder_is_left_to_the_app(here: Path, change: Any) -> None:
     app = app_with_static(here)
     change(app)

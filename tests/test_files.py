@@ -361,6 +361,32 @@ def test_precompressed_siblings(start: Start, root: Path) -> None:
     assert (part.status, part.body, part.get("content-encoding")) == (206, b"app.js.br", "br")
 
 
+def test_a_sibling_that_is_older_than_the_file_is_not_sent(start: Start, root: Path) -> None:
+    (root / "app.js").write_bytes(b"new")
+    (root / "app.js.gz").write_bytes(b"packed")
+    os.utime(root / "app.js", (2_000_000_000, 2_000_000_000.9))
+    for age, sent in [(-1, b"new"), (0, b"packed"), (1, b"packed")]:
+        os.utime(root / "app.js.gz", (2_000_000_000, 2_000_000_000 + age))
+        for stale, expected in [(False, sent), (True, b"packed")]:
+            gateway = start(files("/", root, precompressed_stale=stale))
+            assert gateway.ask("/app.js", "Accept-Encoding: gzip").body == expected, (age, stale)
+
+
+def test_what_is_left_to_the_fallback(start: Start, root: Path) -> None:
+    for name in ("a.js", "a.js.gz", "b.SVGZ"):
+        (root / name).write_bytes(b"file")
+    gateway = start(files("/", root, leave=[".gz", ".svgz"], fallback="@app"), respond("@app", "app"))
+    for name, method, expected in [
+        ("a.js", "GET", b"file"),
+        ("a.js.gz", "GET", b"app"),
+        ("b.SVGZ", "GET", b"app"),
+        ("gz", "GET", b"app"),
+        ("a.js", "OPTIONS", b"app"),
+        ("a.js", "POST", b"app"),
+    ]:
+        assert gateway.ask(f"/{name}", method=method).body == expected, (name, method)
+
+
 def test_a_large_file_arrives_whole(start: Start, root: Path) -> None:
     content = os.urandom(5 << 20)
     (root / "large.bin").write_bytes(content)

@@ -47,6 +47,7 @@ class Serving:
     chdir: str | None = None
     development: bool = False
     static: bool = True
+    static_precompressed: bool = False
     env: dict[str, str] = field(default_factory=dict)
     origin: str = "command line"
     """What messages call the place these settings come from."""
@@ -80,6 +81,7 @@ class Serving:
             "max_rss": self.max_rss,
             "chdir": self.chdir,
             "static": None if self.static else False,
+            "static_precompressed": self.static_precompressed or None,
             "env": env or None,
         }
         gateway = {

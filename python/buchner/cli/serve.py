@@ -65,6 +65,8 @@ def options(command: Any) -> Any:
                      help="Directory of the app. [default: this one]"),
         click.option("--static/--no-static", default=True, envvar="BUCHNER_STATIC",
                      help="Serve the app's static folders without the app, unless it guards them. [default: yes]"),
+        click.option("--static-precompressed", is_flag=True, envvar="BUCHNER_STATIC_PRECOMPRESSED",
+                     help="Send .br, .zst and .gz siblings of static files, where they are not older."),
         click.option("--user", envvar="BUCHNER_USER", help="User to become once the addresses are bound."),
         click.option("--group", envvar="BUCHNER_GROUP", help="Group to become. [default: the user's own]"),
         click.option("--pid-file", metavar="FILE", envvar="BUCHNER_PID_FILE",

@@ -64,6 +64,10 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     static: Annotated[
         bool, _doc("Serve the app's static folders without the app, unless it guards them. Default: true.")
     ] = True
+    static_precompressed: Annotated[
+        bool,
+        _doc("Send `.br`, `.zst` and `.gz` siblings of static files that are not older than the file. Default: false."),
+    ] = False
 
 
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,6 +30,7 @@ def files_of(scope: Scope) -> gen.Files:
     )
     _place(scope, files)
     if coded != "off":
+        files.precompressed_stale = True
         files.vary = coded == "on" and scope.value("gzip_vary", False)
         files.precompressed_always = coded == "always"
     if scope.value("autoindex", False):

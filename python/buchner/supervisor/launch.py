@@ -73,6 +73,8 @@ def arguments(settings: AppSettings, identity: Identity | None, *extra: str) -> 
         words += ["--max-rss", str(settings.max_rss)]
     if not settings.static:
         words.append("--no-static")
+    if settings.static_precompressed:
+        words.append("--static-precompressed")
     if identity is not None:
         words += ["--identity", identity.argument()]
     for directory in settings.pythonpath:

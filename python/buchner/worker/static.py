@@ -1,18 +1,23 @@
 """Which static folders of a Flask app the gateway may serve itself.
 
-Only where nothing in the app could change the answer. A folder is left to the app when
+Only if nothing in the app could change the response. A folder is left to the app when
 
 - the app's `wsgi_app` is wrapped by middleware, or the app is no `flask.Flask` of plain kind;
+- the app looks at hosts: TRUSTED_HOSTS, host matching, or subdomain matching with a SERVER_NAME;
+- a receiver is connected to one of Flask's signals of a request's start or end, or of an app context's;
 - a `before_request`, `after_request` or `url_value_preprocessor` function is registered for the whole app or for
   the blueprint the folder belongs to: it may check a login or set headers;
 - the `static` view function was replaced or decorated, or `send_static_file` or `get_send_file_max_age` overridden;
 - the route is bound to a host or subdomain, or another route of the app lies below the folder's path.
 
-A file that does not exist there goes to the app, which answers 404 in its own way.
+A file that does not exist there goes to the app, which answers 404 in its own way; so do other methods than GET and
+HEAD, and names whose media type the app has changed (`mimetypes.add_type`) or for which Flask sends a
+Content-Encoding (`a.js.gz`).
 """
 
 from __future__ import annotations
 
+import mimetypes
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +28,39 @@ if TYPE_CHECKING:
     from werkzeug.routing import Rule
 
 _SUFFIX = "/<path:filename>"
+_METHODS = (
+    "__call__",
+    "full_dispatch_request",
+    "dispatch_request",
+    "preprocess_request",
+    "process_response",
+    "make_response",
+    "finalize_request",
+    "create_url_adapter",
+    "request_context",
+    "app_context",
+)
+_SIGNALS = ("request_started", "request_finished", "appcontext_pushed")
 
 
-def static_folders(app: object) -> list[StaticFolder]:
+def static_folders(app: object, *, precompressed: bool = False) -> list[StaticFolder]:
     """The folders the gateway may serve itself; none for an app that is not Flask's."""
     try:
         import flask
     except ImportError:
         return []
-    if not isinstance(app, flask.Flask) or not _is_plain(app, flask.Flask):
+    if not isinstance(app, flask.Flask) or not _is_plain(app, flask.Flask) or _looks_at_hosts(app) or _is_watched(app):
         return []
     folders = []
     for rule in app.url_map.iter_rules():
         with app.app_context():
             found = _folder_of(app, rule)
         if found is not None and not _is_guarded(app, rule) and not _is_overlaid(app, rule):
+            found.precompressed = precompressed
             folders.append(found)
+    leave = _left_to_the_app() if folders else []
+    for folder in folders:
+        folder.leave = leave
     return folders
 
 
@@ -50,15 +72,38 @@ def max_content_length(app: object) -> int | None:
 
 
 def _is_plain(app: Flask, base: type[Flask]) -> bool:
-    return (
-        getattr(app.wsgi_app, "__func__", None) is base.wsgi_app
-        and type(app).__call__ is base.__call__
-        and type(app).full_dispatch_request is base.full_dispatch_request
-        and type(app).dispatch_request is base.dispatch_request
-        and type(app).preprocess_request is base.preprocess_request
-        and type(app).process_response is base.process_response
-        and type(app).make_response is base.make_response
+    """Whether neither the class of the app nor the app itself overrides a step on a request's way."""
+    return getattr(app.wsgi_app, "__func__", None) is base.wsgi_app and all(
+        name not in vars(app) and getattr(type(app), name, None) is getattr(base, name, None) for name in _METHODS
     )
+
+
+def _looks_at_hosts(app: Flask) -> bool:
+    return bool(
+        app.config.get("TRUSTED_HOSTS")
+        or getattr(app.request_class, "trusted_hosts", None)
+        or app.url_map.host_matching
+        or (app.subdomain_matching and app.config.get("SERVER_NAME"))
+    )
+
+
+def _is_watched(app: Flask) -> bool:
+    """Whether a receiver of a signal sees each request of this app: it may abort it, or change the response."""
+    from flask import signals
+
+    return any(getattr(signals, name).has_receivers_for(app) for name in _SIGNALS)
+
+
+def _left_to_the_app() -> list[str]:
+    """Ends of names whose type the app has changed, or for which Flask sends a Content-Encoding."""
+    if not mimetypes.inited:
+        mimetypes.init()
+    usual = mimetypes.MimeTypes()
+    for file in mimetypes.knownfiles:
+        if os.path.isfile(file):
+            usual.read(file)
+    changed = [ending for ending, kind in mimetypes.types_map.items() if usual.types_map[True].get(ending) != kind]
+    return sorted({*changed, *mimetypes.encodings_map, *mimetypes.suffix_map})
 
 
 def _folder_of(app: Flask, rule: Rule) -> StaticFolder | None:

@@ -50,6 +50,10 @@ pub struct Files {
     pub precompressed: Vec<String>,
     /// They are sent whether or not the client accepts them (nginx: `gzip_static always`). Default: false.
     pub precompressed_always: bool,
+    /// They are used even if the file was modified after them, in whole seconds. Default: false (nginx: `gzip_static`, true).
+    pub precompressed_stale: bool,
+    /// Ends of names that `fallback` answers although there is such a file; with any, it answers other methods than GET and HEAD, too. Default: none.
+    pub leave: Vec<String>,
     /// Answers that have such siblings say `Vary: Accept-Encoding`. Default: true (nginx: `gzip_vary`).
     pub vary: bool,
     /// `Cache-Control` of answers. Default: none.
@@ -86,6 +90,8 @@ impl Default for Files {
             random_index: false,
             precompressed: vec!["br".into(), "zstd".into(), "gzip".into()],
             precompressed_always: false,
+            precompressed_stale: false,
+            leave: Vec::new(),
             vary: true,
             cache_control: None,
             follow_symlinks: false,

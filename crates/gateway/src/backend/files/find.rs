@@ -138,8 +138,11 @@ impl Files {
             name.truncate(relative.len());
             name.push(b'.');
             name.extend_from_slice(coding.extension().as_bytes());
-            if let Ok(Found::File(file, stamp)) = open(&name) {
-                siblings.push((file, stamp, *coding));
+            if let Ok(Found::File(file, sibling)) = open(&name) {
+                // One that the last build did not make again has the contents of the build before.
+                if self.stale || !sibling.is_older(&stamp) {
+                    siblings.push((file, sibling, *coding));
+                }
             }
         }
         let named = if relative.is_empty() { path } else { relative };

@@ -60,6 +60,10 @@ pub struct Files {
     max_ranges: u32,
     cache_control: Option<Box<str>>,
     fallback: Option<Box<str>>,
+    /// Precompressed siblings may be older than the file.
+    stale: bool,
+    /// Ends of names that are left to `fallback`.
+    leave: Box<[Box<[u8]>]>,
 }
 
 impl Files {
@@ -114,6 +118,8 @@ impl Files {
             max_ranges: files.max_ranges,
             cache_control: files.cache_control.as_deref().map(Into::into),
             fallback: files.fallback.as_deref().map(Into::into),
+            stale: files.precompressed_stale,
+            leave: files.leave.iter().map(|end| end.as_bytes().into()).collect(),
         })
     }
 
@@ -147,6 +153,9 @@ impl Files {
     pub fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let path = ex.request.path.clone();
         let Some(relative) = self.relative(&path) else { return self.absent(ex) };
+        if !self.leave.is_empty() && (!readable(ex) || self.leaves(relative)) {
+            return self.absent(ex);
+        }
         if path.ends_with(b"/") {
             return self.directory(ex, &path, relative);
         }
@@ -169,6 +178,13 @@ impl Files {
         let below = rest.is_empty() || rest.starts_with(b"/") || self.prefix.ends_with(b"/") || self.prefix.is_empty();
         let start = rest.iter().position(|byte| *byte != b'/').unwrap_or(rest.len());
         below.then(|| &rest[start..])
+    }
+
+    fn leaves(&self, relative: &[u8]) -> bool {
+        self.leave.iter().any(|end| {
+            let at = relative.len().checked_sub(end.len());
+            at.is_some_and(|at| relative[at..].eq_ignore_ascii_case(end))
+        })
     }
 
     fn absent(&self, ex: &Exchange) -> Result<Outcome> {

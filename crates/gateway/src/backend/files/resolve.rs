@@ -108,6 +108,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Modified in an earlier second. Within one, copying decides which comes first.
+    pub fn is_older(&self, other: &Self) -> bool {
+        self.mtime < other.mtime
+    }
+
     /// One with this time (Unix seconds and nanoseconds) and size.
     #[cfg(test)]
     pub fn of_time(mtime: i64, mtime_nanos: i64, size: u64) -> Self {
