@@ -3,10 +3,12 @@
 //! X-Accel-Redirect names a URI: the request goes back to the location phase with it, and the fields that nginx keeps are put
 //! over the answer it finds there. X-Sendfile names a path below one of `sendfile_roots`: that file becomes the body of the
 //! app's own response. In both the app's body is dropped, and conditions and ranges of the client apply to the file.
+//! Without `sendfile_roots` X-Sendfile is a header like any other; of an app it is dropped ([`crate::backend::app`]).
 use crate::backend::files::cache::Entry;
 use crate::backend::files::{Files, Miss};
 use crate::backend::outcome::Outcome;
 use crate::body::RequestBody;
+use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
@@ -34,7 +36,7 @@ pub fn follow(ex: &mut Exchange, response: Response) -> Result<Outcome> {
         headers.contains(HeaderId::XAccelRedirect)
             && options.is_none_or(|options| !options.ignores(HeaderId::XAccelRedirect))
     };
-    let named = redirected || headers.contains(HeaderId::XSendfile);
+    let named = redirected || (ex.settings().sendfile.is_some() && headers.contains(HeaderId::XSendfile));
     if !named || response.own_error || response.status == 101 || !ex.settings().sendfile_headers {
         return Ok(Outcome::Respond(response));
     }
@@ -131,9 +133,18 @@ fn merge(mut app: Headers, file: &Headers) -> Headers {
 
 /// The file that X-Sendfile names.
 fn find<'e>(ex: &'e Exchange, path: &[u8]) -> Result<(&'e Files, Rc<Entry>)> {
-    let roots = &ex.settings().sendfile;
+    let settings = ex.settings().sendfile.as_ref();
+    let (roots, except) = settings.map_or((&[][..], &[][..]), |settings| (&settings.roots, &settings.except));
     let found = roots.iter().find_map(|files| Some((files, below(files.root().as_bytes(), path)?)));
     let name = String::from_utf8_lossy(path);
+    if except.iter().any(|except| except.covers(path)) {
+        let cause = format!(
+            "X-Sendfile names {name:?}, which sendfile_except leaves out; of an app's own folder that is its code, its \
+             templates, its instance folder and names that begin with a dot. Name the directory in sendfile_roots to \
+             allow it"
+        );
+        return Err(Error::new(Kind::Internal, cause));
+    }
     let Some((files, relative)) = found else {
         let known: Vec<_> = roots.iter().map(Files::root).collect();
         let cause = format!(
@@ -156,6 +167,63 @@ fn find<'e>(ex: &'e Exchange, path: &[u8]) -> Result<(&'e Files, Rc<Entry>)> {
             Err(Error::new(Kind::Internal, format!("X-Sendfile names {name:?}, which is a directory")))
         }
         Err(Miss::Failed(error)) => Err(error),
+    }
+}
+
+/// What X-Sendfile may name.
+pub struct Sendfile {
+    roots: Vec<Files>,
+    except: Vec<Except>,
+}
+
+impl Sendfile {
+    /// Compiles settings; `None` if X-Sendfile is not obeyed.
+    pub fn compile(raw: &config::Settings) -> std::result::Result<Option<Self>, String> {
+        let Some(roots) = raw.sendfile_roots.as_ref().filter(|_| raw.sendfile_headers) else { return Ok(None) };
+        let root = |root: &String| {
+            Files::named_by_path(root).map_err(|_| format!("sendfile_roots: {root:?} must be an absolute path"))
+        };
+        let roots = roots.iter().map(root).collect::<std::result::Result<_, _>>()?;
+        Ok(Some(Self { roots, except: raw.sendfile_except.iter().map(|text| Except::parse(text)).collect() }))
+    }
+}
+
+/// Files that X-Sendfile may not name.
+#[derive(Debug)]
+enum Except {
+    /// A path and all below it.
+    Path(Box<[u8]>),
+    /// A name with this start (`.*`).
+    Starts(Box<[u8]>),
+    /// A name with this end (`*.py`).
+    Ends(Box<[u8]>),
+    /// This name.
+    Name(Box<[u8]>),
+}
+
+impl Except {
+    fn parse(text: &str) -> Self {
+        let bytes = |text: &str| text.as_bytes().into();
+        match (text.starts_with('/'), text.strip_prefix('*'), text.strip_suffix('*')) {
+            (true, _, _) => Self::Path(bytes(text.trim_end_matches('/'))),
+            (_, Some(end), _) => Self::Ends(bytes(end)),
+            (_, _, Some(start)) => Self::Starts(bytes(start)),
+            _ => Self::Name(bytes(text)),
+        }
+    }
+
+    /// Whether an absolute path is left out.
+    fn covers(&self, path: &[u8]) -> bool {
+        let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        match self {
+            Self::Path(top) => {
+                let mut above = top.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+                above.all(|name| names.next() == Some(name))
+            }
+            Self::Starts(start) => names.any(|name| name.starts_with(start)),
+            Self::Ends(end) => names.any(|name| name.ends_with(end)),
+            Self::Name(whole) => names.any(|name| name == &**whole),
+        }
     }
 }
 
@@ -183,6 +251,30 @@ mod tests {
         ];
         for (root, path, expected) in cases {
             assert_eq!(below(root.as_bytes(), path.as_bytes()), expected.map(str::as_bytes), "{root} {path}");
+        }
+    }
+
+    #[test]
+    fn exceptions_are_paths_and_names() {
+        let covers = |text: &str, path: &str| Except::parse(text).covers(path.as_bytes());
+        for (text, path) in [
+            ("/srv/instance", "/srv/instance/app.db"),
+            ("/srv/instance/", "/srv/instance"),
+            (".*", "/srv/app/.git/config"),
+            (".*", "/srv/app/.env"),
+            ("*.py", "/srv/app/wsgi.py"),
+            ("*.py", "/srv/app/odd.py/x"),
+            ("__pycache__", "/srv/app/__pycache__/a.pyc"),
+        ] {
+            assert!(covers(text, path), "{text} {path}");
+        }
+        for (text, path) in [
+            ("/srv/instance", "/srv/instances/a"),
+            (".*", "/srv/app/a.txt"),
+            ("*.py", "/srv/app/a.pyx"),
+            ("a", "/srv/app/ab"),
+        ] {
+            assert!(!covers(text, path), "{text} {path}");
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::accel;
 use crate::access;
 use crate::access::realip;
+use crate::backend::Backend;
 use crate::backend::outcome::Outcome;
 use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
@@ -87,7 +88,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
     let route = loop {
         ex.path_changed = false;
         if let Located::Slash(index) = locate(ex, &entry)? {
-            return Ok(Outcome::Respond(add_slash(ex, &server.routes[index as usize].path)));
+            return Ok(Outcome::Respond(add_slash(ex, &server.routes[index as usize])));
         }
         if !matches!(entry, Entry::Named(_)) {
             check_length(ex)?;
@@ -141,14 +142,16 @@ fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
 }
 
 /// The redirect to a route's path, which is the request's with a slash at its end.
-fn add_slash(ex: &Exchange, path: &str) -> Response {
-    let mut location = Vec::with_capacity(path.len() + 64);
-    escape(path.as_bytes(), Escape::Uri, &mut location);
+fn add_slash(ex: &Exchange, route: &Route) -> Response {
+    let mut location = Vec::with_capacity(route.path.len() + 64);
+    escape(route.path.as_bytes(), Escape::Uri, &mut location);
     if let Some(query) = ex.request.query.as_ref().filter(|query| !query.is_empty()) {
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    page::redirect(ex, 301, &location)
+    // A form sent to an app stays a form; nginx has 301 for all methods.
+    let keeps = matches!(route.backend, Backend::App(_)) && !matches!(ex.request.method, Method::Get | Method::Head);
+    page::redirect(ex, if keeps { 308 } else { 301 }, &location)
 }
 
 /// The declared size of the body is checked as soon as the route's limit is known.

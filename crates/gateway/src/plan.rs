@@ -1,8 +1,8 @@
 //! The configuration compiled: names and prefixes in tables, templates in parts, addresses parsed. Immutable, shared by all
 //! threads, swapped whole; a request finishes on the plan it began with.
+use crate::accel::Sendfile;
 use crate::access::realip::RealIp;
 use crate::access::{self, Check};
-use crate::backend::files::Files;
 use crate::backend::files::mime::{self, Types};
 use crate::backend::proxy::head::SetHeader;
 use crate::backend::proxy::next::Next;
@@ -189,8 +189,8 @@ pub struct Settings {
     pub browsers: Option<Browsers>,
     /// Who is asked for names of upstreams.
     pub name_servers: Arc<NameServers>,
-    /// Files that X-Sendfile may name, by root.
-    pub sendfile: Vec<Files>,
+    /// What X-Sendfile may name; `None` if it is not obeyed.
+    pub sendfile: Option<Sendfile>,
 }
 
 impl Deref for Settings {
@@ -394,7 +394,9 @@ impl Compiler<'_> {
             Match::Prefix if named => {
                 self.named.entry(route.path.as_str().into()).or_insert(index);
             }
-            matches => table.insert(&route.path, matches, index, matches!(backend, Backend::Proxy(_))),
+            matches => {
+                table.insert(&route.path, matches, index, matches!(backend, Backend::Proxy(_) | Backend::App(_)));
+            }
         }
         let names = self.names;
         let mut branch = |branch: &Branch| self.branch(branch, route);
@@ -503,13 +505,7 @@ impl Settings {
                     Ok((*code, ErrorPage { to, status: page.status }))
                 })
                 .collect::<Result<_, String>>()?,
-            sendfile: raw
-                .sendfile_roots
-                .iter()
-                .map(|root| {
-                    Files::named_by_path(root).map_err(|_| format!("sendfile_roots: {root:?} must be an absolute path"))
-                })
-                .collect::<Result<_, _>>()?,
+            sendfile: Sendfile::compile(raw)?,
             raw: raw.clone(),
         })
     }

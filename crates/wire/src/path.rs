@@ -147,6 +147,38 @@ fn normalise(raw: &[u8], merge_slashes: bool) -> Result<Vec<u8>, H1Error> {
     Ok(path)
 }
 
+/// The path of a target with the empty segments that merging slashes took out of it (`/a//b`), decoded, without dot
+/// segments; `None` if there are none. `raw` is the path as sent, `merged` what [`parse_target`] made of it.
+///
+/// Refused with 400: a path that names another place when its slashes are merged before `..` is resolved than when they
+/// are not (`/admin//../public`). Whoever looked at one reading must not find that another was meant.
+pub fn with_empty_segments(raw: &[u8], merged: &[u8]) -> Result<Option<Vec<u8>>, H1Error> {
+    if raw == merged || !has_neighbours(raw) {
+        return Ok(None);
+    }
+    let path = normalise(raw, false)?;
+    let mut again = Vec::with_capacity(path.len());
+    for &byte in &path {
+        if byte != b'/' || again.last() != Some(&b'/') {
+            again.push(byte);
+        }
+    }
+    if again != merged {
+        return Err(bad("// before .. in the path: it would name another place to those who merge slashes"));
+    }
+    Ok((path != merged).then_some(path))
+}
+
+/// Two slashes side by side, encoded or not, or a dot segment between them.
+fn has_neighbours(raw: &[u8]) -> bool {
+    let encoded = |at: usize| raw.get(at..at + 3).is_some_and(|text| text.eq_ignore_ascii_case(b"%2f"));
+    raw.iter().enumerate().any(|(at, &byte)| match byte {
+        b'/' => raw.get(at + 1) == Some(&b'/') || encoded(at + 1),
+        b'%' => encoded(at),
+        _ => false,
+    })
+}
+
 /// Resolves the last segment of `path` if it is `.` or `..`. True if it was: then the path ends with the slash in front of it,
 /// which also stands for the one behind it.
 fn close_segment(path: &mut Vec<u8>) -> Result<bool, H1Error> {

@@ -166,6 +166,10 @@ class StaticFolder(msgspec.Struct, kw_only=True):
     """Absolute path."""
     cache_control: _FieldValue | None = None
     """`Cache-Control` the app itself would send."""
+    leave: Annotated[list[_Text], Meta(max_length=1000)] = []
+    """Ends of names whose type or coding only the app knows."""
+    precompressed: bool = False
+    """Precompressed siblings may be sent."""
 
 
 class Forked(Message, tag="forked"):
@@ -183,6 +187,10 @@ class WorkerReady(Message, tag="ready"):
     static: Annotated[list[StaticFolder], Meta(max_length=1000)] = []
     folders: Annotated[list[_AbsolutePath], Meta(max_length=1000)] = []
     """Folders that the app's `X-Sendfile` may name files in."""
+    hidden: Annotated[list[_Text], Meta(max_length=1000)] = []
+    """What it may not name there (`sendfile_except`)."""
+    x_sendfile: bool = False
+    """The app asks for `X-Sendfile` to be obeyed."""
     max_content_length: _Number | None = None
 
 

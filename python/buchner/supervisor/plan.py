@@ -10,10 +10,6 @@ import msgspec
 
 from buchner.supervisor.messages import WorkerReady
 
-DEFAULT_MAX_BODY = 64 << 20
-"""`Settings.max_body` where nothing sets it (crates/gateway/src/config)."""
-
-
 _KERNELS_OWN = ("/proc", "/sys", "/dev")
 
 
@@ -45,8 +41,9 @@ def complete(
     """A plan with what the apps told about themselves worked in; the one given stays as it is.
 
     A static folder becomes a `files` route whose missing files go to the app. An app's MAX_CONTENT_LENGTH becomes the
-    `max_body` of its routes, unless the configuration sets another value than the default there; its folders become
-    their `sendfile_roots`, unless the configuration names some.
+    `max_body` of its routes, unless that is written in the configuration; if the app asks for X-Sendfile, its folders
+    become their `sendfile_roots`, unless those are written. The plan's settings have only what is written: a value
+    that equals a default is told from none.
 
     Args:
         plan: The resolved configuration.
@@ -78,19 +75,21 @@ class _Settings:
 
     def __init__(self, settings: list[dict[str, Any]]) -> None:
         self._settings = settings
-        self._made: dict[tuple[int, int | None, tuple[str, ...]], int] = {}
+        self._made: dict[bytes, int] = {}
 
     def for_app(self, index: int, ready: WorkerReady) -> int:
         """The index of settings like those at `index`, for the routes of this app."""
         base = self._settings[index]
         changed = dict(base)
-        if ready.max_content_length is not None and base.get("max_body", DEFAULT_MAX_BODY) == DEFAULT_MAX_BODY:
+        if ready.max_content_length is not None and "max_body" not in base:
             changed["max_body"] = ready.max_content_length
-        if ready.folders and not base.get("sendfile_roots"):
+        wanted = base.get("sendfile_headers", ready.x_sendfile)
+        if wanted and ready.folders and "sendfile_roots" not in base:
             changed["sendfile_roots"] = ready.folders
+            changed["sendfile_except"] = [*base.get("sendfile_except", []), *ready.hidden]
         if changed == base:
             return index
-        key = (index, ready.max_content_length, tuple(ready.folders))
+        key = msgspec.json.encode((index, changed), order="deterministic")
         if key not in self._made:
             self._made[key] = len(self._settings)
             self._settings.append(changed)
@@ -119,6 +118,9 @@ def _static_routes(
             "cache_control": folder.cache_control,
             "follow_symlinks": True,
             "fallback": fallback,
+            "leave": folder.leave,
         }
+        if not folder.precompressed:
+            files["precompressed"] = []
         routes.append({**route, "path": path, "content": {"files": files}})
     return routes

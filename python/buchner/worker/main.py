@@ -40,7 +40,7 @@ from buchner.supervisor.messages import (
     ToWorker,
     WorkerReady,
 )
-from buchner.worker.folders import own_folders
+from buchner.worker.folders import hidden, own_folders, wants_sendfile
 from buchner.worker.load import WsgiApp, load_app
 from buchner.worker.static import max_content_length, static_folders
 
@@ -80,6 +80,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-rss", type=int, default=0)
     parser.add_argument("--max-detached", type=int, default=1000)
     parser.add_argument("--static", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--static-precompressed", action="store_true")
     parser.add_argument("--preload", action="store_true", help="import the app, then fork workers when told to")
     parser.add_argument("--check", action="store_true", help="import the app, say how that went, and exit")
     return parser.parse_args(arguments)
@@ -143,8 +144,10 @@ def _ready(app: WsgiApp, options: argparse.Namespace) -> WorkerReady:
     return WorkerReady(
         pid=os.getpid(),
         app=options.target,
-        static=static_folders(app) if options.static else [],
+        static=static_folders(app, precompressed=options.static_precompressed) if options.static else [],
         folders=own_folders(app),
+        hidden=hidden(app),
+        x_sendfile=wants_sendfile(app),
         max_content_length=max_content_length(app),
     )
 

@@ -96,8 +96,10 @@ impl RealIp {
         }
         if self.believed {
             client.trusted = true;
-            if let Some(proto) = headers.get(HeaderId::XForwardedProto) {
-                client.secure = proto.eq_ignore_ascii_case(b"https");
+            // Of several, the one that this proxy wrote.
+            let proto = headers.get_all(HeaderId::XForwardedProto).last();
+            if let Some(proto) = proto.and_then(|value| value.rsplit(|&byte| byte == b',').next()) {
+                client.secure = proto.trim_ascii().eq_ignore_ascii_case(b"https");
             }
         }
         if let Some(addr) = self.find(client.addr, headers) {

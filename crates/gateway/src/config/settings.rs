@@ -184,10 +184,12 @@ pub struct Settings {
     pub server_name_in_redirect: bool,
     /// Such redirects name the port where it is not the scheme's own. Default: true (nginx: `port_in_redirect`).
     pub port_in_redirect: bool,
-    /// Answer `X-Accel-Redirect` and `X-Sendfile` of the backend by sending the file they name. Default: true.
+    /// Answer `X-Accel-Redirect` of the backend, and `X-Sendfile` if there are `sendfile_roots`, by sending the file they name. Written as true, it gives apps their default roots. Default: true.
     pub sendfile_headers: bool,
-    /// Directories `X-Sendfile` may name files in. Default: none for proxies, the app's folder for apps.
-    pub sendfile_roots: Vec<String>,
+    /// Directories `X-Sendfile` may name files in; without them, the header is not obeyed. Default: none, and for a Flask app with `USE_X_SENDFILE` its own folder, less its code, its templates and its instance folder.
+    pub sendfile_roots: Option<Vec<String>>,
+    /// What `X-Sendfile` may not name below `sendfile_roots`: absolute paths, and names of files or directories with `*` at the start or end. Default: none.
+    pub sendfile_except: Vec<String>,
     /// HTTP/1.1 bodies of unknown length are sent in chunks; else the connection's end is theirs. Default: true (nginx: `chunked_transfer_encoding`).
     pub chunked_transfer_encoding: bool,
     /// How long answers keep, as `Expires` and `Cache-Control`: `off`, `epoch`, `max`, a time (`1h`, `-1`), `modified +1h`, `@15h30m`, or a text with variables (nginx: `expires`). Default: off.
@@ -348,7 +350,8 @@ impl Default for Settings {
             server_name_in_redirect: false,
             port_in_redirect: true,
             sendfile_headers: true,
-            sendfile_roots: Vec::new(),
+            sendfile_roots: None,
+            sendfile_except: Vec::new(),
             chunked_transfer_encoding: true,
             expires: None,
             gzip: false,

@@ -3,6 +3,7 @@
 //! | module | |
 //! |---|---|
 //! | [`environ`] | what the app is told |
+//! | [`told`] | what a trusted proxy says of the client's URL |
 //! | [`pool`] | which slots are free, who waits: shared by all threads |
 //! | [`link`] | one thread's socket to one slot |
 //! | [`outbox`] | what waits to be sent over it |
@@ -18,6 +19,7 @@ mod link;
 mod outbox;
 mod pool;
 mod threads;
+mod told;
 mod upgrade;
 mod uplink;
 
@@ -40,6 +42,7 @@ use call::{Call, Event, Head, Waiter};
 use pool::{Asked, Grant, Pool};
 use std::fs::File;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -59,6 +62,7 @@ pub struct App {
     /// `SCRIPT_NAME`: a path without a slash at its end, or nothing.
     mount: Vec<u8>,
     pool: OnceLock<Arc<Pool>>,
+    logged_sendfile: AtomicBool,
 }
 
 impl App {
@@ -70,7 +74,12 @@ impl App {
         if !app.mount.is_empty() && (!app.mount.starts_with('/') || app.mount.ends_with('/')) {
             return Err(format!("app.mount: {:?} must start with / and not end with it", app.mount));
         }
-        Ok(Self { name: app.pool.clone(), mount: app.mount.clone().into_bytes(), pool: OnceLock::new() })
+        Ok(Self {
+            name: app.pool.clone(),
+            mount: app.mount.clone().into_bytes(),
+            pool: OnceLock::new(),
+            logged_sendfile: AtomicBool::new(false),
+        })
     }
 
     /// Answers a request, on another slot where the first did not run it.
@@ -81,7 +90,7 @@ impl App {
             spool::read(ex, memory).await?;
         }
         let began = ex.thread.clock.now();
-        let (mut frame, file) = self.frame(ex);
+        let (mut frame, file) = self.frame(ex)?;
         let streamed = matches!(ex.request.body, RequestBody::Stream(_));
         let (mut bound, mut front, mut died) = (streamed || ex.request.upgrade, false, 0);
         loop {
@@ -121,7 +130,7 @@ impl App {
     }
 
     /// The request as a frame, and the file its body is in.
-    fn frame(&self, ex: &Exchange) -> (Vec<u8>, Option<Arc<File>>) {
+    fn frame(&self, ex: &Exchange) -> Result<(Vec<u8>, Option<Arc<File>>)> {
         let upgrade = if ex.request.upgrade { slot::UPGRADE } else { 0 };
         let (flags, inline, file) = match &ex.request.body {
             RequestBody::Buffered(Buffered::Memory(bytes)) => (slot::INLINE, &bytes[..], None),
@@ -130,8 +139,8 @@ impl App {
             RequestBody::Empty => (0, &[][..], None),
         };
         let mut frame = Vec::with_capacity(1024 + inline.len());
-        environ::write(ex, &self.mount, flags | upgrade, inline, &mut frame);
-        (frame, file)
+        environ::write(ex, &self.mount, flags | upgrade, inline, &mut frame)?;
+        Ok((frame, file))
     }
 
     async fn acquire(&self, pool: &Arc<Pool>, bound: bool, front: bool) -> Result<Grant> {
@@ -168,7 +177,13 @@ impl App {
             headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         let unbuffered = !ex.settings().buffering || is_unbuffered(&headers);
         headers.strip_hop_by_hop();
-        headers.retain(|h| !matches!(h.id, HeaderId::ContentLength | HeaderId::Date | HeaderId::Server));
+        let development = ex.plan.gateway.development;
+        headers.retain(|h| match h.id {
+            HeaderId::ContentLength | HeaderId::Date | HeaderId::Server => false,
+            HeaderId::XBuchnerDropped => development,
+            _ => true,
+        });
+        self.drop_sendfile(ex, &mut headers);
         let body = if ex.request.method == Method::Head || matches!(status, 204 | 304) {
             Body::None { length }
         } else if flags & slot::FILE != 0 {
@@ -193,11 +208,29 @@ impl App {
         Ok(response)
     }
 
+    /// X-Sendfile is obeyed only if the app or the configuration asks for it: an app that relays headers must not let
+    /// others read its files.
+    fn drop_sendfile(&self, ex: &Exchange, headers: &mut Headers) {
+        if !headers.contains(HeaderId::XSendfile) || ex.settings().sendfile.is_some() {
+            return;
+        }
+        headers.remove(HeaderId::XSendfile);
+        if ex.plan.gateway.development {
+            headers.push(HeaderId::XBuchnerDropped, HeaderId::XSendfile.name().as_bytes());
+        }
+        if !self.logged_sendfile.swap(true, Ordering::Relaxed) {
+            ex.thread.log.warn(&format!(
+                "app {}: a response has X-Sendfile, which is dropped here and from further responses: to have the \
+                 gateway send the file, set USE_X_SENDFILE in the app's config (Flask), or sendfile_roots",
+                self.name
+            ));
+        }
+    }
+
     /// The app raised: in development the page shows all of it, elsewhere the log has it.
     fn failed(&self, ex: &Exchange, traceback: &[u8]) -> Error {
         let traceback = String::from_utf8_lossy(traceback);
-        let last = traceback.trim_end().rsplit('\n').next().unwrap_or_default();
-        let words = if ex.plan.gateway.development { traceback.as_ref() } else { last };
+        let words = if ex.plan.gateway.development { traceback.as_ref() } else { raised(&traceback) };
         Error::new(Kind::Internal, format!("app {}: {words}", self.name))
     }
 
@@ -216,6 +249,15 @@ impl App {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// The line of a traceback with the exception's type and the first line of its text. The text can have further lines, and
+/// notes can follow it.
+fn raised(traceback: &str) -> &str {
+    let lines =
+        traceback.trim_end().rsplit_once("Traceback (most recent call last):\n").map_or(traceback, |(_, last)| last);
+    let told = lines.lines().find(|line| !line.starts_with(' ') && !line.is_empty());
+    told.or_else(|| traceback.lines().last()).unwrap_or_default()
 }
 
 /// A streamed body's way to the slot that has the request.
@@ -272,4 +314,25 @@ fn file_part(place: &[u8], descriptor: Option<std::os::fd::OwnedFd>) -> Result<B
     let (offset, length) = (u64::from_le_bytes(*offset), u64::from_le_bytes(*length));
     let file = Rc::new(File::from(descriptor));
     Ok(if length == 0 { Body::EMPTY } else { Body::Parts(vec![Part::File { file, offset, length }]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_raised_is_type_and_first_line() {
+        let frames = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    raise\n    ^^^^^\n";
+        for (end, told) in [
+            ("ValueError: one\n", "ValueError: one"),
+            ("RuntimeError: outside\n\nThis typically means\n  a\ncontext.\n", "RuntimeError: outside"),
+            ("KeyError: 'a'\nan added note\n", "KeyError: 'a'"),
+        ] {
+            assert_eq!(raised(&format!("{frames}{end}")), told);
+            let chained = format!("{frames}OSError: x\n\nDuring handling of it:\n\n{frames}{end}");
+            assert_eq!(raised(&chained), told);
+        }
+        assert_eq!(raised("OSError: alone"), "OSError: alone");
+        assert_eq!(raised(""), "");
+    }
 }
