@@ -1,7 +1,7 @@
 """Writes what is generated from the configuration model; ``make gen`` runs it, ``--check`` fails on a difference.
 
 gateway.schema.json (one copy for editors, one in the package), the typed classes in _generated.py,
-docs/configuration.md and docs/nginx.md.
+docs/configuration.md, docs/nginx.md and docs/variables.md.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ def outputs() -> Iterator[tuple[Path, str]]:
 
     yield ROOT / "docs/configuration.md", gen_docs.configuration(schema)
     yield ROOT / "docs/nginx.md", gen_docs.nginx()
+    yield ROOT / "docs/variables.md", gen_docs.variables()
 
 
 def main() -> int:

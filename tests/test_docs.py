@@ -63,7 +63,7 @@ def marked() -> set[str]:
 
 
 def test_every_kind_has_an_integration_test() -> None:
-    assert {"backend app", "backend files", "balancer round_robin", "filter sendfile"} <= kinds()
+    assert {"backend app", "backend files", "balancer round_robin", "filter range"} <= kinds()
     assert marked() == kinds()
 
 

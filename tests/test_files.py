@@ -506,7 +506,6 @@ def test_x_accel_redirect_to_nowhere(start: Start, root: Path, upstream: Upstrea
         assert b"the app's own body" not in reply.body
 
 
-@pytest.mark.kind("filter sendfile")
 def test_x_sendfile(start: Start, root: Path, upstream: Upstream) -> None:
     (root / "größe.txt").write_bytes(b"0123456789")
     (root / "link").symlink_to("../secret")

@@ -23,8 +23,8 @@ def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
 def regex_groups(text: str) -> list[str]:
     """Return the names of a regular expression's groups; `ValueError` says what is wrong with it."""
 
-def variable_names() -> list[str]:
-    """Return the names of the variables that have a fixed name."""
+def variables() -> list[tuple[str, str]]:
+    """Return name and description of every variable; a name with ``_`` at its end stands for a family."""
 
 def become_subreaper() -> None:
     """Make orphaned descendants children of this process (prctl(2), PR_SET_CHILD_SUBREAPER), as they are PID 1's.

@@ -37,6 +37,7 @@ pub mod variables;
 
 // The line: the configuration, the plan it compiles to, the phases.
 pub mod config;
+pub mod modules;
 pub mod pipeline;
 pub mod plan;
 

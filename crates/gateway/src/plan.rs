@@ -12,6 +12,7 @@ use crate::body::spool::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, HeaderValues, Match};
 use crate::exchange::Exchange;
 use crate::filter::Filters;
+use crate::modules;
 use crate::observe::access_log::LogPlan;
 use crate::observe::error_log::ErrorLogPlan;
 use crate::regex::Regex;
@@ -216,7 +217,7 @@ impl Plan {
 
     /// Compiles a configuration. `previous` lends what outlives a reload: upstream health and the spool's count. The error says where and what.
     pub fn compile(config: &Config, previous: Option<&Self>) -> Result<Arc<Self>, String> {
-        let names = Names::new(&config.variable)?;
+        let names = Names::new(modules::VARIABLES, config.variable.iter().map(|variable| variable.name.as_str()))?;
         let upstreams = compile_upstreams(config, previous)?;
         let types: Vec<_> = config.types.iter().map(mime::table).collect();
         let settings = config

@@ -23,9 +23,8 @@ pub fn regex_groups(text: &str) -> PyResult<Vec<String>> {
     buchner_gateway::regex::group_names(text).map_err(PyValueError::new_err)
 }
 
-/// The variables with a fixed name, for suggestions.
+/// Every variable with what it is, by name; of a family what the names begin with (`http_`).
 #[pyfunction]
-pub fn variable_names() -> Vec<&'static str> {
-    let fixed = buchner_gateway::vars::NAMES.iter().map(|(name, _)| *name);
-    fixed.chain(buchner_gateway::vars::MODULE_VARIABLES.iter().map(|(name, _)| *name)).collect()
+pub fn variables() -> Vec<(&'static str, &'static str)> {
+    buchner_gateway::modules::all_variables()
 }

@@ -29,7 +29,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::config::{check_config, config_schema, regex_groups, variable_names};
+    use crate::config::{check_config, config_schema, regex_groups, variables};
     #[pymodule_export]
     use crate::gateway::gateway_main;
     #[pymodule_export]

@@ -40,6 +40,6 @@ check_config = _native.check_config
 parse_toml = _native.parse_toml
 regex_groups = _native.regex_groups
 toml_spans = _native.toml_spans
-variable_names = _native.variable_names
+variables = _native.variables
 become_subreaper = _native.become_subreaper
 give_back_memory = _native.give_back_memory

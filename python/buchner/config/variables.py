@@ -13,20 +13,13 @@ if TYPE_CHECKING:
 
     from buchner.config.places import Path, Report
 
-VARIABLES = frozenset(native.variable_names())
+DESCRIPTIONS = dict(native.variables())
+"""What every variable is, by name; a name with ``_`` at its end stands for all that begin with it."""
+
+VARIABLES = frozenset(name for name in DESCRIPTIONS if not name.endswith("_"))
 """Variables with a fixed name."""
 
-PREFIXES = (
-    "arg_",
-    "cookie_",
-    "http_",
-    "proxy_protocol_tlv_",
-    "sent_http_",
-    "sent_trailer_",
-    "upstream_http_",
-    "upstream_cookie_",
-    "upstream_trailer_",
-)
+PREFIXES = tuple(name for name in DESCRIPTIONS if name.endswith("_"))
 """Beginnings of variables named after a request argument, cookie or header."""
 
 _REFERENCE = re.compile(r"\$(?:\{([a-zA-Z_]\w*)\}|([a-zA-Z_]\w*)|(\{[1-9]\}|[1-9])|(.?))", re.ASCII)

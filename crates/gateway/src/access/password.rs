@@ -6,7 +6,7 @@ use crate::access::{Refusal, Verdict, crypt, users};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::vars::{Names, Sent, Template};
+use crate::vars::{Names, Sent, Template, Variable};
 use buchner_wire::headers::{HeaderId, Headers};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -15,6 +15,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::OnceLock;
 use tokio::sync::Semaphore;
+
+/// The variable.
+pub const VARIABLES: &[Variable] = &[Variable::new(
+    "remote_user",
+    |ex, _, out| remote_user(&ex.request.headers, out),
+    "Name that the client gave for HTTP Basic authentication.",
+)];
 
 /// Passwords verified at a time, so that guessing ones takes no more than this of the machine.
 static VERIFYING: Semaphore = Semaphore::const_new(4);

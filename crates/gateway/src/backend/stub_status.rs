@@ -5,10 +5,18 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
 use crate::text::write_number;
-use crate::vars::Sent;
+use crate::vars::{Sent, Variable};
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use std::sync::PoisonError;
+
+/// The variables.
+pub const VARIABLES: &[Variable] = &[
+    Variable::new("connections_active", write_active, "Client connections, idle ones included."),
+    Variable::new("connections_reading", write_reading, "Connections whose header section is being read."),
+    Variable::new("connections_waiting", write_waiting, "Idle connections."),
+    Variable::new("connections_writing", write_writing, "Connections being responded to."),
+];
 
 /// What all I/O threads count together.
 #[derive(Debug, Default)]
@@ -63,21 +71,21 @@ pub fn handle(ex: &Exchange) -> Result<Outcome> {
 }
 
 /// Writes `$connections_active`.
-pub fn write_active(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_active(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     write_number(Sums::of(ex).active, out);
 }
 
 /// Writes `$connections_reading`.
-pub fn write_reading(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_reading(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     write_number(Sums::of(ex).reading, out);
 }
 
 /// Writes `$connections_writing`.
-pub fn write_writing(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_writing(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     write_number(Sums::of(ex).writing, out);
 }
 
 /// Writes `$connections_waiting`.
-pub fn write_waiting(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_waiting(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     write_number(Sums::of(ex).waiting(), out);
 }

@@ -3,8 +3,16 @@
 use crate::body::Body;
 use crate::body::pace::paced;
 use crate::exchange::{Exchange, Response};
+use crate::text::write_number;
 use crate::units::size;
-use crate::vars::{Names, Sent, Template};
+use crate::vars::{Names, Sent, Template, Variable};
+
+/// The variable, which `set` may change.
+pub const VARIABLES: &[Variable] = &[Variable::new(
+    "limit_rate",
+    |ex, sent, out| write_number(rate(ex, sent), out),
+    "Bytes a second the response may take; 0: no limit.",
+)];
 
 /// The compiled settings.
 pub struct LimitRate {
@@ -33,7 +41,7 @@ fn value(template: &Template, ex: &Exchange, sent: Sent<'_>) -> u64 {
 }
 
 /// Bytes a second that the answer may take; 0: no limit.
-pub fn rate(ex: &Exchange, sent: Sent<'_>) -> u64 {
+fn rate(ex: &Exchange, sent: Sent<'_>) -> u64 {
     let configured = || ex.settings().filters.limit_rate.as_ref().map(|limit| value(&limit.rate, ex, sent));
     ex.limit_rate.get().or_else(configured).unwrap_or(0)
 }

@@ -2,12 +2,18 @@
 use crate::clock::{Civil, http_date};
 use crate::config::Settings;
 use crate::exchange::{Exchange, Response};
-use crate::vars::Sent;
+use crate::vars::{Sent, Variable};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The variables.
+pub const VARIABLES: &[Variable] = &[
+    Variable::new("uid_got", write_got, "Name and value of the userid cookie that the client sent."),
+    Variable::new("uid_set", write_set, "Name and value of the userid cookie issued for this request."),
+];
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Letters of a value without the padding.
@@ -172,14 +178,14 @@ pub fn apply(ex: &Exchange, response: &mut Response) {
 }
 
 /// `$uid_got`: the name and the client's cookie in hexadecimal.
-pub fn write_got(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_got(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(userid) = &ex.settings().filters.userid {
         write(&userid.name, userid.got(ex), out);
     }
 }
 
 /// `$uid_set`: the name and the cookie the client is given.
-pub fn write_set(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_set(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(userid) = &ex.settings().filters.userid {
         write(&userid.name, userid.given(ex), out);
     }

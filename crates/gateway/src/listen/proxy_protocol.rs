@@ -3,9 +3,23 @@ use crate::exchange::Exchange;
 use crate::io::sock::Io;
 use crate::net::peer::Peer;
 use crate::text::{write_addr, write_port};
-use crate::vars::Sent;
+use crate::vars::{Sent, Variable};
 use buchner_wire::proxy_protocol::{MAX_HEADER, ProxyHeader, parse};
 use std::net::SocketAddr;
+
+/// The variables.
+pub const VARIABLES: &[Variable] = &[
+    Variable::new("proxy_protocol_addr", write_source, "Client address of the PROXY protocol's header."),
+    Variable::new("proxy_protocol_port", write_source_port, "Client port of the PROXY protocol's header."),
+    Variable::new("proxy_protocol_server_addr", write_destination, "Server address of the PROXY protocol's header."),
+    Variable::new("proxy_protocol_server_port", write_destination_port, "Server port of the PROXY protocol's header."),
+    Variable::family_of(
+        "proxy_protocol_tlv_",
+        |end| Tlv::named(end).is_some(),
+        |end, ex, _, out| Tlv::named(end).into_iter().for_each(|tlv| tlv.write(ex, out)),
+        "A value (TLV) of version 2 of the PROXY protocol's header.",
+    ),
+];
 
 /// Reads the header, and of the connection nothing behind it, within so many milliseconds. The error says why there is none; it is
 /// `None` for a connection that ended before it sent anything, as those of health checks do.
@@ -66,7 +80,7 @@ impl Tlv {
     }
 
     /// Writes its value, where the header has it.
-    pub fn write(self, ex: &Exchange, out: &mut Vec<u8>) {
+    fn write(self, ex: &Exchange, out: &mut Vec<u8>) {
         let Some(header) = &ex.client.proxied else { return };
         match self {
             Self::Connection(kind) => out.extend_from_slice(header.tlv(kind).unwrap_or_default()),
@@ -85,28 +99,28 @@ fn addresses(ex: &Exchange) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// The client's address, as the header has it.
-pub fn write_source(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn write_source(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some((source, _)) = addresses(ex) {
         write_addr(&Peer::Ip(source), out);
     }
 }
 
 /// The client's port, as the header has it.
-pub fn write_source_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn write_source_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some((source, _)) = addresses(ex) {
         write_port(Peer::Ip(source), out);
     }
 }
 
 /// The address the client connected to, as the header has it.
-pub fn write_destination(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn write_destination(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some((_, destination)) = addresses(ex) {
         write_addr(&Peer::Ip(destination), out);
     }
 }
 
 /// Its port, as the header has it.
-pub fn write_destination_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn write_destination_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some((_, destination)) = addresses(ex) {
         write_port(Peer::Ip(destination), out);
     }

@@ -1,4 +1,5 @@
 //! Access logs: nginx's combined format, JSON, or a format string with variables.
+use crate::backend::proxy::variables as proxy;
 use crate::config::{self, Escape};
 use crate::exchange::Exchange;
 use crate::observe::log::{BUFFER_BYTES, Sink, Target, ThreadLog};
@@ -117,13 +118,13 @@ fn json(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
         ("uri", Var::RequestUri),
         ("protocol", Var::ServerProtocol),
         ("request_id", Var::RequestId),
-        ("upstream", Var::UpstreamAddr),
+        ("upstream", Var::Room(&proxy::ADDRESS)),
     ];
     let numbers = [
         ("status", Var::Status),
         ("bytes", Var::BodyBytesSent),
         ("request_time", Var::RequestTime),
-        ("upstream_time", Var::UpstreamResponseTime),
+        ("upstream_time", Var::Room(&proxy::RESPONSE_TIME)),
     ];
     let mut value = Vec::with_capacity(64);
     out.push(b'{');

@@ -1,8 +1,16 @@
 //! `$ancient_browser`, `$modern_browser` and `$msie`, from `User-Agent` (nginx: the browser module).
 use crate::config::Settings;
 use crate::exchange::Exchange;
-use crate::vars::Sent;
+use crate::vars::{Sent, Variable};
 use buchner_wire::headers::HeaderId;
+
+/// The variables.
+pub const VARIABLES: &[Variable] = &[
+    Variable::new("ancient_browser", write_ancient, "Value of `ancient_browser_value` for an old browser.")
+        .empty_counts(),
+    Variable::new("modern_browser", write_modern, "Value of `modern_browser_value` for a new browser.").empty_counts(),
+    Variable::new("msie", write_msie, "`1` for Internet Explorer.").empty_counts(),
+];
 
 /// Weight of the first part of a version; each further part weighs a hundredth of the one before.
 const SCALE: u64 = 1_000_000;
@@ -102,21 +110,21 @@ fn modern(ex: &Exchange) -> bool {
 }
 
 /// Writes `$modern_browser`.
-pub fn write_modern(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_modern(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if modern(ex) {
         out.extend_from_slice(ex.settings().modern_browser_value.as_bytes());
     }
 }
 
 /// Writes `$ancient_browser`.
-pub fn write_ancient(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_ancient(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if !modern(ex) {
         out.extend_from_slice(ex.settings().ancient_browser_value.as_bytes());
     }
 }
 
 /// Writes `$msie`: `1` for Internet Explorer, unless it is an Opera that says so.
-pub fn write_msie(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_msie(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     let Some(agent) = ex.request.headers.get(HeaderId::UserAgent) else { return };
     let named = memchr::memmem::find(agent, b"MSIE ").is_some_and(|at| at + 7 < agent.len());
     if named && memchr::memmem::find(agent, b"Opera").is_none() {

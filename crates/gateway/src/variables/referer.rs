@@ -2,8 +2,12 @@
 use crate::exchange::Exchange;
 use crate::regex::Regex;
 use crate::route::NameTable;
-use crate::vars::{Names, Sent};
+use crate::vars::{Names, Sent, Variable};
 use buchner_wire::headers::HeaderId;
+
+/// The variable.
+pub const VARIABLES: &[Variable] =
+    &[Variable::new("invalid_referer", write, "Empty for a referer of `valid_referers`, else `1`.").empty_counts()];
 
 /// A host that is longer is no valid one.
 const MAX_HOST: usize = 256;
@@ -81,7 +85,7 @@ impl Referers {
 }
 
 /// Writes `$invalid_referer`.
-pub fn write(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if ex.settings().referers.as_ref().is_some_and(|referers| !referers.is_valid(ex)) {
         out.push(b'1');
     }

@@ -3,9 +3,15 @@ use crate::access::crypt;
 use crate::config::Settings;
 use crate::exchange::Exchange;
 use crate::vars::template::Part;
-use crate::vars::{MODULE_VARIABLES, Names, Sent, Template, Var};
+use crate::vars::{Names, Sent, Template, Var, Variable};
 use md5::{Digest, Md5};
 use std::io::Write;
+
+/// The variables.
+pub const VARIABLES: &[Variable] = &[
+    Variable::new("secure_link", write, "`1` or the link if a link is valid, `0` if it has expired, else empty."),
+    Variable::new("secure_link_expires", write_expires, "Time at which the link expires, in seconds since 1970."),
+];
 
 /// Bytes of an MD5 in hexadecimal digits.
 const HEX: usize = 32;
@@ -38,7 +44,7 @@ impl SecureLink {
         let compile = |name: &str, text: &str| {
             let template = Template::compile(text, names).map_err(|e| format!("{name}: {e}"))?;
             let own = |part: &Part| match part {
-                Part::Var(Var::Module(at)) => MODULE_VARIABLES[usize::from(*at)].0 == "secure_link",
+                Part::Var(Var::Room(variable)) => variable.name == "secure_link",
                 _ => false,
             };
             if template.parts().iter().any(own) {
@@ -51,7 +57,7 @@ impl SecureLink {
 }
 
 /// Writes `$secure_link`: the link itself or `1`, `0` where its time is over, nothing where it is not valid.
-pub fn write(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
     match &ex.settings().secure_link {
         None => {}
         Some(SecureLink::Secret(secret)) => {
@@ -73,7 +79,7 @@ pub fn write(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
 }
 
 /// Writes `$secure_link_expires`: the time in a link.
-pub fn write_expires(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+fn write_expires(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(SecureLink::Sum { link, .. }) = &ex.settings().secure_link {
         let value = link.value(ex, sent);
         if let Some((_, Some((_, text)))) = split(&value) {

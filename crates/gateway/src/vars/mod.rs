@@ -6,20 +6,16 @@
 pub mod core;
 pub mod template;
 pub mod values;
+pub mod variable;
 pub mod write;
 
 pub use template::Template;
 pub use values::Values;
+pub use variable::{Variable, Writer};
 pub(crate) use write::write_var;
 pub use write::{protocol, write_forwarded_for};
 
-use crate::backend::proxy::variables as proxy;
-use crate::backend::stub_status;
-use crate::config;
 use crate::exchange::Exchange;
-use crate::filter::userid;
-use crate::listen::proxy_protocol::{self, Tlv};
-use crate::variables::{browser, referer, secure_link};
 use buchner_wire::headers::HeaderId;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -47,13 +43,9 @@ pub enum Var {
     Msec,
     Pid,
     ProxyAddXForwardedFor,
-    ProxyHost,
-    /// A value of the PROXY protocol's header.
-    ProxyProtocolTlv(Tlv),
     RealipRemoteAddr,
     RemoteAddr,
     RemotePort,
-    RemoteUser,
     Request,
     RequestBodyLength,
     RequestId,
@@ -74,138 +66,71 @@ pub enum Var {
     TimeIso8601,
     TimeLocal,
     Traceparent,
-    UpstreamAddr,
-    UpstreamCookie(String),
-    UpstreamHttp(String),
-    UpstreamResponseTime,
-    UpstreamStatus,
-    UpstreamTrailer(String),
     Uri,
     Https,
-    /// One of a module, by its place in [`MODULE_VARIABLES`].
-    Module(u16),
+    /// A room's.
+    Room(&'static Variable),
+    /// One of a room's family, with the end of its name.
+    Family(&'static Variable, Box<str>),
     /// One that the configuration defines, by its number.
     User(u32),
 }
 
-/// Every fixed name, for messages and documentation.
-pub const NAMES: &[(&str, Var)] = &[
-    ("args", Var::Args),
-    ("body_bytes_sent", Var::BodyBytesSent),
-    ("bytes_sent", Var::BytesSent),
-    ("connection_requests", Var::ConnectionRequests),
-    ("content_length", Var::ContentLength),
-    ("content_type", Var::ContentType),
-    ("document_uri", Var::Uri),
-    ("host", Var::Host),
-    ("http_host", Var::HttpHost),
-    ("https", Var::Https),
-    ("is_args", Var::IsArgs),
-    ("msec", Var::Msec),
-    ("pid", Var::Pid),
-    ("proxy_add_x_forwarded_for", Var::ProxyAddXForwardedFor),
-    ("proxy_host", Var::ProxyHost),
-    ("query_string", Var::Args),
-    ("realip_remote_addr", Var::RealipRemoteAddr),
-    ("remote_addr", Var::RemoteAddr),
-    ("remote_port", Var::RemotePort),
-    ("remote_user", Var::RemoteUser),
-    ("request", Var::Request),
-    ("request_id", Var::RequestId),
-    ("request_length", Var::RequestLength),
-    ("request_method", Var::RequestMethod),
-    ("request_time", Var::RequestTime),
-    ("request_uri", Var::RequestUri),
-    ("scheme", Var::Scheme),
-    ("server_addr", Var::ServerAddr),
-    ("server_name", Var::ServerName),
-    ("server_port", Var::ServerPort),
-    ("server_protocol", Var::ServerProtocol),
-    ("status", Var::Status),
-    ("time_iso8601", Var::TimeIso8601),
-    ("time_local", Var::TimeLocal),
-    ("traceparent", Var::Traceparent),
-    ("upstream_addr", Var::UpstreamAddr),
-    ("upstream_response_time", Var::UpstreamResponseTime),
-    ("upstream_status", Var::UpstreamStatus),
-    ("uri", Var::Uri),
+/// The core's variables with a fixed name, and what each is.
+pub const NAMES: &[(&str, Var, &str)] = &[
+    ("args", Var::Args, "Query of the request."),
+    ("body_bytes_sent", Var::BodyBytesSent, "Bytes of the response's body sent to the client."),
+    ("bytes_sent", Var::BytesSent, "Bytes sent to the client."),
+    ("connection_requests", Var::ConnectionRequests, "Requests on the connection so far, this one included."),
+    ("content_length", Var::ContentLength, "`Content-Length` of the request."),
+    ("content_type", Var::ContentType, "`Content-Type` of the request."),
+    ("document_uri", Var::Uri, "The same as `$uri`."),
+    ("host", Var::Host, "Host of the request in lower case, or the server's first name."),
+    ("http_host", Var::HttpHost, "`Host` of the request as sent."),
+    ("https", Var::Https, "`on` for a request over TLS."),
+    ("is_args", Var::IsArgs, "`?` if the request has a query."),
+    ("msec", Var::Msec, "Time in seconds since 1970, with milliseconds."),
+    ("pid", Var::Pid, "Id of the gateway process."),
+    (
+        "proxy_add_x_forwarded_for",
+        Var::ProxyAddXForwardedFor,
+        "`X-Forwarded-For` of the request with the client's address appended.",
+    ),
+    ("query_string", Var::Args, "The same as `$args`."),
+    ("realip_remote_addr", Var::RealipRemoteAddr, "Address of the connection's other end, whatever a proxy says."),
+    ("remote_addr", Var::RemoteAddr, "Address of the client."),
+    ("remote_port", Var::RemotePort, "Port of the client."),
+    ("request", Var::Request, "Request line."),
+    ("request_id", Var::RequestId, "Id of the request, 32 hexadecimal digits."),
+    ("request_length", Var::RequestLength, "Bytes of the request: header section and body."),
+    ("request_method", Var::RequestMethod, "Method."),
+    ("request_time", Var::RequestTime, "Seconds since the request's first byte, with milliseconds."),
+    ("request_uri", Var::RequestUri, "Request target as sent."),
+    ("scheme", Var::Scheme, "`http` or `https`."),
+    ("server_addr", Var::ServerAddr, "Address the client connected to."),
+    ("server_name", Var::ServerName, "First name of the server."),
+    ("server_port", Var::ServerPort, "Port the client connected to."),
+    ("server_protocol", Var::ServerProtocol, "Protocol version: `HTTP/1.0`, `HTTP/1.1`."),
+    ("status", Var::Status, "Status of the response."),
+    ("time_iso8601", Var::TimeIso8601, "Local time as in ISO 8601."),
+    ("time_local", Var::TimeLocal, "Local time as in Common Log Format."),
+    ("traceparent", Var::Traceparent, "`traceparent` of the request, or the one made for it (W3C Trace Context)."),
+    ("uri", Var::Uri, "Decoded, normalised path; rewrites and internal redirects change it."),
 ];
 
-/// Writes the value of a module's variable.
-pub type Write = fn(&Exchange, Sent<'_>, &mut Vec<u8>);
-
-/// Variables of single modules, which are written where the module's code is.
-pub const MODULE_VARIABLES: &[(&str, Write)] = &[
-    ("ancient_browser", browser::write_ancient),
-    ("binary_remote_addr", core::binary_remote_addr),
-    ("connection", core::connection),
-    ("connection_time", core::connection_time),
-    ("connections_active", stub_status::write_active),
-    ("connections_reading", stub_status::write_reading),
-    ("connections_waiting", stub_status::write_waiting),
-    ("connections_writing", stub_status::write_writing),
-    ("document_root", core::document_root),
-    ("hostname", core::hostname),
-    ("invalid_referer", referer::write),
-    ("limit_rate", core::limit_rate),
-    ("modern_browser", browser::write_modern),
-    ("msie", browser::write_msie),
-    ("nginx_version", core::version),
-    ("pipe", core::pipe),
-    ("proxy_port", proxy::port),
-    ("proxy_protocol_addr", proxy_protocol::write_source),
-    ("proxy_protocol_port", proxy_protocol::write_source_port),
-    ("proxy_protocol_server_addr", proxy_protocol::write_destination),
-    ("proxy_protocol_server_port", proxy_protocol::write_destination_port),
-    ("realip_remote_port", core::realip_remote_port),
-    ("realpath_root", core::realpath_root),
-    ("request_body", core::request_body),
-    ("request_body_file", core::request_body_file),
-    ("request_completion", core::request_completion),
-    ("request_filename", core::request_filename),
-    ("secure_link", secure_link::write),
-    ("secure_link_expires", secure_link::write_expires),
-    ("ssl_alpn_protocol", core::nothing),
-    ("ssl_cipher", core::nothing),
-    ("ssl_ciphers", core::nothing),
-    ("ssl_client_cert", core::nothing),
-    ("ssl_client_escaped_cert", core::nothing),
-    ("ssl_client_fingerprint", core::nothing),
-    ("ssl_client_i_dn", core::nothing),
-    ("ssl_client_i_dn_legacy", core::nothing),
-    ("ssl_client_raw_cert", core::nothing),
-    ("ssl_client_s_dn", core::nothing),
-    ("ssl_client_s_dn_legacy", core::nothing),
-    ("ssl_client_serial", core::nothing),
-    ("ssl_client_v_end", core::nothing),
-    ("ssl_client_v_remain", core::nothing),
-    ("ssl_client_v_start", core::nothing),
-    ("ssl_client_verify", core::nothing),
-    ("ssl_curve", core::nothing),
-    ("ssl_curves", core::nothing),
-    ("ssl_early_data", core::nothing),
-    ("ssl_protocol", core::nothing),
-    ("ssl_server_name", core::nothing),
-    ("ssl_session_id", core::nothing),
-    ("ssl_session_reused", core::nothing),
-    ("upstream_bytes_received", proxy::received),
-    ("upstream_bytes_sent", proxy::sent),
-    ("upstream_cache_status", proxy::cache_status),
-    ("upstream_connect_time", proxy::connect_time),
-    ("upstream_header_time", proxy::header_time),
-    ("upstream_response_length", proxy::length),
-    ("uid_got", userid::write_got),
-    ("uid_set", userid::write_set),
-    ("tcpinfo_rcv_space", core::tcp_rcv_space),
-    ("tcpinfo_rtt", core::tcp_rtt),
-    ("tcpinfo_rttvar", core::tcp_rttvar),
-    ("tcpinfo_snd_cwnd", core::tcp_snd_cwnd),
+/// The core's families of variables: what their names begin with, and what each is.
+pub const PREFIXED: &[(&str, &str)] = &[
+    ("arg_", "An argument of the query."),
+    ("cookie_", "A cookie of the request."),
+    ("http_", "A header of the request."),
+    ("sent_http_", "A header of the response."),
+    ("sent_trailer_", "A trailer of the response."),
 ];
 
-/// What templates want to know that is not kept otherwise.
-#[derive(Clone, Copy, Debug, Default)]
+/// What some template needs and is otherwise not recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// The fields of upstreams' answers as they came.
+    /// Headers of upstreams' responses as they came.
     pub fields: bool,
     /// The end of upstreams' bodies.
     pub body: bool,
@@ -213,31 +138,45 @@ pub struct Wants {
     pub socket: bool,
 }
 
-/// The variables there are while a configuration is compiled: the built-in ones and those it defines.
+impl Wants {
+    /// Nothing.
+    pub const NOTHING: Self = Self { fields: false, body: false, socket: false };
+
+    /// What either needs.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { fields: self.fields || other.fields, body: self.body || other.body, socket: self.socket || other.socket }
+    }
+}
+
+/// The variables there are while a configuration is compiled: the core's, the rooms', and those it defines itself.
 #[derive(Debug, Default)]
 pub struct Names {
+    rooms: &'static [&'static [Variable]],
     defined: HashMap<Box<str>, u32>,
     wants: Cell<Wants>,
 }
 
 impl Names {
-    /// Takes the variables a configuration defines. The error names one that cannot be.
-    pub fn new(variables: &[config::Variable]) -> Result<Self, String> {
-        let mut defined = HashMap::with_capacity(variables.len());
-        for (i, variable) in variables.iter().enumerate() {
-            let name = variable.name.as_str();
-            let fixed = NAMES.iter().any(|(known, _)| *known == name);
-            if fixed || MODULE_VARIABLES.iter().any(|(known, _)| *known == name) {
+    /// The rooms' variables, and the names of those that a configuration defines, in the order of their numbers. The error names one that
+    /// cannot be defined.
+    pub fn new<'n>(
+        rooms: &'static [&'static [Variable]],
+        variables: impl Iterator<Item = &'n str>,
+    ) -> Result<Self, String> {
+        let mut names = Self { rooms, ..Self::default() };
+        for (i, name) in variables.enumerate() {
+            if NAMES.iter().any(|(known, _, _)| *known == name) || names.one(name).is_some() {
                 return Err(format!("variable[{i}].name: ${name} is built in"));
             }
-            if defined.insert(name.into(), i as u32).is_some() {
+            if names.defined.insert(name.into(), i as u32).is_some() {
                 return Err(format!("variable[{i}].name: ${name} is defined twice"));
             }
         }
-        Ok(Self { defined, wants: Cell::default() })
+        Ok(names)
     }
 
-    /// What the templates compiled so far want to know.
+    /// What the templates compiled so far need recorded.
     pub fn wants(&self) -> Wants {
         self.wants.get()
     }
@@ -247,27 +186,46 @@ impl Names {
         if let Some(index) = self.defined.get(name) {
             return Some(Var::User(*index));
         }
-        let mut wants = self.wants.get();
-        wants.fields |= name.starts_with("upstream_http_") || name.starts_with("upstream_cookie_");
-        wants.body |= proxy::AT_THE_END.contains(&name) || name.starts_with("upstream_trailer_");
-        wants.socket |= name.starts_with("tcpinfo_");
-        self.wants.set(wants);
-        match name.as_bytes() {
-            [digit @ b'1'..=b'9'] => Some(Var::Capture(digit - b'0')),
-            _ => Var::parse(name),
+        if let [digit @ b'1'..=b'9'] = name.as_bytes() {
+            return Some(Var::Capture(digit - b'0'));
         }
+        if let Some((_, var, _)) = NAMES.iter().find(|(known, _, _)| *known == name) {
+            return Some(var.clone());
+        }
+        let variable = self.one(name).or_else(|| self.family(name));
+        if let Some(variable) = variable {
+            self.wants.set(self.wants.get().or(variable.wants));
+        }
+        variable
+            .and_then(|variable| match variable.writer {
+                Writer::One(_) => Some(Var::Room(variable)),
+                Writer::Each { header, .. } => {
+                    let end = variable.end_of(name)?;
+                    let end = if header { end.replace('_', "-").into() } else { end.into() };
+                    Some(Var::Family(variable, end))
+                }
+            })
+            .or_else(|| Var::prefixed(name))
+    }
+
+    fn one(&self, name: &str) -> Option<&'static Variable> {
+        self.all().find(|variable| variable.name == name && matches!(variable.writer, Writer::One(_)))
+    }
+
+    /// The family with the longest name that fits.
+    fn family(&self, name: &str) -> Option<&'static Variable> {
+        let families = self.all().filter(|variable| matches!(variable.writer, Writer::Each { .. }));
+        families.filter(|family| family.end_of(name).is_some()).max_by_key(|family| family.name.len())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'static Variable> {
+        self.rooms.iter().flat_map(|room| room.iter())
     }
 }
 
 impl Var {
-    /// The built-in variable of a name without `$`.
-    pub fn parse(name: &str) -> Option<Self> {
-        if let Some(at) = MODULE_VARIABLES.iter().position(|(known, _)| *known == name) {
-            return Some(Self::Module(at as u16));
-        }
-        if let Some((_, var)) = NAMES.iter().find(|(known, _)| *known == name) {
-            return Some(var.clone());
-        }
+    /// A variable of the core by what its name begins with.
+    fn prefixed(name: &str) -> Option<Self> {
         let header = |rest: &str| rest.replace('_', "-");
         let prefixed = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
         if let Some(rest) = prefixed("http_") {
@@ -276,12 +234,6 @@ impl Var {
                 HeaderId::Other => Self::Http(name),
                 id => Self::HttpId(id),
             });
-        }
-        if let Some(rest) = prefixed("upstream_http_") {
-            return Some(Self::UpstreamHttp(header(rest)));
-        }
-        if let Some(rest) = prefixed("upstream_cookie_") {
-            return Some(Self::UpstreamCookie(rest.into()));
         }
         if let Some(rest) = prefixed("sent_http_") {
             let name = header(rest);
@@ -292,12 +244,6 @@ impl Var {
         }
         if let Some(rest) = prefixed("sent_trailer_") {
             return Some(Self::SentTrailer(header(rest)));
-        }
-        if let Some(rest) = prefixed("upstream_trailer_") {
-            return Some(Self::UpstreamTrailer(header(rest)));
-        }
-        if let Some(rest) = prefixed("proxy_protocol_tlv_") {
-            return Tlv::named(rest).map(Self::ProxyProtocolTlv);
         }
         if let Some(rest) = prefixed("cookie_") {
             return Some(Self::Cookie(rest.into()));
@@ -338,10 +284,7 @@ impl Var {
             Self::HttpHost => request.headers.contains(HeaderId::Host),
             Self::ContentType => request.headers.contains(HeaderId::ContentType),
             Self::Capture(n) => ex.captures.borrow().has(*n),
-            Self::Module(at) => matches!(
-                MODULE_VARIABLES[usize::from(*at)].0,
-                "invalid_referer" | "request_completion" | "ancient_browser" | "modern_browser" | "msie"
-            ),
+            Self::Room(variable) => variable.empty_counts,
             Self::Host | Self::Https | Self::IsArgs | Self::ServerName | Self::Uri => true,
             _ => false,
         }

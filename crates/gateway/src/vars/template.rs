@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_parse_to_themselves() {
-        for (name, var) in NAMES {
-            assert_eq!(Var::parse(name).as_ref(), Some(var));
+        for (name, var, _) in NAMES {
+            assert_eq!(Names::default().find(name).as_ref(), Some(var));
         }
     }
 

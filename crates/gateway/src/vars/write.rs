@@ -1,8 +1,7 @@
 //! The values of built-in variables.
-use crate::backend::proxy::variables as proxy;
 use crate::exchange::Exchange;
 use crate::text::{write_addr, write_number, write_port, write_seconds};
-use crate::vars::{MODULE_VARIABLES, Sent, Var};
+use crate::vars::{Sent, Var, Writer};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{HeaderId, Headers};
 
@@ -25,22 +24,23 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
                 out.extend_from_slice(value);
             }
         }
-        Var::UpstreamAddr => proxy::address(ex, sent, out),
-        Var::UpstreamStatus => proxy::status(ex, sent, out),
-        Var::UpstreamResponseTime => proxy::response_time(ex, sent, out),
-        Var::UpstreamHttp(name) => proxy::write_field(ex, name, out),
-        Var::UpstreamTrailer(name) => proxy::write_trailer(ex, name, out),
         Var::SentTrailer(name) => {
             if let Some(trailers) = sent.trailers {
                 write_named(trailers, name, out);
             }
         }
-        Var::UpstreamCookie(name) => proxy::write_cookie(ex, name, out),
-        Var::ProxyHost => proxy::write_host(ex, out),
-        Var::ProxyProtocolTlv(tlv) => tlv.write(ex, out),
         Var::User(index) => ex.values.write(*index, ex, sent, out),
         Var::Capture(n) => out.extend_from_slice(ex.captures.borrow().get(*n)),
-        Var::Module(at) => MODULE_VARIABLES[usize::from(*at)].1(ex, sent, out),
+        Var::Room(variable) => {
+            if let Writer::One(write) = variable.writer {
+                write(ex, sent, out);
+            }
+        }
+        Var::Family(family, end) => {
+            if let Writer::Each { write, .. } = family.writer {
+                write(end, ex, sent, out);
+            }
+        }
         _ => write_request_var(var, ex, out),
     }
 }
@@ -85,7 +85,6 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         Var::HttpHost => header(ex, HeaderId::Host, out),
         Var::ContentLength => header(ex, HeaderId::ContentLength, out),
         Var::ContentType => header(ex, HeaderId::ContentType, out),
-        Var::RemoteUser => crate::access::password::remote_user(&request.headers, out),
         Var::RequestMethod => out.extend_from_slice(request.method.as_bytes()),
         Var::Request if ex.line.is_some() => out.extend_from_slice(ex.line.as_deref().unwrap_or_default()),
         Var::Request => {

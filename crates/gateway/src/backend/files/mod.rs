@@ -12,7 +12,9 @@ pub mod representation;
 pub mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod variables;
 
+use crate::backend::files::variables::request_filename;
 use crate::backend::outcome::Outcome;
 use crate::body::Body;
 use crate::config;
@@ -20,7 +22,6 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::{Dialect, IfModifiedSince};
 use crate::page;
-use crate::vars::core::request_filename;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;

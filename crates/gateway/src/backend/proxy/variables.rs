@@ -4,38 +4,64 @@ use crate::exchange::Exchange;
 use crate::text;
 use crate::text::write_number;
 use crate::vars;
-use crate::vars::Sent;
+use crate::vars::{Sent, Variable, Wants};
 use buchner_wire::headers::HeaderId;
 
-/// Those that are known only when the body has come.
-pub const AT_THE_END: &[&str] = &["upstream_bytes_received", "upstream_response_length", "upstream_response_time"];
+const HEADERS: Wants = Wants { fields: true, ..Wants::NOTHING };
+/// Known only when the body has come.
+const AT_THE_END: Wants = Wants { body: true, ..Wants::NOTHING };
+
+/// `$upstream_addr`.
+pub const ADDRESS: Variable = Variable::new("upstream_addr", address, "Addresses of the servers asked.");
+/// `$upstream_response_time`.
+pub const RESPONSE_TIME: Variable =
+    Variable::new("upstream_response_time", response_time, "Seconds until the end of each server's response.")
+        .wants(AT_THE_END);
+
+/// The variables.
+pub const VARIABLES: &[Variable] = &[
+    Variable::new("proxy_host", write_host, "Host of the URL that the request is passed to."),
+    Variable::new("proxy_port", port, "Port of that URL."),
+    ADDRESS,
+    Variable::new("upstream_bytes_received", received, "Bytes received from each server.").wants(AT_THE_END),
+    Variable::new("upstream_bytes_sent", sent, "Bytes sent to each server."),
+    Variable::new("upstream_cache_status", cache_status, "Empty: nothing is cached."),
+    Variable::new("upstream_connect_time", connect_time, "Seconds to connect to each server, with milliseconds."),
+    Variable::family("upstream_cookie_", write_cookie, "Value of a cookie that the upstream sets.").wants(HEADERS),
+    Variable::new("upstream_header_time", header_time, "Seconds until each server's header section."),
+    Variable::headers("upstream_http_", write_field, "A header of the upstream's response.").wants(HEADERS),
+    Variable::new("upstream_response_length", length, "Bytes of each server's response body.").wants(AT_THE_END),
+    RESPONSE_TIME,
+    Variable::new("upstream_status", status, "Status of each server's response."),
+    Variable::headers("upstream_trailer_", write_trailer, "A trailer of the upstream's response.").wants(AT_THE_END),
+];
 
 /// `$proxy_port`.
-pub fn port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(Backend::Proxy(proxy)) = ex.route().map(|route| &route.backend) {
         out.extend_from_slice(proxy.target(ex).map_or(b"".as_slice(), |target| &target.port));
     }
 }
 
 /// `$proxy_host`.
-pub fn write_host(ex: &Exchange, out: &mut Vec<u8>) {
+fn write_host(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(Backend::Proxy(proxy)) = ex.route().map(|route| &route.backend) {
         out.extend_from_slice(proxy.target(ex).map_or(b"".as_slice(), |target| &target.host));
     }
 }
 
 /// `$upstream_cache_status`: empty, as nothing is cached.
-pub fn cache_status(_: &Exchange, _: Sent<'_>, _: &mut Vec<u8>) {}
+fn cache_status(_: &Exchange, _: Sent<'_>, _: &mut Vec<u8>) {}
 
 /// `$upstream_addr`.
-pub fn address(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn address(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| {
         out.extend_from_slice(each.address.as_deref().unwrap_or_default().as_bytes());
     });
 }
 
 /// `$upstream_status`.
-pub fn status(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn status(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| match each.status {
         0 => out.push(b'-'),
         status => write_number(u64::from(status), out),
@@ -43,32 +69,32 @@ pub fn status(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 }
 
 /// `$upstream_bytes_received`.
-pub fn received(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn received(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| write_number(each.received, out));
 }
 
 /// `$upstream_bytes_sent`.
-pub fn sent(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn sent(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| write_number(each.sent, out));
 }
 
 /// `$upstream_response_length`.
-pub fn length(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn length(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| write_number(each.length, out));
 }
 
 /// `$upstream_connect_time`.
-pub fn connect_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn connect_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| seconds(each.connect_ms, out));
 }
 
 /// `$upstream_header_time`.
-pub fn header_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn header_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| seconds(each.header_ms, out));
 }
 
 /// `$upstream_response_time`.
-pub fn response_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+fn response_time(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     ex.upstream.write_each(ex.thread.clock.now(), out, |each, out| seconds(each.response_ms, out));
 }
 
@@ -80,21 +106,21 @@ fn seconds(ms: Option<u64>, out: &mut Vec<u8>) {
 }
 
 /// `$upstream_http_NAME`.
-pub fn write_field(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
+fn write_field(name: &str, ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(headers) = &ex.upstream.headers {
         out.extend_from_slice(headers.get_name(name.as_bytes()).unwrap_or_default());
     }
 }
 
 /// `$upstream_trailer_NAME`: known once the body has come.
-pub fn write_trailer(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
+fn write_trailer(name: &str, ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(trailers) = ex.upstream.streamed.as_ref().and_then(|body| body.trailers.get()) {
         vars::write::write_named(trailers, name, out);
     }
 }
 
 /// `$upstream_cookie_NAME`: the value of a cookie that the upstream sets.
-pub fn write_cookie(ex: &Exchange, name: &str, out: &mut Vec<u8>) {
+fn write_cookie(name: &str, ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     let Some(headers) = &ex.upstream.headers else { return };
     for cookie in headers.get_all(HeaderId::SetCookie) {
         let pair = cookie.split(|byte| *byte == b';').next().unwrap_or_default();
