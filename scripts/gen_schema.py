@@ -178,16 +178,16 @@ def _python(model: type[msgspec.Struct]) -> Schema:
     """Return the schema of a Python model, with its units as references and without nulls."""
     body = copy.deepcopy(msgspec.json.schema(model)["$defs"][model.__name__])
     for name, prop in body["properties"].items():
-        unit = prop.get("x-unit")
-        if unit:
-            reference = {"$ref": "#/$defs/Duration" if unit == "time" else "#/$defs/Size"}
-            body["properties"][name] = {"description": prop["description"], **reference, "default": prop["default"]}
-            continue
         choices = [choice for choice in prop.pop("anyOf", []) if choice != {"type": "null"}]
         for choice in choices:
             prop.update(choice)
         if prop.get("default", 0) is None:
             del prop["default"]
+        unit = prop.get("x-unit")
+        if unit:
+            reference = {"$ref": "#/$defs/Duration" if unit == "time" else "#/$defs/Size"}
+            default = {key: value for key, value in prop.items() if key == "default"}
+            body["properties"][name] = {"description": prop["description"], **reference, **default}
     del body["title"]
     return dict(body)
 

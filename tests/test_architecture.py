@@ -13,7 +13,7 @@ SOURCE = ROOT / "crates/gateway/src"
 KNOWN = Path(__file__).parent / "data/upward_imports.txt"
 
 FLOORS = (
-    ("ground", "clock error net sys tables text units"),
+    ("ground", "clock error net reserve sys tables text units"),
     ("sockets and bodies", "body io observe"),
     ("exchange", "exchange regex subrequest vars"),
     ("rooms", "accel access backend filter mirror observe::access_log page rewrite route upstream variables"),

@@ -56,6 +56,9 @@ class Events:
     def worker_failed(self, _worker: WorkerProcess, failed: Any) -> None:
         self.said.append(("failed", failed.error))
 
+    def worker_lost(self, worker: WorkerProcess, cause: str) -> None:
+        worker.kill(cause)
+
     def worker_recycles(self, _worker: WorkerProcess, why: str) -> None:
         self.said.append(("recycles", why))
 

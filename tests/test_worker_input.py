@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import resource
 import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from slot_driver import (
+    COMPLETE,
+    FAILED,
     REQUEST_ABORT,
     REQUEST_BODY,
     REQUEST_END,
@@ -103,3 +107,45 @@ def test_a_client_that_goes_away_in_its_body_is_an_oserror(serve_slots: Any) -> 
     peer.send(request(method="POST", flags=STREAMED) + frame(REQUEST_BODY, b"x") + frame(REQUEST_ABORT))
     assert peer.answer().status == 200
     assert isinstance(seen[0], OSError)
+
+
+def test_a_body_whose_descriptor_got_lost_is_refused_and_the_next_is_its_own(serve_slots: Any) -> None:
+    seen: list[bytes] = []
+
+    def app(environ: Environ, start: Start) -> list[bytes]:
+        seen.append(environ["wsgi.input"].read())
+        return hello(environ, start)
+
+    peer = serve_slots(app).peers[0]
+    with spooled(b"first") as first, spooled(b"second") as second:
+        free = os.dup(first.fileno())
+        os.close(free)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            peer.send(request(method="POST", flags=SPOOLED, length=5), first.fileno())
+            refused = peer.answer()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (refused.status, refused.flags) == (503, COMPLETE | FAILED)
+        peer.send(request(method="POST", flags=SPOOLED, length=6), second.fileno())
+        assert peer.answer().body == b"hello"
+    assert seen == [b"second"]
+
+
+def test_a_body_s_file_that_is_too_short_is_an_error_not_an_end(serve_slots: Any) -> None:
+    def app(environ: Environ, start: Start) -> list[bytes]:
+        with pytest.raises(OSError, match="reading the request body"):
+            environ["wsgi.input"].read()
+        return hello(environ, start)
+
+    peer = serve_slots(app).peers[0]
+    with spooled(b"short") as file:
+        peer.send(request(method="POST", flags=SPOOLED, length=50), file.fileno())
+        assert peer.answer().body == b"hello"
+
+
+def spooled(content: bytes) -> Any:
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    return file

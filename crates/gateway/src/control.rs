@@ -4,8 +4,10 @@ use crate::listen::{Socket, places::Places};
 use crate::observe::log::LogWriter;
 use crate::observe::metrics::ThreadMetrics;
 use crate::plan::Plan;
+use crate::reserve::Reserve;
 use crate::thread::{self, Command};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,12 +52,13 @@ impl Shared {
 /// The socket to the supervisor.
 pub struct Supervisor {
     socket: OwnedFd,
+    reserve: Reserve,
 }
 
 impl Supervisor {
     /// Wraps the control socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket }
+        Self { socket, reserve: Reserve::keep() }
     }
 
     /// Sends an event; a supervisor that is gone is noticed by the reader.
@@ -69,10 +72,13 @@ impl Supervisor {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut bytes)];
-        let received = loop {
+        let message = loop {
+            // Waited for first: clients must not get at the reserve meanwhile.
+            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None);
+            let _open = self.reserve.open();
             match rustix::net::recvmsg(&self.socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
-                other => break other?.bytes,
+                other => break other?,
             }
         };
         let mut fds = Vec::new();
@@ -81,11 +87,14 @@ impl Supervisor {
                 fds.extend(rights);
             }
         }
-        if received == 0 {
+        if message.bytes == 0 {
             return Ok(None);
         }
-        let value = serde_json::from_slice(&bytes[..received])
+        let mut value: Value = serde_json::from_slice(&bytes[..message.bytes])
             .map_err(|e| io::Error::other(format!("a control packet is not JSON: {e}")))?;
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            value["truncated"] = true.into();
+        }
         Ok(Some((value, fds)))
     }
 }
@@ -173,6 +182,8 @@ impl Control {
     }
 
     fn plan(&mut self, document: OwnedFd) -> Result<(), String> {
+        let shared = self.shared.clone();
+        let _open = shared.supervisor.reserve.open();
         let plan = Plan::compile(&read_config(&File::from(document))?, self.plan.as_deref())?;
         let new: Vec<String> = plan.bound().map(str::to_owned).collect();
         let known = |address: &String| {

@@ -53,6 +53,8 @@ pub enum Kind {
     QueueFull,
     /// The request waited too long for a slot (503 with Retry-After).
     QueueTimeout,
+    /// No descriptor or memory is left for this request (503 with Retry-After).
+    Exhausted,
     /// The app did not answer in time (504).
     AppTimeout,
     /// The worker died while it ran the request (502).
@@ -86,7 +88,7 @@ impl Kind {
             | Self::NoUpstream
             | Self::WorkerDied
             | Self::WorkerInvalid => 502,
-            Self::NoWorker | Self::QueueFull | Self::QueueTimeout => 503,
+            Self::NoWorker | Self::QueueFull | Self::QueueTimeout | Self::Exhausted => 503,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout | Self::AppTimeout => 504,
             Self::SpoolFull => 507,
             Self::Close => 444,
@@ -117,6 +119,7 @@ impl Kind {
             | Self::NoWorker
             | Self::QueueFull
             | Self::QueueTimeout
+            | Self::Exhausted
             | Self::SpoolFull
             | Self::Internal
             | Self::Close => Side::Gateway,

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod error;
 pub mod net;
+pub mod reserve;
 pub mod sys;
 pub mod tables;
 pub mod text;

@@ -17,7 +17,7 @@ pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
     let mut response = render(error.kind.status(), cause, wants_json(ex), Some(&ex.id));
     // Who is at fault and why, for whoever holds a response in hand: the kind, never addresses or paths.
     response.headers.push_name(b"X-Buchner-Error", word(error.kind).as_bytes());
-    if matches!(error.kind, Kind::QueueFull | Kind::QueueTimeout | Kind::NoWorker) {
+    if matches!(error.kind, Kind::QueueFull | Kind::QueueTimeout | Kind::NoWorker | Kind::Exhausted) {
         response.headers.push(HeaderId::RetryAfter, RETRY_AFTER);
     }
     response.close = error.close;
@@ -152,6 +152,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::NoUpstream => "no-upstream",
         Kind::NoWorker => "no-worker",
         Kind::QueueFull => "queue-full",
+        Kind::Exhausted => "exhausted",
         Kind::QueueTimeout => "queue-timeout",
         Kind::AppTimeout => "app-timeout",
         Kind::WorkerDied => "worker-died",

@@ -241,15 +241,20 @@ pub fn finish(py: Python<'_>, worker: &Worker, link: &Link) -> Option<String> {
     }
 }
 
+/// The head of the worker's own response.
+pub fn write_failure(frame: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    let mut writer = slot::ResponseWriter::new(frame, status, reason);
+    writer.header(b"Content-Type", b"text/plain; charset=utf-8");
+    writer.end();
+}
+
 /// Answers 500 for an app that failed, or breaks the answer off when its head is gone.
 pub fn fail(py: Python<'_>, link: &Link, traceback: &str) {
     let mut state = link.lock(py);
     match state.phase {
         Phase::Silent | Phase::Head => {
             state.out.clear();
-            let mut writer = slot::ResponseWriter::new(&mut state.out, 500, b"Internal Server Error");
-            writer.header(b"Content-Type", b"text/plain; charset=utf-8");
-            writer.end();
+            write_failure(&mut state.out, 500, b"Internal Server Error");
             let bytes = traceback.as_bytes();
             let tail = &bytes[bytes.len() - bytes.len().min(MAX_CHUNK)..];
             let _ = Link::send_head(py, &mut state, slot::COMPLETE | slot::FAILED, tail, None);

@@ -3,7 +3,8 @@ use buchner_gateway::sys::SharedWords;
 use buchner_wire::slot::{self, HEADER, Header, Kind};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -28,7 +29,8 @@ pub struct Conn {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    descriptors: VecDeque<OwnedFd>,
+    /// In the order of the frames they belong to; `None` for one that the kernel dropped, see [`Conn::fill`].
+    descriptors: VecDeque<Option<OwnedFd>>,
     /// Frames that leave with the next one.
     held: Vec<u8>,
     held_since: Option<Instant>,
@@ -99,9 +101,9 @@ impl Conn {
         }
     }
 
-    /// The descriptor that travelled with the frame at hand.
+    /// The descriptor that travelled with the frame at hand; `None` when it did not get here.
     pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
-        self.descriptors.pop_front()
+        self.descriptors.pop_front().flatten()
     }
 
     /// What this gateway sends can't be understood: its socket is given up.
@@ -125,7 +127,8 @@ impl Conn {
         self.buffer.len() - self.end
     }
 
-    /// Reads what is there, without waiting.
+    /// Reads what is there, without waiting. A message has one descriptor at most; when this process may not have any more,
+    /// the kernel drops it and says so: its frame gets none then, rather than the next one's.
     pub fn fill(&mut self) -> Filled {
         if self.dead {
             return Filled::End;
@@ -145,11 +148,14 @@ impl Conn {
         };
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
+                self.descriptors.extend(descriptors.map(Some));
             }
         }
         match received {
             Ok(message) if message.bytes > 0 => {
+                if message.flags.contains(ReturnFlags::CTRUNC) {
+                    self.descriptors.push_back(None);
+                }
                 self.end += message.bytes;
                 Filled::Some
             }

@@ -47,14 +47,12 @@ pub fn base(
 }
 
 /// The Latin-1 string of a value (PEP 3333, "a note on string types").
-fn text<'py>(py: Python<'py>, value: &[u8]) -> Bound<'py, PyString> {
+fn text<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyString>> {
     if value.is_ascii() {
-        if let Ok(value) = std::str::from_utf8(value) {
-            return PyString::new(py, value);
-        }
+        return PyString::from_bytes(py, value);
     }
     let value: String = value.iter().map(|&byte| char::from(byte)).collect();
-    PyString::new(py, &value)
+    PyString::from_bytes(py, value.as_bytes())
 }
 
 /// A thread's environ maker: what it has seen before, it doesn't make again.
@@ -85,38 +83,38 @@ impl Maker {
         Self { base, other: HashMap::new(), last: KEYS.iter().map(|_| None).collect() }
     }
 
-    fn known<'py>(&mut self, py: Python<'py>, key: u8, value: &[u8]) -> Bound<'py, PyString> {
+    fn known<'py>(&mut self, py: Python<'py>, key: u8, value: &[u8]) -> PyResult<Bound<'py, PyString>> {
         let last = &mut self.last[usize::from(key)];
         if let Some((bytes, text)) = last {
             if bytes == value {
-                return text.bind(py).clone();
+                return Ok(text.bind(py).clone());
             }
         }
-        let made = text(py, value);
+        let made = text(py, value)?;
         if value.len() <= MAX_KEPT {
             let kept = last.get_or_insert_with(|| (Vec::new(), made.clone().unbind()));
             kept.0.clear();
             kept.0.extend_from_slice(value);
             kept.1 = made.clone().unbind();
         }
-        made
+        Ok(made)
     }
 
-    fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+    fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
         if let Some(text) = self.other.get(name) {
-            return text.bind(py).clone();
+            return Ok(text.bind(py).clone());
         }
-        let made = text(py, name);
+        let made = text(py, name)?;
         if self.other.len() < MAX_NAMES {
             self.other.insert(name.to_vec(), made.clone().unbind());
         }
-        made
+        Ok(made)
     }
 
     /// Makes the environ of the request whose frame is at the front of `conn`.
-    pub fn make<'py>(&mut self, py: Python<'py>, conn: &Conn, header: Header) -> PyResult<Parts<'py>> {
+    pub fn make<'py>(&mut self, py: Python<'py>, conn: &Conn, header: Header) -> Result<Parts<'py>, Broken> {
         let payload = conn.payload(header);
-        let request = slot::Request::parse(payload).map_err(broken)?;
+        let request = slot::Request::parse(payload)?;
         let environ = self.base.bind(py).copy()?;
         let (mut head, mut safe) = (false, false);
         let mut method = |value: &[u8]| {
@@ -129,38 +127,37 @@ impl Maker {
                 if key == 0 {
                     method(value);
                 }
-                let value = self.known(py, key, value);
+                let value = self.known(py, key, value)?;
                 environ.set_item(&names[usize::from(key)], value).map_err(Broken::Python)
             }
             Key::Name(name) => {
                 if name == b"REQUEST_METHOD" {
                     method(value);
                 }
-                let name = self.name(py, name);
-                environ.set_item(name, text(py, value)).map_err(Broken::Python)
+                let name = self.name(py, name)?;
+                environ.set_item(name, text(py, value)?).map_err(Broken::Python)
             }
-        });
-        match body {
-            Ok(body) => {
-                Ok(Parts { environ, body_at: payload.len() - body.len(), body_length: request.body_length, head, safe })
-            }
-            Err(Broken::Frame(error)) => Err(broken(error)),
-            Err(Broken::Python(error)) => Err(error),
-        }
+        })?;
+        Ok(Parts { environ, body_at: payload.len() - body.len(), body_length: request.body_length, head, safe })
     }
 }
 
-enum Broken {
+/// Why there is no environ.
+pub enum Broken {
+    /// The gateway sent nonsense.
     Frame(slot::Error),
+    /// Python has no memory for it.
     Python(PyErr),
+}
+
+impl From<PyErr> for Broken {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
 }
 
 impl From<slot::Error> for Broken {
     fn from(error: slot::Error) -> Self {
         Self::Frame(error)
     }
-}
-
-fn broken(error: slot::Error) -> PyErr {
-    pyo3::exceptions::PyValueError::new_err(error.to_string())
 }

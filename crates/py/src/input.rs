@@ -47,9 +47,14 @@ impl Reader {
                     buffer.resize(before + want, 0);
                     rustix::io::pread(&*file, &mut buffer[before..], *offset)
                 });
-                let read = read.map_err(|error| PyOSError::new_err((error.raw_os_error(), "reading the request body")));
                 buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-                *offset += read? as u64;
+                let failed =
+                    |error: rustix::io::Errno| PyOSError::new_err((error.raw_os_error(), "reading the request body"));
+                match read.map_err(failed)? {
+                    // What is missing must not be taken for the end.
+                    0 if want > 0 => return Err(failed(rustix::io::Errno::IO)),
+                    read => *offset += read as u64,
+                }
             }
             Source::Frames { link, serial } => {
                 let mut state = link.of(py, *serial)?;

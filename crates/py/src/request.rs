@@ -1,7 +1,7 @@
 //! A slot's loop: take a request, run the app, send the answer.
 use crate::answer;
-use crate::conn::SlotSet;
-use crate::environ::{Maker, Parts};
+use crate::conn::{Conn, SlotSet};
+use crate::environ::{Broken, Maker, Parts};
 use crate::input::{Input, internal};
 use crate::link::{self, Link};
 use crate::start::StartResponse;
@@ -11,7 +11,7 @@ use buchner_wire::slot::{self, Header, claim};
 use pyo3::exceptions::{PyConnectionError, PyException, PyOSError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -70,13 +70,32 @@ fn take(set: &mut SlotSet, header: Header) -> bool {
     let got =
         word.is_some_and(|word| word.compare_exchange(offered, taken, Ordering::AcqRel, Ordering::Acquire).is_ok());
     if !got {
-        if header.flags & slot::SPOOLED != 0 {
-            drop(conn.take_descriptor());
-        }
+        let _ = take_spooled(conn, header);
         link::skip(conn);
         conn.consume(header);
     }
     got
+}
+
+/// The descriptor of a spooled body, if that is what the request has; an error when it did not get here.
+fn take_spooled(conn: &mut Conn, header: Header) -> Result<Option<OwnedFd>, ()> {
+    if header.flags & slot::SPOOLED == 0 {
+        return Ok(None);
+    }
+    conn.take_descriptor().map(Some).ok_or(())
+}
+
+/// Responds 503 to a request that cannot be run for want of memory or descriptors.
+fn refuse(conn: &mut Conn, header: Header, words: &str) {
+    eprintln!("buchner worker: 503: {words}");
+    conn.discard_body = header.flags & slot::STREAMED != 0;
+    conn.consume(header);
+    let mut frame = Vec::with_capacity(256);
+    answer::write_failure(&mut frame, 503, b"Service Unavailable");
+    slot::finish_response(&mut frame, slot::COMPLETE | slot::FAILED, words.len());
+    frame.extend_from_slice(words.as_bytes());
+    conn.hold(&frame);
+    conn.send_held();
 }
 
 /// Runs one request. Returns the slot's sockets, or `None` when the answer left the slot and another thread has them.
@@ -93,15 +112,22 @@ fn one(
     let conn = &mut set.conns[current];
     let parts = match maker.make(py, conn, header) {
         Ok(parts) => parts,
-        Err(error) => {
-            error.write_unraisable(py, None);
-            conn.dead = true;
+        Err(Broken::Python(error)) => {
+            let _ = take_spooled(conn, header);
+            refuse(conn, header, &format!("the worker could not make the request's environ: {error}"));
+            return Some(set);
+        }
+        Err(Broken::Frame(error)) => {
+            conn.fail(error);
             set.forget_dead();
             return Some(set);
         }
     };
+    let Ok(spooled) = take_spooled(conn, header) else {
+        refuse(conn, header, "the worker has no descriptor left for the request's body");
+        return Some(set);
+    };
     let inline = (header.flags & slot::INLINE != 0).then(|| Input::inline(&conn.payload(header)[parts.body_at..]));
-    let spooled = if header.flags & slot::SPOOLED != 0 { conn.take_descriptor() } else { None };
     conn.consume(header);
     let serial = link.begin(py, set, header.flags & slot::STREAMED != 0, &parts);
     let input = match (inline, spooled) {

@@ -41,6 +41,7 @@ class App(Table, kw_only=True):
     max_age: str | float | UnsetType = UNSET
     max_rss: str | int | UnsetType = UNSET
     max_detached: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    heartbeat: str | float | UnsetType = UNSET
     start_timeout: str | float | UnsetType = UNSET
     stop_timeout: str | float | UnsetType = UNSET
     static: bool | UnsetType = UNSET
@@ -193,7 +194,6 @@ class Document(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
-    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -251,11 +251,9 @@ class Files(Table, kw_only=True):
     follow_symlinks: bool | UnsetType = UNSET
     if_modified_since: Literal['before', 'exact', 'off'] | UnsetType = UNSET
     index: list[str] | UnsetType = UNSET
-    leave: list[str] | UnsetType = UNSET
     max_ranges: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     precompressed: list[str] | UnsetType = UNSET
     precompressed_always: bool | UnsetType = UNSET
-    precompressed_stale: bool | UnsetType = UNSET
     random_index: bool | UnsetType = UNSET
     vary: bool | UnsetType = UNSET
     whole: bool | UnsetType = UNSET
@@ -414,7 +412,6 @@ class If(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
-    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -551,7 +548,6 @@ class LimitExcept(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
-    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -756,7 +752,6 @@ class Route(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
-    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -890,7 +885,6 @@ class Server(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
-    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -974,6 +968,7 @@ UNITS: dict[str, str] = {
     "flush": "time",
     "gzip_min_length": "size",
     "header_timeout": "time",
+    "heartbeat": "time",
     "keepalive_time": "time",
     "keepalive_timeout": "time",
     "keepalive_told": "time",
@@ -1099,7 +1094,6 @@ SETTINGS: tuple[str, ...] = (
     "secure_link_md5",
     "secure_link_secret",
     "send_timeout",
-    "sendfile_except",
     "sendfile_headers",
     "sendfile_roots",
     "server_name_in_redirect",

@@ -57,6 +57,13 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_detached: Annotated[
         Count, _doc("Long-lived answers (WebSocket, server-sent events) of a worker beside its threads. Default: 1000.")
     ] = 1000
+    heartbeat: Annotated[
+        Seconds | None,
+        _doc(
+            "Time after which a worker whose interpreter does not run (it is stopped, or C code holds it) is killed "
+            "and replaced; its stacks go to the log. Default: the longest `app_timeout`; 0: never."
+        ),
+    ] = None
     start_timeout: Annotated[Seconds, _doc("Time a worker has to import the app. Default: 60 s.")] = 60.0
     stop_timeout: Annotated[
         Seconds, _doc("Time a worker that is being replaced has to finish requests; then it is killed. Default: 30 s.")

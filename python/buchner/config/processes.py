@@ -6,6 +6,7 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from buchner.config import _generated as gen
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
 
     from buchner.config.places import Path, Report
+
+_APP_TIMEOUT_MS = 60_000
+"""`Settings.app_timeout` where nothing sets it (crates/gateway/src/config)."""
 
 
 def app_settings(app: gen.App, base: FilePath, path: Path, report: Report) -> AppSettings:
@@ -41,6 +45,22 @@ def app_settings(app: gen.App, base: FilePath, path: Path, report: Report) -> Ap
         if not name or "=" in name:
             report.error((*path, "env", name), f'"{name}" is not the name of an environment variable', key=True)
     return AppSettings(**values)
+
+
+def with_heartbeat(apps: dict[str, AppSettings], settings: list[dict[str, Any]]) -> dict[str, AppSettings]:
+    """Return how to run the apps, with `heartbeat` set: C code may hold an interpreter as long as a request may take.
+
+    Args:
+        apps: the settings of each app.
+        settings: all settings of the plan.
+
+    """
+    limits = [entry.get("app_timeout", _APP_TIMEOUT_MS) for entry in settings] or [_APP_TIMEOUT_MS]
+    longest = max(limits) / 1000 if min(limits) else 0.0
+    return {
+        name: msgspec.structs.replace(app, heartbeat=longest if app.heartbeat is None else app.heartbeat)
+        for name, app in apps.items()
+    }
 
 
 def process_settings(gateway: gen.Gateway | UnsetType, base: FilePath, report: Report) -> ProcessSettings:

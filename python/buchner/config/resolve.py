@@ -13,7 +13,7 @@ from buchner.config.content import DEFAULT_APP, Contents
 from buchner.config.listeners import Listeners
 from buchner.config.maps import Maps
 from buchner.config.model import Loaded
-from buchner.config.processes import app_settings, gateway_plan, process_settings
+from buchner.config.processes import app_settings, gateway_plan, process_settings, with_heartbeat
 from buchner.config.rewrites import REGEX, Block, Rewrites, define
 from buchner.config.settings import SettingsTable
 from buchner.config.upstreams import Upstreams, tables
@@ -88,7 +88,12 @@ class Resolver:
         if self.settings.types:
             plan["types"] = self.settings.types
         return Loaded(
-            plan, self.apps, process, self.listeners.addresses(), self.listeners.sockets, warnings=self.report.warnings
+            plan,
+            with_heartbeat(self.apps, self.settings.plan),
+            process,
+            self.listeners.addresses(),
+            self.listeners.sockets,
+            warnings=self.report.warnings,
         )
 
     def _read_apps(self) -> None:

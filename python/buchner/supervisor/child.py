@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 
 STACKS_SIGNAL = signal.SIGRTMIN + 5
 """Makes a worker or gateway write the Python stacks of all its threads to its dump file (faulthandler)."""
+
+
+OPEN_FILES = 1 << 16
+"""Descriptors that supervisor and workers take where the hard limit permits.
+
+A worker has a socket for each thread and I/O thread, and the supervisor makes them. Not all that may be had: programs
+exist that close every descriptor they might have."""
+
+
+def raise_open_files() -> None:
+    """Raise the soft limit of open files, which often is 1024, as far as is of use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def drop(argument: str) -> None:

@@ -140,6 +140,17 @@ class Stuck(Message, tag="stuck"):
         self.request_id = printable(self.request_id)[:256]
 
 
+class Lost(Message, tag="lost"):
+    """This worker can't be used any more, whatever its process does: replace it."""
+
+    worker: _Number
+    cause: _Text
+
+    def __post_init__(self) -> None:
+        """Make the words fit for a line of the log."""
+        self.cause = printable(self.cause)
+
+
 class StatusAnswer(Message, tag="status"):
     """The gateway's counters."""
 
@@ -151,7 +162,7 @@ class Drained(Message, tag="drained"):
     """Nothing is left; the gateway's process ends."""
 
 
-FromGateway = Hello | PlanReady | Refused | Retired | Stuck | StatusAnswer | Drained
+FromGateway = Hello | PlanReady | Refused | Retired | Stuck | Lost | StatusAnswer | Drained
 
 
 # Worker → supervisor
@@ -220,7 +231,17 @@ class Pong(Message, tag="pong"):
     """The worker's main thread runs."""
 
 
-FromWorker = Forked | WorkerReady | Failed | Recycle | Pong
+class Broken(Message, tag="broken"):
+    """The worker can't serve any more: kill and replace it."""
+
+    cause: _Text
+
+    def __post_init__(self) -> None:
+        """Make the words fit for a line of the log."""
+        self.cause = printable(self.cause)
+
+
+FromWorker = Forked | WorkerReady | Failed | Recycle | Pong | Broken
 
 
 # Supervisor → worker

@@ -52,6 +52,12 @@ class PoolHost(Protocol):
     def retire(self, worker: WorkerProcess, seconds: float) -> None:
         """Let a worker finish what it runs, then end it."""
 
+    def worker_lost(self, worker: WorkerProcess, cause: str) -> None:
+        """A worker can't serve any more, though its process runs."""
+
+    def worker_silent(self, worker: WorkerProcess) -> None:
+        """A worker's main thread has not run for `heartbeat`."""
+
     def worker_gone(self, worker: WorkerProcess, why: str) -> None:
         """A worker's process has ended."""
 
@@ -112,6 +118,7 @@ class Pool:
         for worker in workers:
             worker.events = self
             self.workers[worker.number] = worker
+            self._watch_heart(worker)
         self._loop.call_later(0, self._balance)  # one may have died just before
 
     def start(self) -> None:
@@ -182,11 +189,30 @@ class Pool:
         logger.info("%s (pid %d) is replaced: %s", worker, worker.pid, why)
         self._balance()
 
+    def give_up(self, worker: WorkerProcess) -> None:
+        """Start a replacement for a worker that is about to be killed, after a pause if that keeps happening."""
+        if worker.recycling or self.closed or not self.active or worker.state is not WorkerState.READY:
+            return
+        worker.recycling = True
+        pause = self._backoff.pause(time.monotonic() - worker.started_at, LONGEST_PAUSE_SERVING)
+        if pause:
+            self._pause(pause)
+        self._balance()
+
+    def _watch_heart(self, worker: WorkerProcess) -> None:
+        if self.settings.heartbeat and worker.state is WorkerState.READY:
+            worker.watch_heart(self.settings.heartbeat, lambda: self._host.worker_silent(worker))
+
+    def worker_lost(self, worker: WorkerProcess, cause: str) -> None:
+        """A worker can't serve any more."""
+        self._host.worker_lost(worker, cause)
+
     def worker_ready(self, worker: WorkerProcess) -> None:
         """A worker has imported the app."""
         if self.closed:
             worker.stop(0)
             return
+        self._watch_heart(worker)
         if not self.active:
             if len(self.ready_workers()) == self.count:
                 self._host.pool_ready(self)

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from buchner.config import native
 from buchner.errors import BuchnerError
 from buchner.supervisor import logs
+from buchner.supervisor.child import raise_open_files
 from buchner.supervisor.deployments import Deployments, heard, log_refusal
 from buchner.supervisor.gateways import Gateways
 from buchner.supervisor.launch import Launcher
 from buchner.supervisor.listeners import Listener, forget_systemd, passed
 from buchner.supervisor.loop import Loop
-from buchner.supervisor.messages import Drained, Retired, Stuck
+from buchner.supervisor.messages import Drained, Lost, Retired, Stuck
 from buchner.supervisor.notify import Notifier
 from buchner.supervisor.process import MemoryEvents, Reaper, python_command
 from buchner.supervisor.resume import resume
@@ -103,6 +104,7 @@ class Supervisor:
         forget_systemd()
         if os.getpid() != 1:
             native.become_subreaper()
+        raise_open_files()
         loop = self.loop
         loop.on_signal(signal.SIGCHLD, self.reaper.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -218,6 +220,9 @@ class Supervisor:
         elif isinstance(message, Stuck):
             if message.worker in gateway.known:
                 self.workers.stuck(message)
+        elif isinstance(message, Lost):
+            if message.worker in gateway.known:
+                self.workers.lost(message)
         elif isinstance(message, Drained) and not gateway.has_drained:
             gateway.has_drained = True
             logger.info("gateway %d has drained", gateway.number)

@@ -13,6 +13,7 @@ from buchner.supervisor import memfd
 from buchner.supervisor.channel import MAX_DESCRIPTORS, Channel
 from buchner.supervisor.messages import (
     Attach,
+    Broken,
     Failed,
     Forked,
     FromWorker,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.loop import Loop
 
+_LONGEST_BEAT = 5.0
+"""Most seconds between two pings."""
+_AFTER_REQUESTS = 0.5
+"""A request that holds the interpreter as long as that is noticed by the gateway, which can name it."""
 _KILL_AFTER = 2.0
 """Seconds a worker has beyond its deadline, or the end of its control socket, to exit by itself."""
 _MOST_MESSAGES = 1000
@@ -56,6 +61,9 @@ class WorkerEvents(Protocol):
 
     def worker_failed(self, worker: WorkerProcess, failed: Failed) -> None:
         """The app could not be imported; the process is about to exit."""
+
+    def worker_lost(self, worker: WorkerProcess, cause: str) -> None:
+        """The worker can't serve any more, though its process runs."""
 
     def worker_recycles(self, worker: WorkerProcess, why: str) -> None:
         """The worker wants to be replaced."""
@@ -100,8 +108,10 @@ class WorkerProcess:
         self._loop = loop
         self._reaper = reaper
         self._channel: Channel | None = None
-        self._pinged = False
         self._asked_to_recycle = False
+        self._asked_at: float | None = None
+        """When it was sent the ping that it has not answered."""
+        self._heart_looked_at = 0.0
 
     def __str__(self) -> str:
         return f"worker {self.number}"
@@ -141,7 +151,9 @@ class WorkerProcess:
                 if self.events:
                     self.events.worker_failed(self, message)
         elif isinstance(message, Pong):
-            self._pinged = False
+            self._asked_at = None
+        elif isinstance(message, Broken) and self.events:
+            self.events.worker_lost(self, message.cause)
         elif isinstance(message, Recycle) and self.events and not self._asked_to_recycle:
             self._asked_to_recycle = True
             self.events.worker_recycles(self, message.why)
@@ -164,6 +176,8 @@ class WorkerProcess:
     def _at_end_of_file(self) -> None:
         if self.child is None:  # the preload process ended before it forked this worker
             self.ended(1)
+        elif self.events and self.state in (WorkerState.READY, WorkerState.RETIRING):
+            self.events.worker_lost(self, "it closed its control socket")
         else:
             self._loop.call_later(_KILL_AFTER, lambda: self.kill("it closed its control socket"))
 
@@ -213,17 +227,43 @@ class WorkerProcess:
 
     def ask_alive(self, seconds: float, silent: Callable[[], None]) -> None:
         """Call back when the main thread does not answer within `seconds`: C code holds the interpreter."""
-        if self._pinged or self._channel is None:
-            return
-        self._pinged = True
-        self._channel.send(Ping())
+        asked_at = self._ping()
 
         def look() -> None:
-            if self._pinged and self.state is WorkerState.READY:
+            if self._asked_at == asked_at and self.state is WorkerState.READY:
                 silent()
-            self._pinged = False
 
         self._loop.call_later(seconds, look)
+
+    def _ping(self) -> float:
+        """Send a ping, unless one is not answered yet; returns when that was sent."""
+        if self._asked_at is None and self._channel is not None:
+            self._asked_at = time.monotonic()
+            self._channel.send(Ping())
+        return self._asked_at or 0.0
+
+    def watch_heart(self, seconds: float, silent: Callable[[], None]) -> None:
+        """Call back, once, when the main thread has not run for `seconds`.
+
+        The process is stopped then, or C code holds its interpreter. It is asked over the control socket, so that this
+        also works for workers from before an upgrade.
+        """
+        every = min(seconds / 4, _LONGEST_BEAT)
+
+        def look() -> None:
+            if self.state is not WorkerState.READY:
+                return
+            now = time.monotonic()
+            if self._asked_at is not None and now - self._heart_looked_at > 2 * every:
+                self._asked_at = now  # this process was stopped as well, or very busy
+            self._heart_looked_at = now
+            if now - self._ping() >= seconds + _AFTER_REQUESTS:
+                silent()
+            else:
+                self._loop.call_later(every, look)
+
+        self._heart_looked_at = time.monotonic()
+        self._loop.call_later(every, look)
 
     def reopen(self, descriptors: Sequence[int]) -> None:
         """Have it write to a new error log."""

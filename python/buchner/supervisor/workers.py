@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buchner.config.model import AppSettings, ProcessSettings
-    from buchner.supervisor.messages import Retired, Stuck
+    from buchner.supervisor.messages import Lost, Retired, Stuck
     from buchner.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("buchner")
@@ -27,6 +27,8 @@ _HUNG_GRACE = 10.0
 """Seconds the neighbours of a request that hung have to finish once the worker's replacement serves."""
 _ALIVE_WITHIN = 0.25
 """Seconds a worker's main thread has to answer a ping."""
+_DEATH_TOLD_WITHIN = 0.25
+"""Seconds in which a lost worker's process may turn out to have ended: its status says more than its sockets do."""
 _HELD_GRACE = 2.0
 """Seconds until a worker whose interpreter is held by C code is killed; what waits in it is then tried elsewhere."""
 
@@ -124,7 +126,12 @@ class Workers:
         self._end_if_idle(worker)
 
     def _end_if_idle(self, worker: WorkerProcess) -> None:
-        if worker.state is WorkerState.RETIRING and not self._supervisor.gateways.holders(worker.number):
+        dumping = worker.number in self._dumps  # what it wrote is read first
+        if (
+            worker.state is WorkerState.RETIRING
+            and not dumping
+            and not self._supervisor.gateways.holders(worker.number)
+        ):
             self._end(worker)
 
     def _end(self, worker: WorkerProcess) -> None:
@@ -163,6 +170,43 @@ class Workers:
             worker.leave_within = _HUNG_GRACE
             pool.replace(worker, f"{what} hangs in it")
             worker.ask_alive(_ALIVE_WITHIN, lambda: self._held(worker))
+
+    def lost(self, message: Lost) -> None:
+        """A gateway can't use a worker any more."""
+        worker = self.find(message.worker)
+        if worker is not None:
+            self.worker_lost(worker, message.cause)
+
+    def worker_lost(self, worker: WorkerProcess, cause: str) -> None:
+        """A worker can't serve any more, whatever its process does: kill and replace it."""
+        self._supervisor.loop.call_later(_DEATH_TOLD_WITHIN, lambda: self._give_up(worker, cause))
+
+    def worker_silent(self, worker: WorkerProcess) -> None:
+        """A worker's main thread has not run for `heartbeat`: show where it hangs, and replace it."""
+        if worker.number not in self._dumps:
+            seconds = self.pools[worker.pool].settings.heartbeat if worker.pool in self.pools else 0
+            cause = f"its interpreter has not run for {seconds:g} s (heartbeat): it is stopped, or C code holds it"
+            self._give_up(worker, cause, dump=True)
+
+    def _give_up(self, worker: WorkerProcess, cause: str, *, dump: bool = False) -> None:
+        if worker.hung is not None or worker.state in (WorkerState.STOPPING, WorkerState.GONE):
+            return
+        logger.error("%s (pid %d) is lost: %s; it is killed and replaced", worker, worker.pid, cause)
+        worker.hung = cause
+        for pool in self._all_pools():
+            if worker.number in pool.workers:
+                pool.give_up(worker)
+        if not dump:
+            self.retire(worker, 0)
+            self._end(worker)
+            return
+
+        def dumped() -> None:
+            self._dumps.pop(worker.number, None)
+            self._end(worker)
+
+        self._dumps[worker.number] = StackDump(self._supervisor.loop, worker, "it", dumped)
+        self.retire(worker, 2 * _HELD_GRACE)
 
     def _held(self, worker: WorkerProcess) -> None:
         """No thread of this worker can run Python: take it out now, its replacement is on the way."""

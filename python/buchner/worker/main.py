@@ -26,9 +26,10 @@ import msgspec
 
 from buchner.errors import AppImportError
 from buchner.supervisor import channel
-from buchner.supervisor.child import STACKS_SIGNAL, drop
+from buchner.supervisor.child import STACKS_SIGNAL, drop, raise_open_files
 from buchner.supervisor.messages import (
     Attach,
+    Broken,
     Failed,
     Fork,
     Forked,
@@ -95,6 +96,7 @@ def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) 
     """
     options = parse(arguments)
     _set_up_dump(options.dump_fd)
+    raise_open_files()
     factory = slots or importlib.import_module("buchner._native").Slots
     if options.identity:
         drop(options.identity)
@@ -215,11 +217,18 @@ class WorkerProcess:
     def _take_message(self) -> int | None:
         """Handle one message; returns the deadline in milliseconds when it is time to stop."""
         try:
-            payload, descriptors = channel.receive(self._control)
+            payload, descriptors, flags, _address = socket.recv_fds(
+                self._control, channel.MAX_PACKET, channel.MAX_DESCRIPTORS + 3
+            )
         except OSError:
-            payload, descriptors = b"", []
+            payload, descriptors, flags = b"", [], 0
         if not payload:
             return _ORPHAN_DEADLINE_MS
+        if flags & socket.MSG_CTRUNC:
+            for fd in descriptors:
+                os.close(fd)
+            self._broken("no descriptors are left for the sockets of its threads (the limit of open files)")
+            return None
         try:
             message = self._decoder.decode(payload)
         except msgspec.DecodeError:
@@ -229,15 +238,22 @@ class WorkerProcess:
                 channel.send_now(self._control, Pong())
         elif isinstance(message, Attach):
             claim, *sockets = descriptors
-            self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
-            if not self._started:
-                self._started = True
-                self._slots.start()
+            try:
+                self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
+                if not self._started:
+                    self._started = True
+                    self._slots.start()
+            except (OSError, ValueError, RuntimeError) as error:  # no memory, no thread
+                self._broken(f"it cannot start its threads: {error}")
         elif isinstance(message, Reopen):
             write_to(descriptors)
         elif isinstance(message, Stop):
             return message.deadline_ms
         return None
+
+    def _broken(self, cause: str) -> None:
+        with contextlib.suppress(OSError):
+            channel.send_now(self._control, Broken(cause=cause))
 
     def _stop(self, deadline_ms: int) -> int:
         signal.signal(signal.SIGTERM, lambda _number, _frame: None)

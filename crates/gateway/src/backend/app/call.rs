@@ -50,8 +50,8 @@ pub enum Event {
     End,
     /// The app failed after the head.
     Abort(String),
-    /// It left HTTP.
-    Upgraded(OwnedFd),
+    /// It left HTTP; `None` when the socket it goes on with did not get here.
+    Upgraded(Option<OwnedFd>),
     /// The slot did not run it: give it to another.
     Revoked,
     /// The worker died.

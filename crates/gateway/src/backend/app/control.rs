@@ -63,6 +63,9 @@ impl Pools {
     fn add(&self, threads: &[UnboundedSender<Command>], message: &Value, fds: Vec<OwnedFd>) -> Result<(), String> {
         let name = message["pool"].as_str().ok_or("no pool")?;
         let worker = message["worker"].as_u64().ok_or("no worker id")?;
+        if message["truncated"].as_bool() == Some(true) {
+            return Err("no descriptors are left for its sockets (open_files)".to_owned());
+        }
         let first = message["first_slot"].as_u64().unwrap_or(0) as usize;
         let mut fds = fds.into_iter();
         let claim = fds.next().ok_or("no claim memfd")?;
@@ -110,7 +113,7 @@ pub fn control(
     match op {
         "worker" => {
             if let Err(error) = shared.apps.add(threads, message, fds) {
-                shared.log.line(&format!("[error] worker {worker} cannot be used: {error}"));
+                lost(shared, worker, &format!("the gateway cannot use it: {error}"));
             }
         }
         "retire" => match shared.apps.of(worker) {
@@ -131,6 +134,11 @@ pub fn control(
 fn finish(shared: &Arc<Shared>, worker: u64) {
     shared.apps.forget(worker);
     shared.supervisor.tell(&json!({"op": "retired", "worker": worker}));
+}
+
+/// A worker can't be used any more: the supervisor replaces it, whatever the cause.
+pub(crate) fn lost(shared: &Shared, worker: u64, cause: &str) {
+    shared.supervisor.tell(&json!({"op": "lost", "worker": worker, "cause": cause}));
 }
 
 /// The last ordinary request of a retiring worker is answered.

@@ -10,7 +10,7 @@ use crate::sys::SharedWords;
 use crate::thread::Thread;
 use buchner_wire::slot::{self, HEADER, Header, Kind, claim};
 use bytes::{Bytes, BytesMut};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,6 +27,8 @@ use tokio::net::UnixStream;
 
 /// Bytes read in one go.
 const READ: usize = 64 << 10;
+/// Descriptors that may wait for their frames. A worker sends one with a frame, so more are not meant to be used.
+const MOST_DESCRIPTORS: usize = 16;
 
 /// A slot that was idle and has not begun a request within this time can't run Python: its interpreter is held, or the
 /// process is stopped. Far above the wait for a busy interpreter (5 ms a thread).
@@ -170,28 +172,26 @@ impl Link {
     async fn read(self: &Rc<Self>, thread: &Rc<Thread>) {
         let mut reader = Reader::default();
         let mut scratch = vec![0; READ];
-        let error = loop {
+        let cause = loop {
             match reader.next_frame() {
                 Ok(Some((header, payload))) => {
                     if let Err(error) = self.route(thread, header, payload, &mut reader.descriptors).await {
-                        break Some(error);
+                        break format!("it broke the protocol: {error}");
                     }
                     continue;
                 }
                 Ok(None) => {}
-                Err(error) => break Some(error),
+                Err(error) => break format!("it broke the protocol: {error}"),
             }
             match reader.fill(&self.sock, &mut scratch).await {
                 Ok(true) => {}
-                _ => break None,
+                Ok(false) => break format!("it closed the socket of slot {}", self.place.index),
+                Err(error) => break format!("the socket of slot {} failed: {error}", self.place.index),
             }
         };
-        if let Some(error) = error {
-            thread
-                .log
-                .error(&format!("app {}: worker {} broke the protocol: {error}", self.place.name, self.place.worker));
+        if self.end() {
+            super::lost(&thread.shared, self.place.worker, &cause);
         }
-        self.end();
     }
 
     async fn route(
@@ -199,7 +199,7 @@ impl Link {
         thread: &Rc<Thread>,
         header: Header,
         payload: Bytes,
-        descriptors: &mut VecDeque<OwnedFd>,
+        descriptors: &mut Descriptors,
     ) -> Result<(), slot::Error> {
         let Some(call) = self.pending.borrow().front().cloned() else {
             return Err(slot::Error::Kind(header.kind as u8));
@@ -207,7 +207,7 @@ impl Link {
         match header.kind {
             Kind::Response => {
                 let with = header.flags & (slot::FILE | slot::DETACHED) != 0;
-                let descriptor = if with { descriptors.pop_front() } else { None };
+                let descriptor = if with { descriptors.pop_front().flatten() } else { None };
                 let head = parse_head(header.flags, payload, descriptor)?;
                 if header.flags & (slot::COMPLETE | slot::DETACHED) != 0 {
                     self.finish(thread);
@@ -228,7 +228,7 @@ impl Link {
                 call.push(Event::Abort(String::from_utf8_lossy(&payload).into_owned()));
             }
             Kind::Upgraded => {
-                let descriptor = descriptors.pop_front().ok_or(slot::Error::Truncated)?;
+                let descriptor = descriptors.pop_front().flatten();
                 if header.flags & slot::HELD == 0 {
                     self.finish(thread);
                 }
@@ -265,12 +265,13 @@ impl Link {
         }
     }
 
-    /// The worker is gone: what it had only been offered goes elsewhere, what it ran has failed.
-    pub fn end(&self) {
+    /// The worker is gone: what it had only been offered goes elsewhere, what it ran has failed. True when nobody has
+    /// reported the worker as lost yet.
+    pub fn end(&self) -> bool {
         if self.dead.replace(true) {
-            return;
+            return false;
         }
-        self.place.pool.ended(self.place.slot);
+        let first = self.place.pool.ended(self.place.slot);
         self.outbox.clear();
         for call in std::mem::take(&mut *self.pending.borrow_mut()) {
             let offered = call.claim.get().is_some() && (call.revoked.get() || self.take_back(&call));
@@ -278,6 +279,7 @@ impl Link {
             call.push(if offered { Event::Revoked } else { Event::Died });
             self.place.pool.release(self.place.slot, None);
         }
+        first
     }
 
     /// The slot is not needed any more: its reader comes to its end.
@@ -334,12 +336,16 @@ fn parse_head(flags: u16, payload: Bytes, descriptor: Option<OwnedFd>) -> Result
     Ok(Head { flags, status, headers, body: payload.slice(body_at..), descriptor })
 }
 
+/// Descriptors in the order of the frames they belong to; `None` for one that the kernel dropped because this process may
+/// not have any more. Its frame still gets none, rather than the next one's.
+pub type Descriptors = VecDeque<Option<OwnedFd>>;
+
 /// Frames out of a socket's bytes, with the descriptors that came along.
 #[derive(Default)]
 pub struct Reader {
     buf: BytesMut,
     /// Descriptors not yet taken by a frame.
-    pub descriptors: VecDeque<OwnedFd>,
+    pub descriptors: Descriptors,
 }
 
 impl Reader {
@@ -382,8 +388,14 @@ impl Reader {
         let received = rustix::net::recvmsg(sock, &mut [IoSliceMut::new(scratch)], &mut control, flags)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
+                self.descriptors.extend(descriptors.map(Some));
             }
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            self.descriptors.push_back(None);
+        }
+        if self.descriptors.len() > MOST_DESCRIPTORS {
+            return Err(io::Error::other("more descriptors than frames to take them"));
         }
         Ok(received.bytes)
     }

@@ -23,8 +23,8 @@ mod told;
 mod upgrade;
 mod uplink;
 
-pub(crate) use control::retired;
 pub use control::{Pools, control};
+pub(crate) use control::{lost, retired};
 pub use threads::{ThreadCommand, ThreadPools, obey};
 
 use crate::backend::outcome::Outcome;
@@ -113,7 +113,10 @@ impl App {
             ex.upstream.header_ms = ex.thread.clock.now().saturating_sub(began);
             match event {
                 Event::Head(head) => return self.respond(ex, waiter, uplink, head).map(Outcome::Respond),
-                Event::Upgraded(socket) => return upgrade::respond(ex, waiter, socket).await.map(Outcome::Respond),
+                Event::Upgraded(None) => return Err(no_descriptor()),
+                Event::Upgraded(Some(socket)) => {
+                    return upgrade::respond(ex, waiter, socket).await.map(Outcome::Respond);
+                }
                 Event::Revoked => bound |= front && ex.upstream.tries > 3,
                 Event::Died => {
                     died += 1;
@@ -140,6 +143,9 @@ impl App {
         };
         let mut frame = Vec::with_capacity(1024 + inline.len());
         environ::write(ex, &self.mount, flags | upgrade, inline, &mut frame)?;
+        if frame.len() > slot::HEADER + slot::MAX_PAYLOAD {
+            return Err(too_large(ex));
+        }
         Ok((frame, file))
     }
 
@@ -171,7 +177,7 @@ impl App {
         let Head { flags, status, mut headers, body: first, descriptor } = head;
         ex.upstream.status = status;
         if flags & slot::FAILED != 0 {
-            return Err(self.failed(ex, &first));
+            return Err(self.failed(ex, status, &first));
         }
         let length =
             headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
@@ -228,8 +234,11 @@ impl App {
     }
 
     /// The app raised: in development the page shows all of it, elsewhere the log has it.
-    fn failed(&self, ex: &Exchange, traceback: &[u8]) -> Error {
+    fn failed(&self, ex: &Exchange, status: u16, traceback: &[u8]) -> Error {
         let traceback = String::from_utf8_lossy(traceback);
+        if status == 503 {
+            return Error::new(Kind::Exhausted, format!("app {}: {traceback}", self.name));
+        }
         let words = if ex.plan.gateway.development { traceback.as_ref() } else { raised(&traceback) };
         Error::new(Kind::Internal, format!("app {}: {words}", self.name))
     }
@@ -292,7 +301,16 @@ fn late(ex: &Exchange) -> Error {
 }
 
 fn no_descriptor() -> Error {
-    Error::new(Kind::WorkerInvalid, "the worker sent no descriptor with its answer")
+    Error::new(
+        Kind::Exhausted,
+        "the descriptor of the app's response got lost: this process has none left (open_files)",
+    )
+}
+
+/// The environ has the target three times; if that is what does not fit, the client is told so.
+fn too_large(ex: &Exchange) -> Error {
+    let status = if 3 * ex.request.target.len() > slot::MAX_PAYLOAD / 2 { 414 } else { 431 };
+    Error::new(Kind::BadRequest(status), "the request does not fit into the 1 MiB that an app can be sent at once")
 }
 
 fn stream(socket: std::os::unix::net::UnixStream) -> Result<UnixStream> {

@@ -222,14 +222,17 @@ impl Pool {
         }
     }
 
-    /// The socket of `slot` ended: its worker is gone.
-    pub fn ended(&self, slot: u64) {
+    /// The socket of `slot` ended: its worker is gone. True when that is news: it was neither retiring nor given up.
+    pub fn ended(&self, slot: u64) -> bool {
         let mut inner = self.lock();
-        let Some(worker) = inner.slots.get(&slot).map(|slot| slot.worker) else { return };
+        let Some((worker, known)) = inner.slots.get(&slot).map(|slot| (slot.worker, slot.dead || slot.retiring)) else {
+            return false;
+        };
         for state in inner.slots.values_mut().filter(|state| state.worker == worker) {
             state.dead = true;
         }
         inner.forget_idle();
+        !known
     }
 
     /// Gives the worker no new request. True when it is idle already.
@@ -434,7 +437,8 @@ mod tests {
     #[test]
     fn a_worker_that_ended_gets_nothing() {
         let pool = pool(2, 4, 10);
-        pool.ended(0);
+        assert!(pool.ended(0));
+        assert!(!pool.ended(1), "a worker is lost once");
         queued(pool.ask(false, false));
     }
 }

@@ -64,7 +64,7 @@ pub fn obey(thread: &Rc<Thread>, command: ThreadCommand) {
             let sock = match sock.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(sock)) {
                 Ok(sock) => sock,
                 Err(error) => {
-                    thread.log.error(&format!("app {}: cannot take over a slot's socket: {error}", place.name));
+                    super::lost(&thread.shared, place.worker, &format!("the gateway cannot use its sockets: {error}"));
                     return;
                 }
             };

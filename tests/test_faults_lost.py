@@ -1,0 +1,241 @@
+"""Workers that can't serve any more while their process lives: the supervisor is told, whatever the cause, and replaces
+them; what only one request lacks costs that request alone."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buchner.config.load import load_dict
+from helpers.instance import Instance, kill
+from helpers.load import APP
+from helpers.raw import Raw
+from helpers.wait import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.importorskip("flask_sock")
+
+Run = Callable[..., Instance]
+
+SHOP = (
+    APP
+    + '''
+import ctypes, resource, socket, threading
+from flask_sock import Sock
+
+@Sock(app).route("/echo")
+def echo(ws):
+    while True:
+        ws.send(ws.receive())
+
+@app.get("/close")
+def close():
+    os.closerange(3, 4096)
+    return "closed"
+
+@app.get("/shut")
+def shut():
+    """Ends the sockets of the slots, and nothing else."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as sock:
+                if sock.type == socket.SOCK_STREAM and sock.family == socket.AF_UNIX:
+                    sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+    return "shut"
+
+@app.get("/hold")
+def hold():
+    """C code holds the interpreter a moment after this request."""
+    threading.Timer(0.2, lambda: ctypes.PyDLL(None).sleep(1000)).start()
+    return "soon"
+
+@app.get("/starve")
+def starve():
+    """Little more memory may be had."""
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 100_000, -1))
+    return "starved"
+'''
+)
+
+TOML = """
+[gateway]
+{user}
+io_threads = 1
+{gateway}
+
+[app]
+target = "shop:app"
+workers = {workers}
+{app}
+
+[[server]]
+listen = ["127.0.0.1:0"]
+access_log = false
+{server}
+
+[[server.route]]
+path = "/"
+app = true
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Run the app above with these settings of the gateway, the app and the server."""
+    running: list[Instance] = []
+    (tmp_path / "shop.py").write_text(SHOP)
+
+    def start(gateway: str = "", app: str = "", server: str = "", workers: int = 1) -> Instance:
+        user = 'user = "root"' if os.geteuid() == 0 else ""
+        toml = TOML.format(user=user, gateway=gateway, app=app, server=server, workers=workers)
+        (tmp_path / "gateway.toml").write_text(toml)
+        running.append(Instance(tmp_path, "run", "gateway.toml"))
+        return running[-1]
+
+    yield start
+    for instance in running:
+        assert instance.end() == 0, instance.log[-5000:]
+
+
+UPGRADE = (
+    "GET /echo HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n\r\n"
+)
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def recovers(instance: Instance, before: list[int], seconds: float = 10) -> None:
+    """Wait until none of the workers from before is left and the app responds."""
+    wait_for(lambda: instance.get("/pid").status == 200 and not {*before} & {*instance.workers()}, "recovery", seconds)
+
+
+def test_an_upgrade_without_a_descriptor_left_fails_alone(run: Run) -> None:
+    instance = run("open_files = 100", workers=2)
+    before = instance.ready_workers()
+    (gateway,) = instance.gateways()
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(Raw(instance.port)) for _ in range(4)]
+        for raw in kept:
+            raw.send("GET /pid HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert raw.reply().status == 200
+        for _ in range(150):
+            stack.enter_context(Raw(instance.port)).send("GET / HTTP/1.1\r\nHost:")
+        wait_for(lambda: descriptors(gateway) >= 98, "the last descriptor is taken")
+        replies = []
+        for raw in kept:
+            raw.send(UPGRADE)
+            with contextlib.suppress(EOFError, ConnectionError):
+                replies.append(raw.reply().status)
+        assert set(replies) <= {101, 503}
+        assert 503 in replies
+    assert wait_for(lambda: instance.get("/pid").status == 200, "a response after the flood", 5)
+    assert instance.ready_workers() == before, instance.log
+    assert instance.status()["gateway"]["pools"]["app"]["slots"] == 4
+
+
+def test_a_worker_is_replaced_while_connections_have_taken_every_descriptor(run: Run) -> None:
+    instance = run("open_files = 100")
+    (worker,) = instance.ready_workers()
+    (gateway,) = instance.gateways()
+    with contextlib.ExitStack() as stack:
+        for _ in range(150):
+            stack.enter_context(Raw(instance.port)).send("GET / HTTP/1.1\r\nHost:")
+        wait_for(lambda: descriptors(gateway) >= 98, "the last descriptor is taken")
+        kill(worker)
+        wait_for(lambda: instance.ready_workers() not in ([], [worker]), "the replacement")
+        wait_for(lambda: instance.status()["gateway"]["pools"]["app"]["slots"] == 2, "its slots at the gateway", 5)
+    assert wait_for(lambda: instance.get("/pid").status == 200, "a response after the flood", 5)
+    assert "cannot use it" not in instance.log
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "status"), [(400_000, 0, 414), (300_000, 200_000, 414), (0, 1_100_000, 431)]
+)
+def test_a_head_that_no_frame_holds_is_refused_and_harms_no_worker(
+    run: Run, query: int, fields: int, status: int
+) -> None:
+    instance = run(server='max_head = "2m"\nmax_target = "512k"')
+    before = instance.ready_workers()
+    lines = [f"X-{number}: {'a' * 8000}" for number in range(fields // 8000)]
+    assert instance.get(f"/pid?{'q' * query}", "GET", *lines).status == status
+    assert instance.get("/pid").body == str(before[0]).encode()
+
+
+def test_more_slots_than_the_usual_soft_limit_of_open_files(run: Run) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        instance = run(app="threads = 1100")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert instance.get("/pid").status == 200
+    assert instance.status()["gateway"]["pools"]["app"]["slots"] == 1100
+
+
+@pytest.mark.parametrize("target", ["/close", "/shut"])
+def test_an_app_that_closes_the_worker_s_descriptors_has_its_worker_replaced(run: Run, target: str) -> None:
+    instance = run()
+    before = instance.ready_workers()
+    instance.get(target)
+    recovers(instance, before, 5)
+    instance.says(" is lost: it closed ")
+    assert "is killed and replaced" in instance.log
+
+
+def test_a_worker_without_memory_for_a_request_is_well_again_or_replaced(run: Run) -> None:
+    instance = run(server='max_head = "1m"')
+    assert instance.get("/starve").status == 200
+    lines = [f"X-{number}: {'a' * 8000}" for number in range(100)]
+    with ThreadPoolExecutor(10) as clients:
+        list(clients.map(lambda _: instance.get("/pid", "GET", *lines), range(10)))
+    wait_for(lambda: instance.get("/pid").status == 200, "a response", 5)
+
+
+def test_an_interpreter_held_outside_a_request_is_noticed(run: Run) -> None:
+    instance = run(app="heartbeat = 1")
+    before = instance.ready_workers()
+    assert instance.get("/hold").body == b"soon"
+    instance.says("is lost: its interpreter has not run for 1 s (heartbeat)", 10)
+    recovers(instance, before)
+    instance.says("the stacks of worker 1 (pid ")
+    assert "in hold" in instance.log or "<lambda>" in instance.log, instance.log
+
+
+def test_a_stopped_worker_is_noticed(run: Run) -> None:
+    instance = run(app="heartbeat = 1", workers=2)
+    before = instance.ready_workers()
+    os.kill(before[0], signal.SIGSTOP)
+    wait_for(lambda: before[0] not in instance.workers(), "the stopped worker is killed", 15)
+    wait_for(lambda: len(instance.ready_workers()) == 2, "the replacement")
+    assert before[1] in instance.ready_workers()
+    assert all(instance.get("/pid").status == 200 for _ in range(10))
+
+
+def test_the_heartbeat_s_default_is_the_longest_app_timeout(tmp_path: Path) -> None:
+    def heartbeat(document: dict[str, object], app: dict[str, object] | None = None) -> float | None:
+        loaded = load_dict({"app": {"target": "a:b", **(app or {})}, **document}, "test", tmp_path)
+        return loaded.app["app"].heartbeat
+
+    assert heartbeat({}) == 60
+    assert heartbeat({"app_timeout": "5s"}) == 5
+    routes = [{"path": "/", "app": True, "app_timeout": "90s"}]
+    assert heartbeat({"app_timeout": "5s", "server": [{"route": routes}]}) == 90
+    assert heartbeat({"app_timeout": 0}) == 0
+    assert heartbeat({"app_timeout": 0}, {"heartbeat": "5s"}) == 5
