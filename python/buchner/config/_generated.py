@@ -194,6 +194,7 @@ class Document(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
+    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -251,9 +252,11 @@ class Files(Table, kw_only=True):
     follow_symlinks: bool | UnsetType = UNSET
     if_modified_since: Literal['before', 'exact', 'off'] | UnsetType = UNSET
     index: list[str] | UnsetType = UNSET
+    leave: list[str] | UnsetType = UNSET
     max_ranges: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     precompressed: list[str] | UnsetType = UNSET
     precompressed_always: bool | UnsetType = UNSET
+    precompressed_stale: bool | UnsetType = UNSET
     random_index: bool | UnsetType = UNSET
     vary: bool | UnsetType = UNSET
     whole: bool | UnsetType = UNSET
@@ -412,6 +415,7 @@ class If(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
+    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -548,6 +552,7 @@ class LimitExcept(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
+    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -752,6 +757,7 @@ class Route(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
+    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -885,6 +891,7 @@ class Server(Table, kw_only=True):
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
     send_timeout: str | float | UnsetType = UNSET
+    sendfile_except: list[str] | UnsetType = UNSET
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
@@ -1094,6 +1101,7 @@ SETTINGS: tuple[str, ...] = (
     "secure_link_md5",
     "secure_link_secret",
     "send_timeout",
+    "sendfile_except",
     "sendfile_headers",
     "sendfile_roots",
     "server_name_in_redirect",
