@@ -1,9 +1,11 @@
 //! `X-Accel-Redirect` and `X-Sendfile`: an upstream or app decides, the gateway sends the file.
 //!
-//! X-Accel-Redirect names a URI: the request goes back to the location phase with it, and the fields that nginx keeps are put
-//! over the answer it finds there. X-Sendfile names a path below one of `sendfile_roots`: that file becomes the body of the
-//! app's own response. In both the app's body is dropped, and conditions and ranges of the client apply to the file.
+//! X-Accel-Redirect names a URI: the request goes back to the location phase with it, and the headers that nginx keeps are put
+//! over the response it finds there; only an upstream or app there has a Content-Type of its own. X-Sendfile names a path below
+//! one of `sendfile_roots`: that file becomes the body of the app's own response. In both the app's body is dropped, and
+//! conditions and ranges of the client apply to the file.
 //! Without `sendfile_roots` X-Sendfile is a header like any other; of an app it is dropped ([`crate::backend::app`]).
+use crate::backend::Backend;
 use crate::backend::files::cache::Entry;
 use crate::backend::files::{Files, Miss};
 use crate::backend::outcome::Outcome;
@@ -28,9 +30,12 @@ const KEPT: [HeaderId; 6] = [
     HeaderId::Expires,
 ];
 
-/// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it.
-pub fn follow(ex: &mut Exchange, response: Response) -> Result<Outcome> {
+/// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it. `backend` responded.
+pub fn follow(ex: &mut Exchange, backend: &Backend, response: Response) -> Result<Outcome> {
     let headers = &response.headers;
+    if let Some(kept) = ex.kept.as_mut().filter(|_| backend.names_type() && headers.contains(HeaderId::ContentType)) {
+        kept.remove(HeaderId::ContentType);
+    }
     let redirected = {
         let options = ex.settings().proxy.as_deref();
         headers.contains(HeaderId::XAccelRedirect)
@@ -54,8 +59,8 @@ pub fn restore(ex: &Exchange, response: &mut Response) {
     for id in KEPT {
         let applies = match id {
             HeaderId::SetCookie => true,
-            // An error page has a type of its own; a 304 has none.
-            HeaderId::ContentType => matches!(response.status, 200 | 206),
+            // A built-in page has a type of its own; a 304 has none.
+            HeaderId::ContentType => !response.own_error && !matches!(response.status, 204 | 300..400),
             _ => response.status < 300 || (response.status == 304 && id != HeaderId::ContentDisposition),
         };
         if !applies || !kept.contains(id) {
@@ -70,16 +75,28 @@ pub fn restore(ex: &Exchange, response: &mut Response) {
     }
 }
 
+/// Keeps headers for the final response. Those of one redirect replace those of the redirect before it; cookies of both stay.
+fn keep(ex: &mut Exchange, headers: Headers) {
+    let Some(before) = ex.kept.as_mut() else {
+        ex.kept = Some(headers);
+        return;
+    };
+    before.retain(|old| old.id == HeaderId::SetCookie || !headers.contains(old.id));
+    for new in headers.iter() {
+        before.push(new.id, new.value);
+    }
+}
+
 fn redirect(ex: &mut Exchange, response: Response, uri: &Bytes) -> Result<Outcome> {
     let mut kept = response.headers;
-    kept.retain(|field| KEPT.contains(&field.id));
+    kept.retain(|field| KEPT.contains(&field.id) && (field.id != HeaderId::ContentType || !field.value.is_empty()));
+    keep(ex, kept);
     let request = &mut ex.request;
     if request.method != Method::Head {
         request.method = Method::Get;
     }
     request.body = RequestBody::Empty;
     request.upgrade = false;
-    ex.kept = Some(kept);
     if uri.starts_with(b"@") {
         return Ok(Outcome::Redirect(uri.to_vec()));
     }
@@ -115,7 +132,7 @@ fn send(ex: &mut Exchange, response: Response, path: &[u8]) -> Result<Response> 
         let mut cookies = whole.headers.clone();
         cookies.retain(|field| field.id == HeaderId::SetCookie);
         whole.headers.remove(HeaderId::SetCookie);
-        ex.kept = Some(cookies);
+        keep(ex, cookies);
     }
     Ok(whole)
 }

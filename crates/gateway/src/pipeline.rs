@@ -176,7 +176,7 @@ async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
         mirror::send(ex).await?;
     }
     match route.backend.handle(ex).await? {
-        Outcome::Respond(response) => accel::follow(ex, response),
+        Outcome::Respond(response) => accel::follow(ex, &route.backend, response),
         elsewhere => Ok(elsewhere),
     }
 }
@@ -209,6 +209,10 @@ fn error_page(ex: &mut Exchange, response: &Response) -> Option<Replacement> {
     let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
     let uri = page.to.value(ex, sent);
     let status = page.status;
+    if response.status == 401 && !response.own_error {
+        // An intercepted response: without them a browser would not ask for a password.
+        ex.challenges.extend(response.headers.get_all(HeaderId::WwwAuthenticate).map(<[u8]>::to_vec));
+    }
     ex.in_error_page = !recursive;
     if !uri.starts_with(b"/") && !uri.starts_with(b"@") {
         let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308)).unwrap_or(302);
@@ -221,6 +225,10 @@ fn error_page(ex: &mut Exchange, response: &Response) -> Option<Replacement> {
     };
     if !uri.starts_with(b"@") && ex.request.method != Method::Head {
         ex.request.method = Method::Get;
+    }
+    if let Some(kept) = &mut ex.kept {
+        // The page has a type of its own.
+        kept.remove(HeaderId::ContentType);
     }
     Some(Replacement::Uri(uri))
 }

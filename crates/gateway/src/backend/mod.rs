@@ -64,6 +64,11 @@ impl Backend {
         })
     }
 
+    /// The Content-Type of its responses is its own word, not a guess by the path or a default.
+    pub fn names_type(&self) -> bool {
+        !matches!(self, Self::Files(_) | Self::Fixed(_) | Self::None)
+    }
+
     /// Answers a request.
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         match self {
