@@ -6,8 +6,10 @@
 //!
 //! Law: a `Headers` holds only valid names and values, so writing one can't split a message (RFC 9112 section 11.1).
 //! The reader and [`Headers::push`] both see to it.
+mod forwarded;
 mod id;
 
+pub use forwarded::{CLIENT_NAMES, speaks_for_client};
 pub use id::HeaderId;
 
 use crate::method::{is_tchar, is_token};

@@ -70,7 +70,7 @@ pub struct Settings {
     pub app_timeout: Millis,
     /// Request headers for the upstream, name to value with variables, or to a list of values that are sent one after the other; empty value: not sent (nginx: `proxy_set_header`). Default: the client's, with Host and X-Forwarded-* set.
     pub set_headers: BTreeMap<String, HeaderValues>,
-    /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, and pass on that a client asks for another protocol. Default: true.
+    /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, keep the client's Host, drop other headers that speak for the client (X-Forwarded-*, Forwarded, X-Real-IP, …) unless a trusted proxy sent them, and pass on that a client asks for another protocol. Default: true.
     pub forwarded_headers: bool,
     /// Method sent to upstreams, with variables. Default: the client's.
     pub proxy_method: Option<String>,

@@ -12,7 +12,7 @@ pub struct Upstream {
     pub balance: Option<String>,
     /// The servers.
     pub server: Vec<UpstreamServer>,
-    /// Value of `Host` when no `set_headers` gives one (nginx: `$proxy_host`). Default: the upstream's name.
+    /// Value of `Host` when no `set_headers` gives one. Default: the client's; the upstream's name with `forwarded_headers = false` (nginx: `$proxy_host`).
     pub host: Option<String>,
     /// Idle connections kept per I/O thread. Default: 128 (nginx: keepalive); 0 turns keep-alive off.
     pub keepalive: Option<u32>,

@@ -6,21 +6,10 @@ use crate::exchange::Exchange;
 use crate::net::peer::Peer;
 use crate::text;
 use buchner_wire::h1::Version;
-use buchner_wire::headers::{Header, HeaderId};
+use buchner_wire::headers::{Header, HeaderId, speaks_for_client};
 use buchner_wire::path::with_empty_segments;
 use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH, key};
 use std::borrow::Cow;
-
-/// Fields that only a trusted proxy may set: an app that reads them must not be fooled by a client.
-const FORWARDED: [HeaderId; 7] = [
-    HeaderId::Forwarded,
-    HeaderId::XForwardedFor,
-    HeaderId::XForwardedProto,
-    HeaderId::XForwardedHost,
-    HeaderId::XForwardedPort,
-    HeaderId::XForwardedPrefix,
-    HeaderId::XRealIp,
-];
 
 /// Writes the REQUEST frame, without a claim; `flags` and `inline` are of the body.
 pub fn write(ex: &Exchange, mount: &[u8], flags: u16, inline: &[u8], out: &mut Vec<u8>) -> Result<()> {
@@ -168,7 +157,8 @@ fn write_headers(ex: &Exchange, told: Option<&Told>, writer: &mut RequestWriter<
                 writer.known(const { key("CONTENT_TYPE") }, header.value);
                 continue;
             }
-            id if FORWARDED.contains(&id) && !ex.client.trusted => {
+            // An app that reads them must not be fooled by a client.
+            id if !ex.client.trusted && speaks_for_client(&header) => {
                 told::notice(ex, id);
                 continue;
             }

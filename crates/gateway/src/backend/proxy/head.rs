@@ -7,7 +7,7 @@ use crate::exchange::Exchange;
 use crate::text;
 use crate::vars::Template;
 use crate::vars::{self, Sent};
-use buchner_wire::headers::{HeaderId, is_valid_value};
+use buchner_wire::headers::{HeaderId, is_valid_value, speaks_for_client};
 use buchner_wire::method::Method;
 
 /// A header with a value made of variables.
@@ -41,7 +41,8 @@ impl Target {
         out.extend_from_slice(if http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
         let mut set = write_set(ex, out)?;
         if !set.contains(HeaderId::Host) {
-            let given = request.headers.get(HeaderId::Host).filter(|_| settings.forwarded_headers);
+            let own = self.group.config.host.is_some();
+            let given = request.headers.get(HeaderId::Host).filter(|_| settings.forwarded_headers && !own);
             field(out, b"Host", given.unwrap_or(&self.host));
         }
         if settings.forwarded_headers {
@@ -139,10 +140,13 @@ fn write_forwarded(ex: &Exchange, set: &mut IdSet, out: &mut Vec<u8>) {
 fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
     let settings = ex.settings();
     let named = settings.set_headers.iter().any(|h| h.id == HeaderId::Other);
+    // nginx, whose set_headers make the forwarded ones, passes on what clients send of them.
+    let untrusted = settings.forwarded_headers && !ex.client.trusted;
     for header in ex.request.headers.iter() {
         let skip = match header.id {
             HeaderId::Host | HeaderId::ContentLength | HeaderId::Expect | HeaderId::Proxy => true,
             HeaderId::XRequestId => settings.forwarded_headers || set.contains(header.id),
+            _ if untrusted && speaks_for_client(&header) => true,
             HeaderId::Other => {
                 let same = |h: &SetHeader| h.id == HeaderId::Other && h.name.eq_ignore_ascii_case(header.name);
                 named && settings.set_headers.iter().any(same)
