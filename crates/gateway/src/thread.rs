@@ -62,6 +62,8 @@ pub struct Thread {
     pub files: RefCell<crate::backend::files::cache::Cache>,
     /// Its resolvers.
     pub resolvers: Resolvers,
+    /// Its copies of requests.
+    pub mirrors: Rc<crate::mirror::Mirrors>,
     /// Its share of the logs.
     pub log: ThreadLog,
     /// Its counters.
@@ -153,6 +155,7 @@ pub fn run(
         upstreams: RefCell::default(),
         files: RefCell::default(),
         resolvers: Resolvers::default(),
+        mirrors: Rc::default(),
         log: ThreadLog::new(shared.log.clone()),
         metrics,
         apps: crate::backend::app::ThreadPools::default(),

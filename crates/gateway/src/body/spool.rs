@@ -91,6 +91,11 @@ impl Spool {
         Ok(SpoolFile { file: Arc::new(file), spool: self.clone(), length: 0, name })
     }
 
+    /// Counts bytes that are held in memory until they are all there.
+    fn hold(self: &Arc<Self>) -> Held {
+        Held { spool: self.clone(), bytes: 0 }
+    }
+
     fn reserve(&self, bytes: u64) -> Result<()> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > self.max {
@@ -99,6 +104,31 @@ impl Spool {
             return Err(Error::new(Kind::SpoolFull, cause));
         }
         Ok(())
+    }
+}
+
+/// Room in memory that a body takes while it is read: it counts like a file's, so that stalled uploads have a bound.
+struct Held {
+    spool: Arc<Spool>,
+    bytes: u64,
+}
+
+impl Held {
+    fn set(&mut self, bytes: usize) -> Result<()> {
+        let bytes = bytes as u64;
+        if bytes > self.bytes {
+            self.spool.reserve(bytes - self.bytes)?;
+        } else {
+            self.spool.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.spool.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -235,12 +265,16 @@ pub async fn read(ex: &mut Exchange, memory: u64) -> Result<()> {
 async fn into_file(body: &mut RequestBody, mut file: SpoolFile, stays: bool) -> Result<()> {
     if let RequestBody::Stream(source) = body {
         let mut buf = BytesMut::new();
+        let mut held = file.spool.hold();
         while let Some(chunk) = next_chunk(source.as_mut()).await? {
             buf.extend_from_slice(&chunk);
             if buf.len() >= WRITE_SIZE {
-                file.append(buf.split().freeze()).await?;
+                held.set(0)?;
+                file.append(std::mem::take(&mut buf).freeze()).await?;
             }
+            held.set(buf.capacity())?;
         }
+        drop(held);
         if !buf.is_empty() {
             file.append(buf.freeze()).await?;
         }
@@ -266,6 +300,8 @@ async fn collect(source: &mut dyn Source, memory: u64, spool: &Arc<Spool>) -> Re
         return Ok(Buffered::Memory(first));
     }
     let expected = source.length().map_or(0, |rest| rest.min(memory)) as usize;
+    let mut held = spool.hold();
+    held.set(first.len() + expected)?;
     let mut buf = BytesMut::with_capacity(first.len() + expected);
     buf.extend_from_slice(&first);
     let mut file = None;
@@ -275,10 +311,12 @@ async fn collect(source: &mut dyn Source, memory: u64, spool: &Arc<Spool>) -> Re
             file = Some(spool.create()?);
         }
         if let Some(file) = file.as_mut().filter(|_| buf.len() >= WRITE_SIZE) {
-            file.append(buf.split().freeze()).await?;
-            buf.reserve(WRITE_SIZE);
+            held.set(0)?;
+            file.append(std::mem::take(&mut buf).freeze()).await?;
         }
+        held.set(buf.capacity())?;
     }
+    drop(held);
     match file {
         None => Ok(Buffered::Memory(buf.freeze())),
         Some(mut file) => {
@@ -343,6 +381,38 @@ mod tests {
         assert_eq!(error.kind.status(), 507);
         drop(body);
         assert_eq!(spool.used(), 0);
+    }
+
+    #[test]
+    fn bytes_in_memory_count_while_the_rest_is_missing() {
+        let spool = Spool::new(std::env::temp_dir(), 1 << 20);
+        let waiting = |spool: &Arc<Spool>| {
+            let mut body = RequestBody::Stream(Box::new(Stalled(Some(Bytes::from(vec![7u8; 60_000])))));
+            let spool = spool.clone();
+            Box::pin(async move { buffer(&mut body, 64 << 10, &spool).await })
+        };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut all: Vec<_> = (0..18).map(|_| waiting(&spool)).collect();
+        let refused = all.iter_mut().filter_map(|f| match f.as_mut().poll(&mut cx) {
+            Poll::Ready(result) => Some(result.unwrap_err().kind.status()),
+            Poll::Pending => None,
+        });
+        assert_eq!(refused.collect::<Vec<_>>(), [507]);
+        assert!(spool.used() >= 17 * 60_000);
+        drop(all);
+        assert_eq!(spool.used(), 0);
+    }
+
+    /// Gives one piece, and then nothing.
+    struct Stalled(Option<Bytes>);
+
+    impl Source for Stalled {
+        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+            self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Ok(Some(bytes))))
+        }
+        fn length(&self) -> Option<u64> {
+            None
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Gateway {
     pub trusted_proxies: Vec<String>,
     /// Directory of the unlinked files that large bodies spill into. Default: /var/tmp.
     pub spool_dir: String,
-    /// Bytes all spooled bodies may take together. Default: 1 GiB.
+    /// Bytes that bodies may take together: in spool files, and in memory while they are still being read. Default: 1 GiB.
     pub spool_max: Size,
     /// How long a stopping gateway waits for requests to finish. Default: 30 s.
     pub shutdown_timeout: Millis,

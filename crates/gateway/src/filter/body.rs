@@ -11,6 +11,12 @@ pub trait Transform {
     /// Takes a piece and appends what can go on.
     fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()>;
 
+    /// Appends more of what the pieces so far make, until there is none. A filter that makes much of little hands it out here,
+    /// so that the client's pace bounds its memory.
+    fn more(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
     /// Appends what was held back, as the next piece may be long in coming.
     fn flush(&mut self, _out: &mut Vec<u8>) -> Result<()> {
         Ok(())
@@ -78,6 +84,10 @@ impl<T: Transform> Source for Filtered<T> {
         }
         let mut out = Vec::new();
         loop {
+            self.transform.more(&mut out)?;
+            if !out.is_empty() {
+                return Poll::Ready(Ok(Some(out.into())));
+            }
             match self.source.poll_chunk(cx)? {
                 Poll::Ready(Some(chunk)) => {
                     self.held = true;

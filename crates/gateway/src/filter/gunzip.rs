@@ -4,9 +4,11 @@ use crate::exchange::{Exchange, Response};
 use crate::filter::body::{self, Transform};
 use crate::filter::{vary, weaken};
 use buchner_wire::headers::HeaderId;
-use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
-use std::io::Write;
+use bytes::{Buf, Bytes};
+use flate2::{Decompress, FlushDecompress, Status};
+
+/// The largest window there is.
+const WINDOW_BITS: u8 = 15;
 
 /// Whether [`apply`] would change the body.
 pub fn applies(ex: &Exchange, response: &Response) -> bool {
@@ -26,37 +28,65 @@ pub fn apply(ex: &Exchange, response: &mut Response) {
     }
     response.headers.remove(HeaderId::ContentEncoding);
     weaken(response);
-    body::wrap(response, Unpacker(MultiGzDecoder::new(Vec::new())));
+    body::wrap(response, Unpacker::new());
 }
 
 fn is_gzip(response: &Response) -> bool {
     response.headers.get(HeaderId::ContentEncoding).is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip"))
 }
 
-struct Unpacker(MultiGzDecoder<Vec<u8>>);
+/// Bytes unpacked at a time; a client takes them before there are more.
+const PIECE: usize = 64 << 10;
 
-fn failed(error: &std::io::Error) -> Error {
-    Error::new(Kind::UpstreamInvalid, format!("an answer with Content-Encoding: gzip cannot be unpacked: {error}"))
+/// Unpacks members one after the other.
+struct Unpacker {
+    inflate: Decompress,
+    input: Bytes,
+    /// A member has begun, and not ended.
+    within: bool,
+    /// The last piece filled its room, so there may be more of the same input.
+    full: bool,
+}
+
+impl Unpacker {
+    fn new() -> Self {
+        Self { inflate: Decompress::new_gzip(WINDOW_BITS), input: Bytes::new(), within: false, full: false }
+    }
+}
+
+fn failed(how: impl std::fmt::Display) -> Error {
+    Error::new(Kind::UpstreamInvalid, format!("a response with Content-Encoding: gzip cannot be unpacked: {how}"))
         .closing()
 }
 
 impl Transform for Unpacker {
     fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()> {
-        self.0.write_all(&chunk).map_err(|e| failed(&e))?;
-        out.append(self.0.get_mut());
+        self.input = chunk;
+        self.more(out)
+    }
+
+    fn more(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        while out.is_empty() && (self.full || !self.input.is_empty()) {
+            if !self.within {
+                self.inflate = Decompress::new_gzip(WINDOW_BITS);
+                self.within = true;
+            }
+            out.reserve(if self.full { PIECE } else { (self.input.len() * 4).clamp(1024, PIECE) });
+            let before = self.inflate.total_in();
+            let status = self.inflate.decompress_vec(&self.input, out, FlushDecompress::Sync).map_err(failed)?;
+            let taken = (self.inflate.total_in() - before) as usize;
+            self.input.advance(taken);
+            self.within = status != Status::StreamEnd;
+            self.full = self.within && out.len() == out.capacity();
+            if taken == 0 && out.is_empty() && self.within {
+                break;
+            }
+        }
         Ok(())
     }
 
-    fn flush(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.0.flush().map_err(|e| failed(&e))?;
-        out.append(self.0.get_mut());
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.0.try_finish().map_err(|e| failed(&e))?;
-        out.append(self.0.get_mut());
-        Ok(())
+    fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        if self.within { Err(failed("it ends too early")) } else { Ok(()) }
     }
 }
 
@@ -65,6 +95,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use std::io::Write;
 
     fn packed(text: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
@@ -74,23 +105,49 @@ mod tests {
 
     #[test]
     fn members_and_pieces_of_any_size() {
-        let bytes = [packed(b"one "), packed(b"two")].concat();
+        let many = vec![b'x'; 300_000];
+        let bytes = [packed(b"one "), packed(&many), packed(b""), packed(b"two")].concat();
+        let expected = [b"one ".as_slice(), &many, b"two"].concat();
         for size in [1, 7, 1000] {
-            let mut unpacker = Unpacker(MultiGzDecoder::new(Vec::new()));
-            let mut out = Vec::new();
+            let mut unpacker = Unpacker::new();
+            let mut all = Vec::new();
             for piece in bytes.chunks(size) {
+                let mut out = Vec::new();
                 unpacker.push(Bytes::copy_from_slice(piece), &mut out).unwrap();
+                while !out.is_empty() {
+                    all.append(&mut out);
+                    unpacker.more(&mut out).unwrap();
+                }
             }
-            unpacker.finish(&mut out).unwrap();
-            assert_eq!(out, b"one two", "pieces of {size}");
+            unpacker.finish(&mut all).unwrap();
+            assert!(all == expected, "pieces of {size}");
         }
     }
 
     #[test]
-    fn what_is_not_gzip_is_an_error() {
-        let mut unpacker = Unpacker(MultiGzDecoder::new(Vec::new()));
+    fn much_is_unpacked_piece_by_piece() {
+        let bytes = packed(&vec![0; 20_000_000]);
+        let mut unpacker = Unpacker::new();
+        let (mut out, mut all) = (Vec::new(), 0);
+        unpacker.push(bytes.into(), &mut out).unwrap();
+        while !out.is_empty() {
+            assert!(out.capacity() <= 2 * PIECE);
+            all += out.len();
+            out = Vec::new();
+            unpacker.more(&mut out).unwrap();
+        }
+        unpacker.finish(&mut out).unwrap();
+        assert_eq!(all, 20_000_000);
+    }
+
+    #[test]
+    fn what_is_not_gzip_or_ends_early_is_an_error() {
+        let mut unpacker = Unpacker::new();
         let mut out = Vec::new();
-        let failed = unpacker.push(Bytes::from_static(b"plain text, no gzip"), &mut out).is_err();
-        assert!(failed || unpacker.finish(&mut out).is_err());
+        assert!(unpacker.push(Bytes::from_static(b"plain text, no gzip"), &mut out).is_err());
+        let bytes = packed(b"one");
+        let mut unpacker = Unpacker::new();
+        unpacker.push(bytes[..bytes.len() - 1].to_vec().into(), &mut out).unwrap();
+        assert!(unpacker.finish(&mut out).is_err());
     }
 }
