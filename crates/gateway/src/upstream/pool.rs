@@ -121,12 +121,13 @@ impl Pools {
     }
 }
 
-/// Takes an idle connection to a server. `certain` asks the kernel whether it is still open (for requests that must not be sent twice).
-pub fn take(thread: &Thread, group: &Group, server: usize, certain: bool) -> Option<(Io, Used)> {
+/// Takes an idle connection to a server. The kernel is asked whether it is still open, and silent: bytes that came late would
+/// become the response to the next request.
+pub fn take(thread: &Thread, group: &Group, server: usize) -> Option<(Io, Used)> {
     let mut pools = thread.upstreams.borrow_mut();
     let idle = &mut pools.local(group).idle[server];
     while let Some((io, used)) = idle.pop() {
-        let dead = io.expired() || ((certain || io.sock.has_event()) && io.sock.peek_dead());
+        let dead = io.expired() || io.sock.peek_dead();
         if !dead {
             return Some((io, Used { requests: used.requests.saturating_add(1), ..used }));
         }

@@ -20,8 +20,8 @@ pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<
             }
         }
         Var::SentHttp(name) => {
-            if let Some(value) = sent.headers.and_then(|headers| headers.get_name(name.as_bytes())) {
-                out.extend_from_slice(value);
+            if let Some(headers) = sent.headers {
+                write_named(headers, name, out);
             }
         }
         Var::SentTrailer(name) => {
@@ -84,7 +84,7 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
         }
         Var::HttpHost => header(ex, HeaderId::Host, out),
         Var::ContentLength => header(ex, HeaderId::ContentLength, out),
-        Var::ContentType => header(ex, HeaderId::ContentType, out),
+        Var::ContentType => joined(request.headers.get_all(HeaderId::ContentType), b", ", out),
         Var::RequestMethod => out.extend_from_slice(request.method.as_bytes()),
         Var::Request if ex.line.is_some() => out.extend_from_slice(ex.line.as_deref().unwrap_or_default()),
         Var::Request => {

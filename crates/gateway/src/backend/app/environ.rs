@@ -158,8 +158,8 @@ fn write_headers(ex: &Exchange, told: Option<&Told>, writer: &mut RequestWriter<
                 continue;
             }
             // An app that reads them must not be fooled by a client.
-            id if !ex.client.trusted && speaks_for_client(&header) => {
-                told::notice(ex, id);
+            _ if !ex.client.trusted && speaks_for_client(&header) => {
+                told::notice(ex, header.name);
                 continue;
             }
             HeaderId::Host if host.is_some() => continue,

@@ -75,7 +75,7 @@ pub fn name_of(host: &[u8]) -> &[u8] {
 }
 
 /// Says once that a peer sends such headers and is not believed: with a proxy in front, the app's URLs are wrong.
-pub fn notice(ex: &Exchange, id: HeaderId) {
+pub fn notice(ex: &Exchange, name: &[u8]) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if SAID.load(Ordering::Relaxed) || SAID.swap(true, Ordering::Relaxed) {
         return;
@@ -85,7 +85,7 @@ pub fn notice(ex: &Exchange, id: HeaderId) {
         Some(ip) => ip.to_string(),
         None => ex.client.peer.to_string(),
     };
-    let name = id.name();
+    let name = String::from_utf8_lossy(name);
     ex.thread.log.notice(&format!(
         "{peer} sends {name}, which does not reach the app: such headers are believed from trusted_proxies only. If \
          that is your own proxy, add it there (--trusted-proxies {peer}); said once"

@@ -30,7 +30,7 @@ use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
 use link::{Link, Uplink, UpstreamBody};
-use options::{Options, is_hidden};
+use options::Options;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -209,11 +209,13 @@ impl Target {
         let own = Own::new(ex)?;
         let repeatable = ex.request.method.is_idempotent();
         let mut hold = Hold::new(&self.group, server);
-        if let Some((io, used)) = pool::take(&ex.thread, &self.group, server, !repeatable) {
+        if let Some((io, used)) = pool::take(&ex.thread, &self.group, server) {
             let streamed = matches!(ex.request.body, RequestBody::Stream(_));
             ex.upstream.connect_ms = Some(0);
             match self.exchange(ex, server, (io, used, hold.take()), &own, more).await {
-                Err(e) if e.kind == Kind::UpstreamClosed && repeatable && !streamed => {}
+                // It ended meanwhile, or what came belongs to the response before.
+                Err(e) if matches!(e.kind, Kind::UpstreamClosed | Kind::UpstreamInvalid) && repeatable && !streamed => {
+                }
                 other => return other,
             }
             ex.upstream.connect_ms = None;
@@ -328,16 +330,10 @@ impl Target {
         let flush = !buffering(ex.settings().buffering, options, &headers);
         let rate = read_rate(ex, options);
         let charset = accel(ex, options, &headers);
-        headers.strip_hop_by_hop();
-        match options {
-            None => headers.retain(|header| {
-                header.id == HeaderId::XAccelRedirect || !(header.id == HeaderId::ContentLength || is_hidden(header))
-            }),
-            Some(options) => {
-                headers.retain(|header| !options.hides(header));
-                let default = self.default.as_ref().map(|(from, to)| (from.as_slice(), to.as_slice()));
-                options.rewrite(ex, default, &mut headers)?;
-            }
+        options::strip(options, &mut headers);
+        if let Some(options) = options {
+            let default = self.default.as_ref().map(|(from, to)| (from.as_slice(), to.as_slice()));
+            options.rewrite(ex, default, &mut headers)?;
         }
         let trailers = options.is_some_and(|options| options.trailers);
         let ranges = options.is_some_and(|options| options.force_ranges);

@@ -36,6 +36,54 @@ impl IdSet {
     pub fn contains(self, id: HeaderId) -> bool {
         id != HeaderId::Other && self.0 & (1 << (id as u8)) != 0
     }
+
+    /// A set that is known beforehand.
+    const fn of(ids: &[HeaderId]) -> Self {
+        let (mut set, mut at) = (0, 0);
+        while at < ids.len() {
+            set |= 1 << (ids[at] as u8);
+            at += 1;
+        }
+        Self(set)
+    }
+}
+
+/// Response headers that have one value: of several the first goes on, as in nginx.
+const SINGLE: IdSet = IdSet::of(&[
+    HeaderId::ContentType,
+    HeaderId::Date,
+    HeaderId::Server,
+    HeaderId::LastModified,
+    HeaderId::Etag,
+    HeaderId::Location,
+    HeaderId::Refresh,
+    HeaderId::Expires,
+    HeaderId::AcceptRanges,
+]);
+
+/// Takes out the headers of a response that stay here: what the gateway hides or the options do, and repeated ones.
+pub fn strip(options: Option<&Options>, headers: &mut Headers) {
+    headers.strip_hop_by_hop();
+    let mut seen = IdSet::default();
+    headers.retain(|header| {
+        let hidden = match options {
+            None => {
+                header.id == HeaderId::ContentLength || (header.id != HeaderId::XAccelRedirect && is_hidden(header))
+            }
+            Some(options) => options.hides(header),
+        };
+        if hidden || (seen.contains(header.id) && SINGLE.contains(header.id)) {
+            return false;
+        }
+        seen.insert(header.id);
+        true
+    });
+    for id in [HeaderId::Server, HeaderId::Date] {
+        // The upstream's word is passed on even if it says nothing: the writer leaves an empty one out.
+        if options.is_some_and(|options| options.shown.ids.contains(id)) && !headers.contains(id) {
+            headers.push(id, b"");
+        }
+    }
 }
 
 /// A set of header names.

@@ -108,7 +108,7 @@ fn seconds(ms: Option<u64>, out: &mut Vec<u8>) {
 /// `$upstream_http_NAME`.
 fn write_field(name: &str, ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     if let Some(headers) = &ex.upstream.headers {
-        out.extend_from_slice(headers.get_name(name.as_bytes()).unwrap_or_default());
+        vars::write::write_named(headers, name, out);
     }
 }
 

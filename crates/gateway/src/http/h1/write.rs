@@ -117,7 +117,8 @@ fn head(thread: &Thread, out: &mut Vec<u8>, status: u16, headers: &Headers) {
         out.extend_from_slice(b"\r\n");
     }
     for header in headers.iter() {
-        if matches!(header.id, HeaderId::ContentLength | HeaderId::TransferEncoding) {
+        let unsaid = matches!(header.id, HeaderId::Server | HeaderId::Date) && header.value.is_empty();
+        if unsaid || matches!(header.id, HeaderId::ContentLength | HeaderId::TransferEncoding) {
             continue;
         }
         out.extend_from_slice(header.name);
