@@ -13,7 +13,7 @@ SOURCE = ROOT / "crates/gateway/src"
 KNOWN = Path(__file__).parent / "data/upward_imports.txt"
 
 FLOORS = (
-    ("ground", "clock error net reserve sys tables text units"),
+    ("ground", "clock error net reserve rooms sys tables text units"),
     ("sockets and bodies", "body io observe"),
     ("exchange", "exchange regex subrequest vars"),
     ("rooms", "accel access backend filter mirror observe::access_log page rewrite route upstream variables"),
@@ -23,7 +23,7 @@ FLOORS = (
 )
 """From the ground up: what a floor is called, and its modules with all that is within them."""
 
-LARGEST_CIRCLE = 75
+LARGEST_CIRCLE = 70
 """Files that import one another; may only shrink."""
 
 

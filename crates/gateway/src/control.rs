@@ -1,10 +1,13 @@
 //! The gateway process's control thread: what the supervisor says (docs/control-protocol.md) becomes plans, sockets and commands.
+use crate::backend::app;
 use crate::config::Config;
-use crate::listen::{Socket, places::Places};
+use crate::io::shared::{Post, Shared, Tell};
+use crate::listen::Socket;
 use crate::observe::log::LogWriter;
 use crate::observe::metrics::ThreadMetrics;
 use crate::plan::Plan;
 use crate::reserve::Reserve;
+use crate::rooms::SharedRooms;
 use crate::thread::{self, Command};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
@@ -27,28 +30,6 @@ const PACKET_FDS: usize = 253;
 /// While draining, a connection without a request gets this long to send one that is still answered.
 const IDLE_GRACE_MS: u64 = 2_000;
 
-/// What all threads of the gateway share.
-pub struct Shared {
-    /// The log writer.
-    pub log: LogWriter,
-    /// Connections per client address.
-    pub places: Places,
-    /// The app pools.
-    pub apps: crate::backend::app::Pools,
-    /// Counters, one set a thread.
-    pub metrics: Mutex<Vec<Arc<ThreadMetrics>>>,
-    /// To the supervisor.
-    pub supervisor: Supervisor,
-}
-
-impl Shared {
-    /// Open client connections.
-    pub fn connections(&self) -> usize {
-        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        metrics.iter().map(|thread| thread.connections.get() as usize).sum()
-    }
-}
-
 /// The socket to the supervisor.
 pub struct Supervisor {
     socket: OwnedFd,
@@ -59,11 +40,6 @@ impl Supervisor {
     /// Wraps the control socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self { socket, reserve: Reserve::keep() }
-    }
-
-    /// Sends an event; a supervisor that is gone is noticed by the reader.
-    pub fn tell(&self, event: &Value) {
-        let _ = rustix::net::send(&self.socket, event.to_string().as_bytes(), SendFlags::NOSIGNAL);
     }
 
     /// The next packet and its descriptors; `None` when the supervisor is gone.
@@ -99,9 +75,17 @@ impl Supervisor {
     }
 }
 
+impl Tell for Supervisor {
+    // A supervisor that is gone is noticed by the reader.
+    fn tell(&self, event: &Value) {
+        let _ = rustix::net::send(&self.socket, event.to_string().as_bytes(), SendFlags::NOSIGNAL);
+    }
+}
+
 /// The control thread's own state.
 struct Control {
     shared: Arc<Shared>,
+    supervisor: Arc<Supervisor>,
     plan: Option<Arc<Plan>>,
     sockets: HashMap<String, Socket>,
     threads: Vec<IoThread>,
@@ -112,20 +96,26 @@ struct IoThread {
     handle: std::thread::JoinHandle<()>,
 }
 
+/// How rooms hand work to a thread.
+fn post(commands: &UnboundedSender<Command>) -> Post {
+    let commands = commands.clone();
+    Arc::new(move |task| commands.send(Command::Run(task)).is_ok())
+}
+
 /// Runs the gateway until the supervisor says drain or is gone. Returns when everything is finished.
 pub fn run(socket: OwnedFd) -> io::Result<()> {
+    let supervisor = Arc::new(Supervisor::new(socket));
     let shared = Arc::new(Shared {
         log: LogWriter::start()?,
-        places: Places::default(),
-        apps: crate::backend::app::Pools::default(),
         metrics: Mutex::default(),
-        supervisor: Supervisor::new(socket),
+        supervisor: supervisor.clone(),
+        rooms: SharedRooms::default(),
     });
     shared.supervisor.tell(&json!({
         "op": "hello", "protocol": 1, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
     }));
-    let mut control = Control { shared, plan: None, sockets: HashMap::new(), threads: Vec::new() };
-    while let Some((message, fds)) = control.shared.supervisor.receive()? {
+    let mut control = Control { shared, supervisor, plan: None, sockets: HashMap::new(), threads: Vec::new() };
+    while let Some((message, fds)) = control.supervisor.receive()? {
         if !control.obey(&message, fds) {
             break;
         }
@@ -164,8 +154,8 @@ impl Control {
             }
             op => {
                 let shared = self.shared.clone();
-                let threads: Vec<_> = self.threads.iter().map(|thread| thread.commands.clone()).collect();
-                if !crate::backend::app::control(&shared, &threads, op, message, fds) {
+                let threads: Vec<_> = self.threads.iter().map(|thread| post(&thread.commands)).collect();
+                if !app::control(&shared, &threads, op, message, fds) {
                     shared.log.line(&format!("[warn] unknown control message {op:?}"));
                 }
             }
@@ -182,8 +172,8 @@ impl Control {
     }
 
     fn plan(&mut self, document: OwnedFd) -> Result<(), String> {
-        let shared = self.shared.clone();
-        let _open = shared.supervisor.reserve.open();
+        let supervisor = self.supervisor.clone();
+        let _open = supervisor.reserve.open();
         let plan = Plan::compile(&read_config(&File::from(document))?, self.plan.as_deref())?;
         let new: Vec<String> = plan.bound().map(str::to_owned).collect();
         let known = |address: &String| {
@@ -193,7 +183,7 @@ impl Control {
         if let Some(missing) = new.iter().find(|address| !known(address)) {
             return Err(format!("no socket was sent for {missing}"));
         }
-        self.shared.apps.configure(&plan.apps);
+        app::pools(&self.shared).configure(&plan.apps);
         while self.threads.len() < plan.gateway.io_threads.max(1) as usize {
             self.start_thread(&plan)?;
         }
@@ -246,7 +236,7 @@ impl Control {
                 "4xx": sum(&|m| m.by_class[3].get()), "5xx": sum(&|m| m.by_class[4].get()),
             },
             "spooled_bytes": self.plan.as_ref().map(|plan| plan.spool.used()),
-            "pools": self.shared.apps.status(),
+            "pools": app::pools(&self.shared).status(),
         })
     }
 
@@ -260,13 +250,14 @@ impl Control {
 
     /// Ends all threads and tells the supervisor. While they drain, what the supervisor says of workers still counts.
     fn finish(self) {
-        let Self { shared, threads, .. } = self;
+        let Self { shared, supervisor, threads, .. } = self;
         let running: Vec<_> = threads.iter().map(|thread| thread.commands.clone()).collect();
         let listening = shared.clone();
         let reader = std::thread::Builder::new().name("control".into()).spawn(move || {
-            while let Ok(Some((message, fds))) = listening.supervisor.receive() {
+            let posts: Vec<_> = running.iter().map(post).collect();
+            while let Ok(Some((message, fds))) = supervisor.receive() {
                 let op = message["op"].as_str().unwrap_or_default();
-                crate::backend::app::control(&listening, &running, op, &message, fds);
+                app::control(&listening, &posts, op, &message, fds);
             }
             for thread in &running {
                 let _ = thread.send(Command::Drain { idle_ms: 0, deadline_ms: 0 });

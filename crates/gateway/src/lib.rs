@@ -8,6 +8,7 @@ pub mod clock;
 pub mod error;
 pub mod net;
 pub mod reserve;
+pub mod rooms;
 pub mod sys;
 pub mod tables;
 pub mod text;

@@ -99,7 +99,7 @@ pub async fn send(ex: &mut Exchange) -> Result<()> {
         spool::read(ex, memory).await?;
     }
     for uri in &ex.settings().mirror {
-        let Some(permit) = Permit::acquire(&ex.thread.mirrors, ex.client.connection).await else {
+        let Some(permit) = Permit::acquire(&ex.thread.rooms.get(), ex.client.connection).await else {
             left_out(ex, uri);
             continue;
         };
@@ -120,7 +120,8 @@ pub async fn send(ex: &mut Exchange) -> Result<()> {
 }
 
 fn left_out(ex: &Exchange, uri: &str) {
-    let (now, told) = (ex.thread.clock.now(), &ex.thread.mirrors.told);
+    let mirrors = ex.thread.rooms.get::<Mirrors>();
+    let (now, told) = (ex.thread.clock.now(), &mirrors.told);
     if told.get() == 0 || now.saturating_sub(told.get()) >= SILENCE_MS {
         told.set(now.max(1));
         ex.log_warn(&format!("mirror {uri}: the copies of earlier requests have not ended; this one is left out"));

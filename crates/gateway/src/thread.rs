@@ -1,16 +1,16 @@
 //! One I/O thread: its runtime, its listeners, and all that requests on it share without locks.
-use crate::clock::Clock;
-use crate::control::Shared;
+use crate::backend::files::cache::Cache;
 use crate::http::port::Port;
-use crate::io::deadlines::{SWEEP_MS, Timeouts};
-use crate::io::sock::{Io, Sock};
+use crate::http::service::Service;
+use crate::io::deadlines::SWEEP_MS;
+use crate::io::local::Local;
+use crate::io::shared::{Shared, Task};
 use crate::listen;
-use crate::observe::log::ThreadLog;
 use crate::observe::metrics::ThreadMetrics;
 use crate::plan::{Plan, PlanRef};
-use crate::upstream::pool::Pools;
+use crate::upstream::pool;
 use crate::upstream::resolve::Resolvers;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,60 +38,23 @@ pub enum Command {
         /// Time for everything.
         deadline_ms: u64,
     },
-    /// Something for the app pools of this thread.
-    App(crate::backend::app::ThreadCommand),
+    /// Work of a room.
+    Run(Task),
 }
 
 /// The state of an I/O thread.
-pub struct Thread {
-    /// Its number, from 0.
-    pub id: u32,
-    /// What all threads share.
-    pub shared: Arc<Shared>,
-    /// Its clock.
-    pub clock: Clock,
-    /// Its deadlines.
-    pub timeouts: Timeouts,
-    /// Its spare buffers.
-    pub bufs: crate::io::bufs::Bufs,
-    /// Its spare boxes for connections that are served.
-    pub servers: crate::http::h1::busy::Spare,
-    /// Its upstream connections.
-    pub upstreams: RefCell<Pools>,
-    /// Its open files.
-    pub files: RefCell<crate::backend::files::cache::Cache>,
-    /// Its resolvers.
-    pub resolvers: Resolvers,
-    /// Its copies of requests.
-    pub mirrors: Rc<crate::mirror::Mirrors>,
-    /// Its share of the logs.
-    pub log: ThreadLog,
-    /// Its counters.
-    pub metrics: Arc<ThreadMetrics>,
-    /// Its share of the app pools.
-    pub apps: crate::backend::app::ThreadPools,
-    /// The gateway is stopping.
-    pub draining: Cell<bool>,
-    /// Client connections.
-    pub connections: Cell<usize>,
-    plan: RefCell<PlanRef>,
+struct Thread {
+    service: Rc<Service>,
     ports: RefCell<HashMap<String, Rc<Port>>>,
 }
 
 impl Thread {
-    /// The plan in force.
-    pub fn plan(&self) -> PlanRef {
-        self.plan.borrow().clone()
-    }
-
-    /// Registers a socket with this thread.
-    pub fn io(self: &Rc<Self>, sock: Sock) -> Io {
-        Io::new(self.clone(), sock)
-    }
-
     fn install(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(String, listen::Socket)>) {
-        self.resolvers.keep(|servers| plan.settings.iter().any(|settings| *settings.name_servers == *servers));
-        self.shared.log.set_level(plan.gateway.error_level);
+        self.service
+            .rooms
+            .get::<Resolvers>()
+            .keep(|servers| plan.settings.iter().any(|settings| *settings.name_servers == *servers));
+        self.service.shared.log.set_level(plan.gateway.error_level);
         let mut ports = self.ports.borrow_mut();
         for (index, listener) in plan.listeners.iter().enumerate() {
             if let Some(port) = ports.get(&listener.address) {
@@ -105,9 +68,9 @@ impl Thread {
             }
             stays
         });
-        let old = std::mem::replace(&mut *self.plan.borrow_mut(), PlanRef::new(plan.clone()));
+        let old = self.service.replace(PlanRef::new(plan.clone()));
         for port in ports.values().filter(|port| !port.open()) {
-            self.log.notice(&format!("no longer listening on {}", port.address));
+            self.service.log.notice(&format!("no longer listening on {}", port.address));
         }
         drop(old);
         for (address, socket) in sockets {
@@ -116,17 +79,17 @@ impl Thread {
             if let Some(before) = ports.insert(address, port.clone()) {
                 before.close();
             }
-            listen::spawn(self.clone(), port, socket);
+            listen::spawn(self.service.clone(), port, socket);
         }
     }
 
     fn drain(&self, idle_ms: u64) {
-        self.draining.set(true);
+        self.service.draining.set(true);
         for port in self.ports.borrow().values() {
             port.close();
         }
-        self.clock.tick();
-        self.timeouts.hurry_idle(self.clock.now() + idle_ms);
+        self.service.clock.tick();
+        self.service.timeouts.hurry_idle(self.service.clock.now() + idle_ms);
     }
 }
 
@@ -145,30 +108,13 @@ pub fn run(
             return;
         }
     };
-    let thread = Rc::new(Thread {
-        id,
-        shared: shared.clone(),
-        clock: Clock::default(),
-        timeouts: Timeouts::default(),
-        bufs: crate::io::bufs::Bufs::default(),
-        servers: crate::http::h1::busy::Spare::default(),
-        upstreams: RefCell::default(),
-        files: RefCell::default(),
-        resolvers: Resolvers::default(),
-        mirrors: Rc::default(),
-        log: ThreadLog::new(shared.log.clone()),
-        metrics,
-        apps: crate::backend::app::ThreadPools::default(),
-        draining: Cell::new(false),
-        connections: Cell::new(0),
-        plan: RefCell::new(PlanRef::new(plan)),
-        ports: RefCell::default(),
-    });
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        tokio::task::spawn_local(sweep(thread.clone()));
+    let local = Local::new(id, shared, metrics);
+    let thread = Rc::new(Thread { service: Service::new(local, PlanRef::new(plan)), ports: RefCell::default() });
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        tokio::task::spawn_local(sweep(thread.service.clone()));
         obey(&thread, commands).await;
-        thread.log.flush_all();
+        thread.service.log.flush_all();
     });
 }
 
@@ -181,7 +127,7 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
                 thread.install(&plan, sockets);
                 let _ = done.send(());
             }
-            Command::App(command) => crate::backend::app::obey(thread, command),
+            Command::Run(task) => task(&thread.service),
             Command::Drain { idle_ms, deadline_ms } => {
                 thread.drain(idle_ms);
                 until = tokio::time::Instant::now() + Duration::from_millis(deadline_ms);
@@ -189,10 +135,10 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
             }
         }
     }
-    while thread.connections.get() > 0 && tokio::time::Instant::now() < until {
+    while thread.service.connections.get() > 0 && tokio::time::Instant::now() < until {
         // Commands still matter while draining: a worker that dies now has a cause to tell.
         match tokio::time::timeout(Duration::from_millis(20), commands.recv()).await {
-            Ok(Some(Command::App(command))) => crate::backend::app::obey(thread, command),
+            Ok(Some(Command::Run(task))) => task(&thread.service),
             Ok(Some(Command::Drain { deadline_ms: 0, .. })) => return,
             Ok(Some(_)) | Err(_) => {}
             Ok(None) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -200,7 +146,7 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
     }
 }
 
-async fn sweep(thread: Rc<Thread>) {
+async fn sweep(thread: Rc<Service>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for count in 0u64.. {
@@ -209,10 +155,10 @@ async fn sweep(thread: Rc<Thread>) {
         thread.timeouts.sweep(thread.clock.now());
         if count % PRUNE_SWEEPS == 0 {
             thread.log.flush(thread.clock.now());
-            thread.files.borrow_mut().sweep(thread.clock.now());
+            thread.rooms.get::<RefCell<Cache>>().borrow_mut().sweep(thread.clock.now());
             let plan = thread.plan();
             let alive = |id| plan.upstreams.values().any(|group| group.id == id);
-            thread.upstreams.borrow_mut().prune(alive);
+            pool::of(&thread).borrow_mut().prune(alive);
         }
     }
 }

@@ -8,12 +8,12 @@ use crate::body::{Body, RequestBody};
 use crate::exchange::id::RequestId;
 use crate::filter::conditional::IfModifiedSince;
 use crate::http::h1::interim::Interim;
+use crate::io::local::Local;
 use crate::io::sock::Sock;
 use crate::net::peer::Peer;
 use crate::plan::{Plan, PlanRef, Route, Server, Settings};
 use crate::regex::Captures;
 use crate::text;
-use crate::thread::Thread;
 use crate::vars::Values;
 use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
@@ -125,7 +125,7 @@ pub enum Entry {
 /// One request and everything about it.
 pub struct Exchange {
     /// The I/O thread it runs on.
-    pub thread: Rc<Thread>,
+    pub thread: Rc<Local>,
     /// The plan it began with.
     pub plan: PlanRef,
     /// The client.
@@ -186,14 +186,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request that has just been read.
-    pub fn new(
-        thread: Rc<Thread>,
-        plan: PlanRef,
-        client: Client,
-        request: Request,
-        server: u32,
-        id: RequestId,
-    ) -> Self {
+    pub fn new(thread: Rc<Local>, plan: PlanRef, client: Client, request: Request, server: u32, id: RequestId) -> Self {
         Self {
             started: thread.clock.now(),
             values: Values::new(plan.variables.len()),

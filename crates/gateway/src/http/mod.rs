@@ -2,3 +2,4 @@
 pub mod h1;
 pub mod port;
 pub mod request;
+pub mod service;

@@ -31,7 +31,7 @@ fn undone(head: &RequestHead) -> Option<Error> {
 /// The head becomes an exchange: host, server, path, client.
 pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result::Result<Exchange, Refusal> {
     let thread = conn.io.thread().clone();
-    let plan = thread.plan();
+    let plan = conn.plan();
     let listener = conn.listener(&plan);
     let target = match parse_target(&head.method, &head.target, listener.head.merge_slashes) {
         Ok(target) => target,

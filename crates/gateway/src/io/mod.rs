@@ -1,4 +1,6 @@
 //! Sockets as the data plane uses them: shared, non-blocking, each with one deadline.
 pub mod bufs;
 pub mod deadlines;
+pub mod local;
+pub mod shared;
 pub mod sock;

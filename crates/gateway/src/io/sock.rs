@@ -1,7 +1,7 @@
 //! A socket as the data plane uses it: shared, non-blocking, with one deadline.
 use crate::error::{Error, Kind, Result};
 use crate::io::deadlines::Waits;
-use crate::thread::Thread;
+use crate::io::local::Local;
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
@@ -198,20 +198,20 @@ impl AsFd for Sock {
 pub struct Io {
     /// The socket.
     pub sock: Rc<Sock>,
-    thread: Rc<Thread>,
+    thread: Rc<Local>,
     key: u32,
 }
 
 impl Io {
     /// Registers a socket with the thread's deadlines.
-    pub fn new(thread: Rc<Thread>, sock: Sock) -> Self {
+    pub fn new(thread: Rc<Local>, sock: Sock) -> Self {
         let sock = Rc::new(sock);
         let key = thread.timeouts.insert(sock.clone());
         Self { sock, thread, key }
     }
 
     /// The thread it belongs to.
-    pub fn thread(&self) -> &Rc<Thread> {
+    pub fn thread(&self) -> &Rc<Local> {
         &self.thread
     }
 

@@ -4,10 +4,11 @@ pub mod proxy_protocol;
 
 use crate::http::h1;
 use crate::http::port::{Arrival, Port};
+use crate::http::service::Service;
 use crate::io::sock::{Io, Sock};
 use crate::net::peer::Peer;
-use crate::thread::Thread;
-use places::Place;
+use crate::upstream::pool;
+use places::{Place, Places};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -77,7 +78,7 @@ impl Listener {
 }
 
 /// Accepts on a socket until its port closes.
-pub fn spawn(thread: Rc<Thread>, port: Rc<Port>, socket: Socket) {
+pub fn spawn(thread: Rc<Service>, port: Rc<Port>, socket: Socket) {
     let listener = match Listener::new(socket) {
         Ok(listener) => listener,
         Err(e) => {
@@ -134,13 +135,13 @@ impl Pauses {
     }
 }
 
-fn full(thread: &Thread) -> bool {
+fn full(thread: &Service) -> bool {
     let most = thread.plan().gateway.max_connections;
     most != 0 && thread.shared.connections() >= most as usize
 }
 
 /// Starts a connection's task, within the limit per address. Of what a trusted proxy sends the limit is for whom it speaks.
-fn admit(thread: &Rc<Thread>, port: &Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
+fn admit(thread: &Rc<Service>, port: &Rc<Port>, sock: Sock, peer: Peer, local: Peer) {
     let plan = thread.plan();
     let listener = port.listener(&plan, local);
     let header_within = listener.proxy_protocol.then_some(listener.head.header_timeout.0);
@@ -155,15 +156,18 @@ fn admit(thread: &Rc<Thread>, port: &Rc<Port>, sock: Sock, peer: Peer, local: Pe
         let _place = place;
         let io = thread.io(sock);
         let arrival = Arrival { peer, local, proxied: None };
-        let Some(timeout_ms) = header_within else { return h1::serve(io, port, arrival).await };
-        Box::pin(introduced(io, port, arrival, timeout_ms, spoken_for)).await;
+        let Some(timeout_ms) = header_within else { return h1::serve(io, thread, port, arrival).await };
+        Box::pin(introduced(io, thread, port, arrival, timeout_ms, spoken_for)).await;
     });
 }
 
 /// A connection's place among those of `peer`, if it counts for that one; `None` when there is no room.
-fn take_place(thread: &Thread, peer: &Peer, counts: bool) -> Option<Place> {
+fn take_place(thread: &Service, peer: &Peer, counts: bool) -> Option<Place> {
     let most = if counts { thread.plan().gateway.max_connections_per_address } else { 0 };
-    let place = thread.shared.places.take(peer, most);
+    if most == 0 {
+        return Some(Place::default());
+    }
+    let place = thread.shared.rooms.get::<Places>().take(peer, most);
     if place.is_none() {
         thread.metrics.refused.add(1);
     }
@@ -171,8 +175,14 @@ fn take_place(thread: &Thread, peer: &Peer, counts: bool) -> Option<Place> {
 }
 
 /// Serves a connection behind what the proxy says ahead of it.
-async fn introduced(io: Io, port: Rc<Port>, mut arrival: Arrival, timeout_ms: u64, spoken_for: bool) {
-    let thread = io.thread().clone();
+async fn introduced(
+    io: Io,
+    thread: Rc<Service>,
+    port: Rc<Port>,
+    mut arrival: Arrival,
+    timeout_ms: u64,
+    spoken_for: bool,
+) {
     let header = match proxy_protocol::read(&io, timeout_ms).await {
         Ok(header) => header,
         Err(cause) => {
@@ -189,11 +199,11 @@ async fn introduced(io: Io, port: Rc<Port>, mut arrival: Arrival, timeout_ms: u6
     let source = header.addresses.map_or(arrival.peer, |(source, _)| Peer::Ip(source));
     let Some(_place) = take_place(&thread, &source, spoken_for) else { return };
     arrival.proxied = Some(Rc::new(header));
-    h1::serve(io, port, arrival).await;
+    h1::serve(io, thread, port, arrival).await;
 }
 
 /// Counts a connection down however its task ends, a panic included.
-struct Count(Rc<Thread>);
+struct Count(Rc<Service>);
 
 impl Drop for Count {
     fn drop(&mut self) {
@@ -203,7 +213,7 @@ impl Drop for Count {
 }
 
 /// An accept failed. A client that left is nothing; a want of descriptors or memory is waited out, and the waiting clients stay in the backlog.
-async fn pause(thread: &Thread, port: &Port, error: &io::Error, pauses: &mut Pauses) {
+async fn pause(thread: &Service, port: &Port, error: &io::Error, pauses: &mut Pauses) {
     use rustix::io::Errno;
     let code = Errno::from_io_error(error);
     if matches!(code, Some(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN)) {
@@ -218,6 +228,6 @@ async fn pause(thread: &Thread, port: &Port, error: &io::Error, pauses: &mut Pau
     if pauses.begin() {
         thread.log.error(&format!("cannot accept on {}: {error}{hint}; accepting pauses and resumes", port.address));
     }
-    thread.upstreams.borrow_mut().prune(|_| true);
+    pool::of(thread).borrow_mut().prune(|_| true);
     tokio::time::sleep(PAUSE).await;
 }

@@ -13,7 +13,7 @@ pub struct Places {
 }
 
 /// A connection's place among those of its address; given back on drop.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Place {
     held: Option<(Counts, IpAddr)>,
 }

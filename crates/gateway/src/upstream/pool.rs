@@ -1,10 +1,11 @@
 //! Connections to upstream servers, kept per I/O thread, newest first.
-use super::resolve::NameServers;
+use super::resolve::{NameServers, Resolvers};
 use super::{Address, Group};
 use crate::error::{Error, Kind, Result};
+use crate::io::local::Local;
 use crate::io::sock::{Io, Sock};
 use crate::tables::ById;
-use crate::thread::Thread;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
@@ -48,20 +49,20 @@ pub struct Outgoing {
 /// One thread's connections and its place in each group.
 #[derive(Default)]
 pub struct Pools {
-    groups: HashMap<u64, Local, BuildHasherDefault<ById>>,
+    groups: HashMap<u64, GroupState, BuildHasherDefault<ById>>,
     singles: HashMap<Box<str>, Arc<Group>>,
 }
 
 #[derive(Default)]
-struct Local {
+struct GroupState {
     cursor: usize,
     idle: Vec<Vec<(Io, Used)>>,
     names: Vec<Rc<str>>,
 }
 
 impl Pools {
-    fn local(&mut self, group: &Group) -> &mut Local {
-        self.groups.entry(group.id).or_insert_with(|| Local {
+    fn local(&mut self, group: &Group) -> &mut GroupState {
+        self.groups.entry(group.id).or_insert_with(|| GroupState {
             // Threads start at different servers so that few requests on many threads still spread.
             cursor: crate::exchange::id::random() as usize % group.servers.len().max(1),
             idle: group.servers.iter().map(|_| Vec::new()).collect(),
@@ -121,10 +122,16 @@ impl Pools {
     }
 }
 
+/// The thread's connections.
+pub fn of(thread: &Local) -> Rc<RefCell<Pools>> {
+    thread.rooms.get()
+}
+
 /// Takes an idle connection to a server. The kernel is asked whether it is still open, and silent: bytes that came late would
 /// become the response to the next request.
-pub fn take(thread: &Thread, group: &Group, server: usize) -> Option<(Io, Used)> {
-    let mut pools = thread.upstreams.borrow_mut();
+pub fn take(thread: &Local, group: &Group, server: usize) -> Option<(Io, Used)> {
+    let pools = of(thread);
+    let mut pools = pools.borrow_mut();
     let idle = &mut pools.local(group).idle[server];
     while let Some((io, used)) = idle.pop() {
         let dead = io.expired() || io.sock.peek_dead();
@@ -145,7 +152,8 @@ pub fn give(group: &Group, server: usize, io: Io, used: Used) {
         return;
     }
     let most = group.config.keepalive.map_or(DEFAULT_KEEPALIVE, |n| n as usize);
-    let mut pools = thread.upstreams.borrow_mut();
+    let pools = of(&thread);
+    let mut pools = pools.borrow_mut();
     let idle = &mut pools.local(group).idle[server];
     if idle.len() < most && !thread.draining.get() {
         io.idle(group.config.keepalive_timeout.map_or(DEFAULT_KEEPALIVE_MS, |ms| ms.0));
@@ -155,7 +163,7 @@ pub fn give(group: &Group, server: usize, io: Io, used: Used) {
 
 /// Opens a connection, trying every address the name has.
 pub async fn connect(
-    thread: &Rc<Thread>,
+    thread: &Rc<Local>,
     address: &Address,
     timeout_ms: u64,
     outgoing: Outgoing,
@@ -175,7 +183,7 @@ pub async fn connect(
 }
 
 async fn connect_any(
-    thread: &Rc<Thread>,
+    thread: &Rc<Local>,
     address: &Address,
     outgoing: Outgoing,
     servers: &Arc<NameServers>,
@@ -186,7 +194,7 @@ async fn connect_any(
             return Ok(Sock::Unix(stream));
         }
         Address::Ip(addr) => vec![*addr],
-        Address::Name(host, port) => thread.resolvers.of(servers).lookup(thread, host, *port).await?,
+        Address::Name(host, port) => thread.rooms.get::<Resolvers>().of(servers).lookup(thread, host, *port).await?,
     };
     let mut last = None;
     for addr in addresses {

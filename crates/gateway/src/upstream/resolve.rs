@@ -1,7 +1,7 @@
 //! Names of upstream servers, looked up where the settings say (nginx: `resolver`), and resolved again when their time to live is over. Until a new answer is there the old one is used.
 use crate::config::{Gateway, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::thread::Thread;
+use crate::io::local::Local;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::name_server::TokioConnectionProvider;
 use hickory_resolver::proto::xfer::Protocol;
@@ -113,7 +113,7 @@ impl Resolver {
     }
 
     /// Every address of a name.
-    pub async fn lookup(self: &Rc<Self>, thread: &Rc<Thread>, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+    pub async fn lookup(self: &Rc<Self>, thread: &Rc<Local>, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
         if let Some(addresses) = self.cached(thread, host) {
             return Ok(with_port(&addresses, port));
         }
@@ -128,7 +128,7 @@ impl Resolver {
         Ok(addresses)
     }
 
-    fn cached(self: &Rc<Self>, thread: &Rc<Thread>, host: &str) -> Option<Vec<IpAddr>> {
+    fn cached(self: &Rc<Self>, thread: &Rc<Local>, host: &str) -> Option<Vec<IpAddr>> {
         let mut cache = self.cache.borrow_mut();
         let entry = cache.get_mut(host)?;
         if entry.until <= Instant::now() && !entry.refreshing {
@@ -139,7 +139,7 @@ impl Resolver {
         Some(entry.addresses.clone())
     }
 
-    async fn refresh(&self, thread: &Thread, host: &str) {
+    async fn refresh(&self, thread: &Local, host: &str) {
         let answer = self.query(host).await;
         let mut cache = self.cache.borrow_mut();
         let Some(old) = cache.get_mut(host) else { return };

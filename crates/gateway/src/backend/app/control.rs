@@ -3,16 +3,15 @@ use super::link::Place;
 use super::pool::Pool;
 use super::threads::ThreadCommand;
 use crate::config;
-use crate::control::Shared;
+use crate::io::local::Local;
+use crate::io::shared::{Post, Shared};
 use crate::sys::{SharedWords, WORDS};
-use crate::thread::{Command, Thread};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc::UnboundedSender;
 
 /// The app pools, as all threads share them.
 #[derive(Default)]
@@ -20,7 +19,7 @@ pub struct Pools {
     by_name: Mutex<BTreeMap<String, Arc<Pool>>>,
     /// The pool of each worker.
     workers: Mutex<HashMap<u64, Arc<Pool>>>,
-    threads: Mutex<Vec<UnboundedSender<Command>>>,
+    threads: Mutex<Vec<Post>>,
     next_slot: AtomicU64,
 }
 
@@ -56,11 +55,12 @@ impl Pools {
         let Some(pool) = lock(&self.workers).remove(&worker) else { return };
         let slots = pool.forget(worker);
         for thread in lock(&self.threads).iter() {
-            let _ = thread.send(Command::App(ThreadCommand::Drop(slots.clone())));
+            let slots = slots.clone();
+            thread(Box::new(move |local| super::threads::obey(local, ThreadCommand::Drop(slots))));
         }
     }
 
-    fn add(&self, threads: &[UnboundedSender<Command>], message: &Value, fds: Vec<OwnedFd>) -> Result<(), String> {
+    fn add(&self, threads: &[Post], message: &Value, fds: Vec<OwnedFd>) -> Result<(), String> {
         let name = message["pool"].as_str().ok_or("no pool")?;
         let worker = message["worker"].as_u64().ok_or("no worker id")?;
         if message["truncated"].as_bool() == Some(true) {
@@ -95,36 +95,37 @@ impl Pools {
                 words: (word, words),
             };
             let command = ThreadCommand::Add { place, sock: sock.into(), claims: claims.clone() };
-            threads[thread].send(Command::App(command)).map_err(|_| "an I/O thread has ended".to_owned())?;
+            if !threads[thread](Box::new(move |local| super::threads::obey(local, command))) {
+                return Err("an I/O thread has ended".to_owned());
+            }
         }
         Ok(())
     }
 }
 
+/// The app pools of the process.
+pub fn pools(shared: &Shared) -> Arc<Pools> {
+    shared.rooms.get()
+}
+
 /// Carries out a control message about workers, on the control thread. False: not one of ours.
-pub fn control(
-    shared: &Arc<Shared>,
-    threads: &[UnboundedSender<Command>],
-    op: &str,
-    message: &Value,
-    fds: Vec<OwnedFd>,
-) -> bool {
+pub fn control(shared: &Arc<Shared>, threads: &[Post], op: &str, message: &Value, fds: Vec<OwnedFd>) -> bool {
     let worker = message["worker"].as_u64().unwrap_or_default();
     match op {
         "worker" => {
-            if let Err(error) = shared.apps.add(threads, message, fds) {
+            if let Err(error) = pools(shared).add(threads, message, fds) {
                 lost(shared, worker, &format!("the gateway cannot use it: {error}"));
             }
         }
-        "retire" => match shared.apps.of(worker) {
+        "retire" => match pools(shared).of(worker) {
             Some(pool) if !pool.retire(worker) => {}
             _ => finish(shared, worker),
         },
         "gone" => {
-            if let Some(pool) = shared.apps.of(worker) {
+            if let Some(pool) = pools(shared).of(worker) {
                 pool.gone(worker, message["cause"].as_str().unwrap_or("ended"));
             }
-            shared.apps.forget(worker);
+            pools(shared).forget(worker);
         }
         _ => return false,
     }
@@ -132,7 +133,7 @@ pub fn control(
 }
 
 fn finish(shared: &Arc<Shared>, worker: u64) {
-    shared.apps.forget(worker);
+    pools(shared).forget(worker);
     shared.supervisor.tell(&json!({"op": "retired", "worker": worker}));
 }
 
@@ -142,6 +143,6 @@ pub(crate) fn lost(shared: &Shared, worker: u64, cause: &str) {
 }
 
 /// The last ordinary request of a retiring worker is answered.
-pub(crate) fn retired(thread: &Rc<Thread>, worker: u64) {
+pub(crate) fn retired(thread: &Rc<Local>, worker: u64) {
     finish(&thread.shared, worker);
 }

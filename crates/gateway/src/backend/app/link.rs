@@ -6,8 +6,8 @@ use super::call::{Call, Event, Head};
 use super::outbox::Outbox;
 use super::pool::{Pool, SHORT};
 use crate::body::spool::SpoolFile;
+use crate::io::local::Local;
 use crate::sys::SharedWords;
-use crate::thread::Thread;
 use buchner_wire::slot::{self, HEADER, Header, Kind, claim};
 use bytes::{Bytes, BytesMut};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
@@ -157,7 +157,7 @@ impl Link {
     }
 
     /// Looks after the socket until the slot's worker ends.
-    pub async fn run(self: Rc<Self>, thread: Rc<Thread>) {
+    pub async fn run(self: Rc<Self>, thread: Rc<Local>) {
         let reading = self.read(&thread);
         tokio::pin!(reading);
         std::future::poll_fn(|cx| {
@@ -169,7 +169,7 @@ impl Link {
     }
 
     /// Reads frames until the slot's worker ends.
-    async fn read(self: &Rc<Self>, thread: &Rc<Thread>) {
+    async fn read(self: &Rc<Self>, thread: &Rc<Local>) {
         let mut reader = Reader::default();
         let mut scratch = vec![0; READ];
         let cause = loop {
@@ -196,7 +196,7 @@ impl Link {
 
     async fn route(
         self: &Rc<Self>,
-        thread: &Rc<Thread>,
+        thread: &Rc<Local>,
         header: Header,
         payload: Bytes,
         descriptors: &mut Descriptors,
@@ -244,7 +244,7 @@ impl Link {
     }
 
     /// The first pending request is over; the slot is free for another.
-    fn finish(self: &Rc<Self>, thread: &Rc<Thread>) {
+    fn finish(self: &Rc<Self>, thread: &Rc<Local>) {
         let mut pending = self.pending.borrow_mut();
         let Some(call) = pending.pop_front() else { return };
         // Before anybody else may send: the next frame behind a body that was not needed is a request.
@@ -302,7 +302,7 @@ impl Link {
     }
 
     /// Takes requests back from a slot that turned slow, and notices the one that passed its time.
-    pub fn sweep(&self, thread: &Rc<Thread>, now: Instant) {
+    pub fn sweep(&self, thread: &Rc<Local>, now: Instant) {
         let pending = self.pending.borrow();
         let Some(first) = pending.front() else { return };
         let running = first.since.get().map_or_else(Default::default, |since| now - since);

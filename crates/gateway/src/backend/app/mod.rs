@@ -23,9 +23,9 @@ mod told;
 mod upgrade;
 mod uplink;
 
-pub use control::{Pools, control};
+pub use control::{control, pools};
 pub(crate) use control::{lost, retired};
-pub use threads::{ThreadCommand, ThreadPools, obey};
+use threads::ThreadPools;
 
 use crate::backend::outcome::Outcome;
 use crate::body::spool;
@@ -84,7 +84,7 @@ impl App {
 
     /// Answers a request, on another slot where the first did not run it.
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
-        let pool = self.pool.get_or_init(|| ex.thread.shared.apps.pool(&self.name)).clone();
+        let pool = self.pool.get_or_init(|| control::pools(&ex.thread.shared).pool(&self.name)).clone();
         if ex.settings().request_buffering && !ex.request.upgrade {
             let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
             spool::read(ex, memory).await?;
@@ -282,12 +282,12 @@ fn uplink(ex: &mut Exchange, waiter: &Waiter) -> Option<Uplink> {
 
 /// Hands the request to the slot. `None` when it can't have it after all.
 fn start(ex: &Exchange, grant: Grant, frame: &mut [u8], file: Option<Arc<File>>) -> Option<Waiter> {
-    let link = ex.thread.apps.link(grant.slot)?;
+    let link = ex.thread.rooms.get::<ThreadPools>().link(grant.slot)?;
     let call = Call::new(ex);
     if link.dead.get() || !link.start(&call, frame, file, grant.ahead) {
         return None;
     }
-    ex.thread.apps.watch(grant.ahead);
+    ex.thread.rooms.get::<ThreadPools>().watch(grant.ahead);
     grant.used();
     Some(Waiter { call, link })
 }

@@ -1,7 +1,7 @@
 //! An I/O thread's links, and the watch over the requests on them.
 use super::link::{Link, Place};
+use crate::io::local::Local;
 use crate::sys::SharedWords;
-use crate::thread::Thread;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
@@ -58,7 +58,7 @@ impl ThreadPools {
 }
 
 /// Carries out a command on an I/O thread.
-pub fn obey(thread: &Rc<Thread>, command: ThreadCommand) {
+pub fn obey(thread: &Rc<Local>, command: ThreadCommand) {
     match command {
         ThreadCommand::Add { place, sock, claims } => {
             let sock = match sock.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(sock)) {
@@ -70,8 +70,9 @@ pub fn obey(thread: &Rc<Thread>, command: ThreadCommand) {
             };
             let (slot, pool) = (place.slot, place.pool.clone());
             let link = Link::new(place, sock, claims);
-            let first = !thread.apps.started.replace(true);
-            thread.apps.links.borrow_mut().insert(slot, link.clone());
+            let apps = thread.rooms.get::<ThreadPools>();
+            let first = !apps.started.replace(true);
+            apps.links.borrow_mut().insert(slot, link.clone());
             if first {
                 tokio::task::spawn_local(watch(thread.clone()));
             }
@@ -80,7 +81,7 @@ pub fn obey(thread: &Rc<Thread>, command: ThreadCommand) {
         }
         ThreadCommand::Drop(slots) => {
             for slot in slots {
-                if let Some(link) = thread.apps.links.borrow_mut().remove(&slot) {
+                if let Some(link) = thread.rooms.get::<ThreadPools>().links.borrow_mut().remove(&slot) {
                     link.close();
                 }
             }
@@ -88,14 +89,14 @@ pub fn obey(thread: &Rc<Thread>, command: ThreadCommand) {
     }
 }
 
-async fn serve(thread: Rc<Thread>, link: Rc<Link>) {
+async fn serve(thread: Rc<Local>, link: Rc<Link>) {
     link.clone().run(thread.clone()).await;
-    thread.apps.links.borrow_mut().retain(|_, other| !Rc::ptr_eq(other, &link));
+    thread.rooms.get::<ThreadPools>().links.borrow_mut().retain(|_, other| !Rc::ptr_eq(other, &link));
 }
 
 /// Looks after the requests on this thread's links as long as there are any.
-async fn watch(thread: Rc<Thread>) {
-    let apps = &thread.apps;
+async fn watch(thread: Rc<Local>) {
+    let apps = thread.rooms.get::<ThreadPools>();
     loop {
         let links: Vec<_> = apps.links.borrow().values().cloned().collect();
         let now = Instant::now();

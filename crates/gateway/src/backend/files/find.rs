@@ -8,6 +8,7 @@ use crate::exchange::Exchange;
 use crate::vars::Sent;
 use rustix::io::Errno;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -38,7 +39,8 @@ impl Files {
         let thread = &ex.thread;
         let fresh_ms = if ex.plan.gateway.development { 0 } else { FRESH_MS };
         let Some(place) = self.place(ex, relative) else { return Err(Miss::Absent) };
-        let mut cache = thread.files.borrow_mut();
+        let files = thread.rooms.get::<RefCell<Cache>>();
+        let mut cache = files.borrow_mut();
         let found = self.find_at(&mut cache, &place, thread.clock.now(), fresh_ms);
         let warning = match &found {
             Err(Miss::Failed(error)) => Some(error.cause.clone()),

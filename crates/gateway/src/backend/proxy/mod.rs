@@ -159,7 +159,7 @@ impl Target {
         let rerouted = ex.upstream.tries > 0;
         loop {
             let now = ex.thread.clock.now();
-            let picked = ex.thread.upstreams.borrow_mut().pick(&self.group, &tried, now);
+            let picked = pool::of(&ex.thread).borrow_mut().pick(&self.group, &tried, now);
             let Some(server) = picked else {
                 let cause = format!("upstream {}: every server is down, busy or was tried", self.group.name);
                 return Err(Error::new(Kind::NoUpstream, cause));
@@ -205,7 +205,7 @@ impl Target {
     /// stale. `more`: another server may be asked instead of passing its answer on.
     async fn ask(&self, ex: &mut Exchange, server: usize, more: bool) -> Result<Asked> {
         let address = &self.group.servers[server].address;
-        ex.upstream.address = Some(ex.thread.upstreams.borrow_mut().name(&self.group, server));
+        ex.upstream.address = Some(pool::of(&ex.thread).borrow_mut().name(&self.group, server));
         let own = Own::new(ex)?;
         let repeatable = ex.request.method.is_idempotent();
         let mut hold = Hold::new(&self.group, server);
@@ -225,7 +225,7 @@ impl Target {
         let settings = ex.settings();
         let (timeout, servers) = (settings.connect_timeout.0, settings.name_servers.clone());
         let io = pool::connect(&ex.thread, address, timeout, outgoing, &servers).await?;
-        ex.upstream.address = Some(ex.thread.upstreams.borrow_mut().found(&self.group, server, &io));
+        ex.upstream.address = Some(pool::of(&ex.thread).borrow_mut().found(&self.group, server, &io));
         let now = ex.thread.clock.now();
         ex.upstream.connect_ms = Some(now.saturating_sub(ex.upstream.began));
         self.exchange(ex, server, (io, Used::new(now), hold), &own, more).await

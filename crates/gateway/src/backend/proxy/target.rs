@@ -2,6 +2,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
 use crate::rewrite::escape::{Escape, escape};
+use crate::upstream::pool;
 use crate::upstream::{Address, Group};
 use crate::vars::{Sent, Template};
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl Target {
             group.clone()
         } else {
             let address = Address::parse(authority).map_err(|e| wrong(&e))?;
-            ex.thread.upstreams.borrow_mut().single(&address).map_err(|e| wrong(&e))?
+            pool::of(&ex.thread).borrow_mut().single(&address).map_err(|e| wrong(&e))?
         };
         let (host, port) = host_and_port(authority);
         let uri = if uri.is_empty() { Uri::Same } else { Uri::Whole(clean(uri)) };

@@ -18,6 +18,7 @@ use crate::http::h1::refuse::{Refusal, refuse};
 use crate::http::h1::write::Written;
 use crate::http::port::{Arrival, Port};
 use crate::http::request::exchange;
+use crate::http::service::Service;
 use crate::io::sock::{Io, READ_SIZE};
 use crate::observe::access_log;
 use crate::pipeline;
@@ -44,6 +45,8 @@ const BODY_SIZE: usize = 64 << 10;
 pub struct Conn {
     /// Its socket.
     pub io: Io,
+    /// What it is served with.
+    service: Rc<Service>,
     port: Rc<Port>,
     arrival: Arrival,
     buf: RefCell<BytesMut>,
@@ -67,10 +70,11 @@ enum BodyState {
 }
 
 /// Serves a connection until it closes.
-pub async fn serve(io: Io, port: Rc<Port>, arrival: Arrival) {
+pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arrival) {
     let since = io.thread().clock.now();
     let conn = Rc::new(Conn {
         io,
+        service,
         port,
         arrival,
         buf: RefCell::new(BytesMut::new()),
@@ -86,7 +90,7 @@ pub async fn serve(io: Io, port: Rc<Port>, arrival: Arrival) {
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
         let before = conn.requests.get();
-        let more = conn.io.thread().servers.serve(&conn).await;
+        let more = conn.service.spare.serve(&conn).await;
         bufs.give_read(conn.buf.take());
         if !more {
             return;
@@ -116,7 +120,7 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
                 let refusal = Refusal::unread(error, &conn.buf.borrow());
                 refuse(conn, &refusal).await;
                 if refusal.lingers() {
-                    let plan = thread.plan();
+                    let plan = conn.plan();
                     linger(conn, &plan.settings[conn.default_settings(&plan) as usize]).await;
                 }
                 return false;
@@ -153,8 +157,13 @@ impl Conn {
     }
 
     fn with_listener<T>(&self, f: impl FnOnce(&Listener) -> T) -> T {
-        let plan = self.io.thread().plan();
+        let plan = self.plan();
         f(self.listener(&plan))
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> PlanRef {
+        self.service.plan()
     }
 
     /// What it says about its client.
@@ -195,7 +204,7 @@ impl Conn {
 
     /// Reads until a head is complete. `None`: the client closed, or let its time pass, between requests.
     async fn read_head(&self) -> Result<Option<(RequestHead, u64)>> {
-        let plan = self.io.thread().plan();
+        let plan = self.plan();
         let listener = self.listener(&plan);
         let (mut scanned, mut waiting) = (0, None);
         loop {
@@ -339,7 +348,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         Ok(ex) => ex,
         Err(refusal) => {
             refuse(conn, &refusal).await;
-            let plan = thread.plan();
+            let plan = conn.plan();
             let settings = conn.default_settings(&plan);
             return Next::Linger(plan, settings);
         }

@@ -60,7 +60,7 @@ pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
 /// What logs can know of such a request.
 fn exchange(conn: &Conn, refusal: &Refusal) -> Exchange {
     let thread = conn.io.thread().clone();
-    let plan = thread.plan();
+    let plan = conn.plan();
     let words: Vec<&[u8]> = refusal.line.split(|byte| *byte == b' ').collect();
     let (method, target, version) = match words[..] {
         [method, target, b"HTTP/1.0"] => (method, target, Version::H10),

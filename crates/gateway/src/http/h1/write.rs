@@ -5,8 +5,8 @@ use crate::exchange::{Exchange, Response};
 use crate::filter::headers::add_trailers;
 use crate::http::h1::Conn;
 use crate::http::h1::tunnel;
+use crate::io::local::Local;
 use crate::text;
-use crate::thread::Thread;
 use buchner_wire::chunked;
 use buchner_wire::h1::{Version, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
@@ -105,7 +105,7 @@ fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
 }
 
 /// Status line, Server, Date and the response's fields.
-fn head(thread: &Thread, out: &mut Vec<u8>, status: u16, headers: &Headers) {
+fn head(thread: &Local, out: &mut Vec<u8>, status: u16, headers: &Headers) {
     write_status_line(out, status, b"");
     // A proxied route may pass on what its upstream says instead (proxy_pass_headers).
     if !headers.contains(HeaderId::Server) {
