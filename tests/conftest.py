@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import slot_driver
+from app_driver import AppGateway
 from helpers.gateway import BUCHNER, Gateway
 from helpers.nginx import Pair, Server
 from helpers.upstream import Script, Upstream
@@ -65,6 +66,20 @@ def serve_slots() -> Iterator[Callable[..., slot_driver.Gateway]]:
     yield start
     for gateway in running:
         gateway.close()
+
+
+@pytest.fixture
+def serve_app() -> Iterator[Callable[..., AppGateway]]:
+    """Serve an app by slots of this process through a gateway process: `serve_app(app, max_body=5)`."""
+    running: list[AppGateway] = []
+
+    def start(*args: Any, **options: Any) -> AppGateway:
+        running.append(AppGateway(*args, **options))
+        return running[-1]
+
+    yield start
+    for gateway in running:
+        gateway.__exit__()
 
 
 @pytest.fixture

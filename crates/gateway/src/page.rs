@@ -64,10 +64,29 @@ pub fn of_bad_head(error: &Error) -> Response {
     response
 }
 
-/// A worker's failure with its traceback, for development pages.
-pub fn of_traceback(ex: &Exchange, traceback: &str) -> Response {
-    let cause = ex.plan.gateway.development.then_some(traceback);
-    render(500, cause, wants_json(ex), Some(&ex.id))
+/// The response for an exception of an app: `cause` is its type and first line, for the log. In development the page shows
+/// what the worker made of it, or the traceback.
+pub fn of_exception(ex: &mut Exchange, cause: String, told: &Exception<'_>) -> Response {
+    let mut response = if !ex.plan.gateway.development {
+        render(500, None, wants_json(ex), Some(&ex.id))
+    } else if told.page.is_empty() || wants_json(ex) {
+        render(500, Some(told.traceback), wants_json(ex), Some(&ex.id))
+    } else {
+        let text =
+            format!("{HEAD}<title>{}</title>{STYLE}<body><div class=split>{}</div>\n", Escaped(&cause), told.page);
+        respond(500, text, b"text/html; charset=utf-8")
+    };
+    response.headers.push_name(b"X-Buchner-Error", word(Kind::Internal).as_bytes());
+    ex.failure = Some(cause);
+    response
+}
+
+/// What a worker says of an exception.
+pub struct Exception<'a> {
+    /// As Python writes it.
+    pub traceback: &'a str,
+    /// The inside of a page, of HTML; empty if there is none.
+    pub page: &'a str,
 }
 
 fn wants_json(ex: &Exchange) -> bool {
@@ -93,43 +112,52 @@ fn render(status: u16, cause: Option<&str>, json: bool, id: Option<&RequestId>) 
     } else {
         html(&mut text, shown, title, cause, id);
     }
+    respond(status, text, if json { b"application/json" } else { b"text/html; charset=utf-8" })
+}
+
+fn respond(status: u16, text: String, content_type: &[u8]) -> Response {
     let mut response = Response::new(status, Body::Full(text.into()));
-    let content_type: &[u8] = if json { b"application/json" } else { b"text/html; charset=utf-8" };
     response.headers.push(HeaderId::ContentType, content_type);
     response.own_error = status >= 400;
     response
 }
 
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8>";
+const STYLE: &str = include_str!("page_style.html");
+
 fn html(out: &mut String, status: u16, title: &str, cause: Option<&str>, id: Option<&RequestId>) {
-    let _ = write!(
-        out,
-        "<!doctype html><html lang=en><meta charset=utf-8><title>{status} {title}</title>\
-         <style>body{{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:40em;padding:0 1em;color:#333}}\
-         pre{{white-space:pre-wrap;background:#f4f4f4;padding:1em}}small{{color:#777}}</style>\
-         <h1>{status} {title}</h1>"
-    );
-    if let Some(cause) = cause {
-        out.push_str("<pre>");
-        escape(cause, out);
-        out.push_str("</pre>");
-    }
+    let _ = match cause {
+        // Clients of a service in production need no more than this.
+        None => write!(
+            out,
+            "{HEAD}<title>{status} {title}</title><style>:root{{color-scheme:light dark}}\
+             body{{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:40em;padding:0 1em}}small{{color:gray}}</style>\
+             <h1>{status} {title}</h1>"
+        ),
+        Some(cause) => write!(
+            out,
+            "{HEAD}<title>{status} {title}</title>{STYLE}<body class=small><h1>{status} {title}</h1><pre>{}</pre>",
+            Escaped(cause)
+        ),
+    };
     if let Some(id) = id {
-        let _ = write!(out, "<p><small>Request ");
-        escape(&id.to_string(), out);
-        out.push_str("</small>");
+        let _ = write!(out, "<p><small>Request {}</small>", Escaped(&id.to_string()));
     }
     out.push('\n');
 }
 
-fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
+/// Text within HTML.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '&' => f.write_str("&amp;"),
+            '"' => f.write_str("&quot;"),
+            c => f.write_char(c),
+        })
     }
 }
 

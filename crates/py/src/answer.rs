@@ -248,16 +248,21 @@ pub fn write_failure(frame: &mut Vec<u8>, status: u16, reason: &[u8]) {
     writer.end();
 }
 
-/// Answers 500 for an app that failed, or breaks the answer off when its head is gone.
-pub fn fail(py: Python<'_>, link: &Link, traceback: &str) {
+/// Answers 500 for an app that failed, or breaks the answer off when its head is gone. `page`: for developers.
+pub fn fail(py: Python<'_>, link: &Link, traceback: &str, page: Option<&str>) {
     let mut state = link.lock(py);
     match state.phase {
         Phase::Silent | Phase::Head => {
             state.out.clear();
             write_failure(&mut state.out, 500, b"Internal Server Error");
+            let room = MAX_CHUNK - page.map_or(0, |page| page.len() + 1).min(MAX_CHUNK);
             let bytes = traceback.as_bytes();
-            let tail = &bytes[bytes.len() - bytes.len().min(MAX_CHUNK)..];
-            let _ = Link::send_head(py, &mut state, slot::COMPLETE | slot::FAILED, tail, None);
+            let mut told = bytes[bytes.len() - bytes.len().min(room)..].to_vec();
+            if let Some(page) = page.filter(|page| page.len() < MAX_CHUNK) {
+                told.push(0);
+                told.extend_from_slice(page.as_bytes());
+            }
+            let _ = Link::send_head(py, &mut state, slot::COMPLETE | slot::FAILED, &told, None);
         }
         Phase::Open => {
             let last = traceback.trim_end().rsplit('\n').next().unwrap_or("");

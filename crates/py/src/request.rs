@@ -136,7 +136,7 @@ fn one(
         (None, None) if header.flags & slot::STREAMED != 0 => Some(Input::frames(link.clone(), serial)),
         (None, None) => None,
     };
-    let run = Run { worker, link, slot, serial };
+    let run = Run { worker, link, slot, serial, development: header.flags & slot::DEVELOPMENT != 0 };
     run.request(py, &parts, input, header.flags & slot::UPGRADE != 0);
     worker.count(py);
     let set = link.finish(py);
@@ -153,6 +153,7 @@ struct Run<'a> {
     link: &'a Arc<Link>,
     slot: usize,
     serial: u64,
+    development: bool,
 }
 
 impl Run<'_> {
@@ -247,7 +248,8 @@ impl Run<'_> {
     fn failed(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
         self.worker.failed.fetch_add(1, Ordering::Relaxed);
         self.log(py, environ, error);
-        answer::fail(py, self.link, &traceback(py, error));
+        let page = self.development.then(|| development_page(py, environ, error));
+        answer::fail(py, self.link, &traceback(py, error), page.as_deref());
     }
 
     fn log(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
@@ -280,6 +282,14 @@ fn ends_on_purpose(py: Python<'_>, error: &PyErr) -> bool {
         error.get_type(py).is(py.get_type::<PyConnectionError>()) && arguments.is_ok_and(|count| count == 0)
     };
     error.is_instance_of::<PyStopIteration>(py) || bare(error)
+}
+
+/// The inside of a page about the exception (`buchner.worker.failure`).
+fn development_page(py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) -> String {
+    let made = py.import("buchner.worker.failure").and_then(|module| {
+        module.call_method1("page", (error.clone_ref(py).into_value(py), environ))?.extract::<String>()
+    });
+    made.unwrap_or_default()
 }
 
 fn traceback(py: Python<'_>, error: &PyErr) -> String {

@@ -34,6 +34,8 @@ pub const SPOOLED: u16 = 2;
 pub const STREAMED: u16 = 4;
 /// Flag of REQUEST: the client asks for an upgrade.
 pub const UPGRADE: u16 = 8;
+/// Flag of REQUEST: if the app raises, a page for developers is wanted.
+pub const DEVELOPMENT: u16 = 16;
 
 /// Flag of RESPONSE: the body is whole, no END follows.
 pub const COMPLETE: u16 = 1;
@@ -41,7 +43,7 @@ pub const COMPLETE: u16 = 1;
 pub const FILE: u16 = 2;
 /// Flag of RESPONSE: a descriptor travels with the frame, the rest of the response comes there, the slot is free.
 pub const DETACHED: u16 = 4;
-/// Flag of RESPONSE: the worker's own 500.
+/// Flag of RESPONSE: the worker's own 500. The body is the traceback; a NUL and the inside of a page follow if wanted.
 pub const FAILED: u16 = 8;
 
 /// Flag of UPGRADED: the slot stays busy until an END.
