@@ -56,7 +56,10 @@ def test_equal_settings_are_interned_with_the_limit_on_bodies() -> None:
     given["server"].append(given["server"][0])
     ready = WorkerReady(pid=1, app="x", folders=["/app"], max_content_length=7, x_sendfile=True)
     done = complete(given, {"app": ready})
-    assert done["settings"] == [{}, {"max_body": 7, "sendfile_roots": ["/app"], "sendfile_except": []}]
+    assert done["settings"] == [
+        {},
+        {"max_body": 0, "request_buffering_max": 7, "sendfile_roots": ["/app"], "sendfile_except": []},
+    ]
     assert complete(given, {"app": WorkerReady(pid=1, app="x")}) == given
 
 

@@ -127,6 +127,49 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server.end()
 
 
+LIMITED = """
+from flask import Flask, request
+app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = 1000
+@app.errorhandler(413)
+def too_large(error): return "own page", 413, {"Access-Control-Allow-Origin": "*"}
+@app.post("/echo")
+def echo(): return str(len(request.get_data()))
+@app.post("/large")
+def large():
+    request.max_content_length = 1_000_000
+    return str(len(request.get_data()))
+@app.get("/")
+def index(): return request.script_root
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("--max-body", "64m"), ("--max-body", "0"), ("--no-request-buffering",)])
+def test_an_apps_own_limit_is_answered_by_its_own_handler(
+    serve: Callable[..., Server], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "limited.py").write_text(LIMITED)
+    server = serve("limited:app", "--workers", "1", *flags)
+    assert server.get("/echo", "POST", b"x" * 1001) == (413, b"own page")
+    assert server.get("/echo", "POST", b"x" * 1000) == (200, b"1000")
+    assert server.get("/large", "POST", b"x" * 500_000) == (200, b"500000")
+
+
+def test_a_mounted_app_is_found_without_the_slash(serve: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "limited.py").write_text(LIMITED)
+    server = serve(
+        "limited:app", "--workers", "1", "--mount", "/shop", "--spool-max", "1m", "--spool-dir", str(tmp_path)
+    )
+    for method, status in [("GET", 301), ("HEAD", 301), ("POST", 308)]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request(method, "/shop?a=1")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Location"]) == (status, "/shop/?a=1"), method
+        connection.close()
+    assert server.get("/shop/") == (200, b"/shop")
+    assert server.get("/shopping")[0] == 404
+
+
 def test_an_app_is_served_with_its_folder_and_its_limit(serve: Callable[..., Server]) -> None:
     server = serve("shop:app", "--workers", "1")
     assert server.get() == (200, b"VERSION")

@@ -102,7 +102,7 @@ def test_static_folders_become_routes_that_fall_back_to_the_app() -> None:
     routes = {route["path"]: route for route in made["server"][0]["route"]}
     assert set(routes) == {"/", "@app", "/static/"}
     assert routes["/static/"]["content"]["files"]["fallback"] == "@app"
-    assert made["settings"][routes["/"]["settings"]]["max_body"] == 1000
+    assert made["settings"][routes["/"]["settings"]] == {"max_body": 0, "request_buffering_max": 1000}
 
 
 def test_a_folder_the_gateway_may_not_read_and_a_route_of_the_configuration_win() -> None:
@@ -114,11 +114,19 @@ def test_a_folder_the_gateway_may_not_read_and_a_route_of_the_configuration_win(
     assert len(complete(own, {"app": ready})["server"][0]["route"]) == 2
 
 
-def test_a_body_limit_of_the_configuration_wins() -> None:
+@pytest.mark.parametrize("limit", [0, 5, 64 << 20])
+def test_a_body_limit_of_the_configuration_wins_whatever_its_value(limit: int) -> None:
     own = plan()
-    own["settings"] = [{"max_body": 5}]
+    own["settings"] = [{"max_body": limit}]
     made = complete(own, {"app": WorkerReady(pid=1, app="a", max_content_length=1000)})
-    assert made["settings"] == [{"max_body": 5}]
+    assert made["settings"] == [{"max_body": limit}]
+
+
+def test_an_empty_list_of_roots_is_told_from_none() -> None:
+    own = plan()
+    own["settings"] = [{"sendfile_roots": []}]
+    made = complete(own, {"app": WorkerReady(pid=1, app="a", folders=["/app"], x_sendfile=True)})
+    assert made["settings"] == [{"sendfile_roots": []}]
 
 
 def test_ends_are_told_in_words(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ class Serving:
     max_age: str | float | None = None
     max_rss: str | int | None = None
     max_body: str | int | None = None
+    request_buffering: bool | None = None
+    spool_dir: str | None = None
+    spool_max: str | int | None = None
     io_threads: int | None = None
     trusted_proxies: list[str] = field(default_factory=list)
     log_format: str | None = None
@@ -93,8 +96,15 @@ class Serving:
             "group": self.group,
             "pid_file": os.path.abspath(self.pid_file) if self.pid_file else None,
             "error_log": self.error_log,
+            "spool_dir": self.spool_dir,
+            "spool_max": self.spool_max,
         }
-        root = {"app_timeout": self.timeout, "max_body": self.max_body, "access_log": self._access_log()}
+        root = {
+            "app_timeout": self.timeout,
+            "max_body": self.max_body,
+            "request_buffering": self.request_buffering,
+            "access_log": self._access_log(),
+        }
         mount = "/" + self.mount.strip("/") if self.mount and self.mount.strip("/") else ""
         route: dict[str, Any] = {"path": f"{mount}/", "app": True}
         if mount:

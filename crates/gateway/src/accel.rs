@@ -10,7 +10,6 @@ use crate::backend::files::cache::Entry;
 use crate::backend::files::{Files, Miss};
 use crate::backend::outcome::Outcome;
 use crate::body::RequestBody;
-use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::IfModifiedSince;
@@ -194,14 +193,13 @@ pub struct Sendfile {
 }
 
 impl Sendfile {
-    /// Compiles settings; `None` if X-Sendfile is not obeyed.
-    pub fn compile(raw: &config::Settings) -> std::result::Result<Option<Self>, String> {
-        let Some(roots) = raw.sendfile_roots.as_ref().filter(|_| raw.sendfile_headers) else { return Ok(None) };
+    /// Compiles `sendfile_roots` and `sendfile_except`.
+    pub fn compile(roots: &[String], except: &[String]) -> std::result::Result<Self, String> {
         let root = |root: &String| {
             Files::named_by_path(root).map_err(|_| format!("sendfile_roots: {root:?} must be an absolute path"))
         };
         let roots = roots.iter().map(root).collect::<std::result::Result<_, _>>()?;
-        Ok(Some(Self { roots, except: raw.sendfile_except.iter().map(|text| Except::parse(text)).collect() }))
+        Ok(Self { roots, except: except.iter().map(|text| Except::parse(text)).collect() })
     }
 }
 

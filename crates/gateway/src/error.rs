@@ -151,6 +151,10 @@ pub struct Error {
 /// The result of everything on the request's path.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// How the limit on bodies is raised; ends the cause of a 413.
+pub const RAISE_LIMIT: &str =
+    ": raise max_body if larger ones are wanted (nginx: client_max_body_size; buchner serve --max-body)";
+
 impl Error {
     /// A failure with its cause.
     pub fn new(kind: Kind, cause: impl Into<Cow<'static, str>>) -> Self {

@@ -7,7 +7,7 @@ use crate::access::realip;
 use crate::backend::Backend;
 use crate::backend::outcome::Outcome;
 use crate::body::RequestBody;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, RAISE_LIMIT, Result};
 use crate::exchange::{Entry, Exchange, Response};
 use crate::filter::{self, conditional};
 use crate::mirror;
@@ -158,8 +158,7 @@ fn add_slash(ex: &Exchange, route: &Route) -> Response {
 fn check_length(ex: &mut Exchange) -> Result<()> {
     let limit = ex.settings().max_body.0;
     if let Some(length) = ex.request.body.length().filter(|length| limit != 0 && *length > limit) {
-        let cause =
-            format!("the body has {length} bytes; the limit is {limit} (max_body, nginx: client_max_body_size)");
+        let cause = format!("the body has {length} bytes; the limit is {limit}{RAISE_LIMIT}");
         ex.request.body = RequestBody::Empty; // it is not read, so that an error page is not refused for it again
         return Err(Error::new(Kind::BodyTooLarge, cause));
     }

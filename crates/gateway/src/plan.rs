@@ -506,7 +506,12 @@ impl Settings {
                     Ok((*code, ErrorPage { to, status: page.status }))
                 })
                 .collect::<Result<_, String>>()?,
-            sendfile: Sendfile::compile(raw)?,
+            sendfile: raw
+                .sendfile_roots
+                .as_ref()
+                .filter(|_| raw.sendfile_headers)
+                .map(|roots| Sendfile::compile(roots, &raw.sendfile_except))
+                .transpose()?,
             raw: raw.clone(),
         })
     }

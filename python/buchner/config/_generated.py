@@ -106,6 +106,7 @@ class Document(Table, kw_only=True):
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
+    body_min_rate: str | int | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -182,6 +183,7 @@ class Document(Table, kw_only=True):
     request_body_dir: str | UnsetType = UNSET
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    request_buffering_max: str | int | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
@@ -327,6 +329,7 @@ class If(Table, kw_only=True):
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
+    body_min_rate: str | int | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -403,6 +406,7 @@ class If(Table, kw_only=True):
     request_body_dir: str | UnsetType = UNSET
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    request_buffering_max: str | int | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
@@ -464,6 +468,7 @@ class LimitExcept(Table, kw_only=True):
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
+    body_min_rate: str | int | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -540,6 +545,7 @@ class LimitExcept(Table, kw_only=True):
     request_body_dir: str | UnsetType = UNSET
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    request_buffering_max: str | int | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
@@ -669,6 +675,7 @@ class Route(Table, kw_only=True):
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
+    body_min_rate: str | int | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -745,6 +752,7 @@ class Route(Table, kw_only=True):
     request_body_dir: str | UnsetType = UNSET
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    request_buffering_max: str | int | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
@@ -803,6 +811,7 @@ class Server(Table, kw_only=True):
     auth_delay: str | float | UnsetType = UNSET
     auth_request: str | UnsetType = UNSET
     auth_request_set: dict[str, str] | UnsetType = UNSET
+    body_min_rate: str | int | UnsetType = UNSET
     body_timeout: str | float | UnsetType = UNSET
     buffer_memory: str | int | UnsetType = UNSET
     buffer_spool: str | int | UnsetType = UNSET
@@ -879,6 +888,7 @@ class Server(Table, kw_only=True):
     request_body_dir: str | UnsetType = UNSET
     request_body_file: Literal['off', 'on', 'clean'] | UnsetType = UNSET
     request_buffering: bool | UnsetType = UNSET
+    request_buffering_max: str | int | UnsetType = UNSET
     reset_timedout_connection: bool | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
@@ -966,6 +976,7 @@ class UpstreamServer(Table, kw_only=True):
 UNITS: dict[str, str] = {
     "app_timeout": "time",
     "auth_delay": "time",
+    "body_min_rate": "size",
     "body_timeout": "time",
     "buffer": "size",
     "buffer_memory": "size",
@@ -990,6 +1001,7 @@ UNITS: dict[str, str] = {
     "proxy_next_upstream_timeout": "time",
     "queue_timeout": "time",
     "read_timeout": "time",
+    "request_buffering_max": "size",
     "resolver_timeout": "time",
     "resolver_valid": "time",
     "send_timeout": "time",
@@ -1017,6 +1029,7 @@ SETTINGS: tuple[str, ...] = (
     "auth_delay",
     "auth_request",
     "auth_request_set",
+    "body_min_rate",
     "body_timeout",
     "buffer_memory",
     "buffer_spool",
@@ -1089,6 +1102,7 @@ SETTINGS: tuple[str, ...] = (
     "request_body_dir",
     "request_body_file",
     "request_buffering",
+    "request_buffering_max",
     "reset_timedout_connection",
     "resolver",
     "resolver_ipv4",

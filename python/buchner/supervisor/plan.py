@@ -40,10 +40,10 @@ def complete(
 ) -> dict[str, Any]:
     """A plan with what the apps told about themselves worked in; the one given stays as it is.
 
-    A static folder becomes a `files` route whose missing files go to the app. An app's MAX_CONTENT_LENGTH becomes the
-    `max_body` of its routes, unless that is written in the configuration; if the app asks for X-Sendfile, its folders
-    become their `sendfile_roots`, unless those are written. The plan's settings have only what is written: a value
-    that equals a default is told from none.
+    A static folder becomes a `files` route whose missing files go to the app. An app with a MAX_CONTENT_LENGTH refuses
+    larger bodies itself: they are not read ahead of it, unless `max_body` is written in the configuration. If the app
+    asks for X-Sendfile, its folders become `sendfile_roots`, unless those are written. The plan's settings have only
+    what is written: a value that equals a default is told from none.
 
     Args:
         plan: The resolved configuration.
@@ -82,7 +82,8 @@ class _Settings:
         base = self._settings[index]
         changed = dict(base)
         if ready.max_content_length is not None and "max_body" not in base:
-            changed["max_body"] = ready.max_content_length
+            changed["max_body"] = 0
+            changed.setdefault("request_buffering_max", ready.max_content_length)
         wanted = base.get("sendfile_headers", ready.x_sendfile)
         if wanted and ready.folders and "sendfile_roots" not in base:
             changed["sendfile_roots"] = ready.folders

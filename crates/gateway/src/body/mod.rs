@@ -1,5 +1,6 @@
 //! The one body type: what a backend answers with, and what a client sends, whatever the HTTP version.
 pub mod pace;
+pub mod rest;
 pub mod spool;
 
 use crate::error::{Error, Kind, Result};

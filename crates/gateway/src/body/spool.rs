@@ -183,6 +183,8 @@ impl SpoolFile {
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => {
+                self.length -= length;
+                self.spool.used.fetch_sub(length, Ordering::Relaxed);
                 let cause = format!("cannot write to spool_dir {}: {e}", self.spool.dir.display());
                 Err(Error::new(Kind::SpoolFull, cause))
             }
@@ -289,43 +291,79 @@ async fn into_file(body: &mut RequestBody, mut file: SpoolFile, stays: bool) -> 
 /// Reads a request body whole: up to `memory` bytes stay in memory, more go to a file of `spool`.
 pub async fn buffer(body: &mut RequestBody, memory: u64, spool: &Arc<Spool>) -> Result<()> {
     let RequestBody::Stream(source) = body else { return Ok(()) };
-    let buffered = collect(source.as_mut(), memory, spool).await?;
-    *body = RequestBody::Buffered(buffered);
+    match collect(source.as_mut(), memory, 0, spool).await? {
+        Collected::Whole(buffered) => *body = RequestBody::Buffered(buffered),
+        Collected::Part(part) => return Err(part.why),
+    }
     Ok(())
 }
 
-async fn collect(source: &mut dyn Source, memory: u64, spool: &Arc<Spool>) -> Result<Buffered> {
-    let Some(first) = next_chunk(source).await? else { return Ok(Buffered::Memory(Bytes::new())) };
+/// A body that was read, or as much of it as was wanted or there was room for.
+pub(super) enum Collected {
+    Whole(Buffered),
+    Part(Start),
+}
+
+/// The start of a body.
+pub(super) struct Start {
+    pub file: Option<SpoolFile>,
+    /// What follows it.
+    pub memory: Bytes,
+    /// Why it is not whole.
+    pub why: Error,
+}
+
+pub(super) fn above(most: u64) -> Error {
+    Error::new(Kind::BodyTooLarge, format!("the body has more than {most} bytes (request_buffering_max)"))
+}
+
+/// Reads a body, but no more than about `most` bytes of it (0: any number).
+pub(super) async fn collect(source: &mut dyn Source, memory: u64, most: u64, spool: &Arc<Spool>) -> Result<Collected> {
+    let whole = |bytes| Ok(Collected::Whole(Buffered::Memory(bytes)));
+    let part = |file, memory, why| Ok(Collected::Part(Start { file, memory, why }));
+    let Some(first) = next_chunk(source).await? else { return whole(Bytes::new()) };
     if source.length() == Some(0) && first.len() as u64 <= memory {
-        return Ok(Buffered::Memory(first));
+        return whole(first);
     }
     let expected = source.length().map_or(0, |rest| rest.min(memory)) as usize;
     let mut held = spool.hold();
-    held.set(first.len() + expected)?;
+    if let Err(why) = held.set(first.len() + expected) {
+        return part(None, first, why);
+    }
     let mut buf = BytesMut::with_capacity(first.len() + expected);
     buf.extend_from_slice(&first);
-    let mut file = None;
+    let mut file: Option<SpoolFile> = None;
     while let Some(chunk) = next_chunk(source).await? {
         buf.extend_from_slice(&chunk);
+        if most != 0 && file.as_ref().map_or(0, SpoolFile::length) + buf.len() as u64 > most {
+            return part(file, buf.freeze(), above(most));
+        }
         if file.is_none() && buf.len() as u64 > memory {
-            file = Some(spool.create()?);
+            match spool.create() {
+                Ok(made) => file = Some(made),
+                Err(why) => return part(file, buf.freeze(), why),
+            }
         }
-        if let Some(file) = file.as_mut().filter(|_| buf.len() >= WRITE_SIZE) {
+        if let Some(to) = file.as_mut().filter(|_| buf.len() >= WRITE_SIZE) {
             held.set(0)?;
-            file.append(std::mem::take(&mut buf).freeze()).await?;
+            let piece = std::mem::take(&mut buf).freeze();
+            if let Err(why) = to.append(piece.clone()).await {
+                return part(file, piece, why);
+            }
         }
-        held.set(buf.capacity())?;
+        if let Err(why) = held.set(buf.capacity()) {
+            return part(file, buf.freeze(), why);
+        }
     }
     drop(held);
-    match file {
-        None => Ok(Buffered::Memory(buf.freeze())),
-        Some(mut file) => {
-            if !buf.is_empty() {
-                file.append(buf.freeze()).await?;
-            }
-            Ok(Buffered::File(file))
+    let Some(mut file) = file else { return whole(buf.freeze()) };
+    let last = buf.freeze();
+    if !last.is_empty() {
+        if let Err(why) = file.append(last.clone()).await {
+            return part(Some(file), last, why);
         }
     }
+    Ok(Collected::Whole(Buffered::File(file)))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Bytes of a request body; more is 413. 0: no limit. Default: 64 MiB (nginx: `client_max_body_size`).
+    /// Bytes of a request body; more is 413. 0: no limit. Default: 64 MiB, and no limit for a Flask app that has a `MAX_CONTENT_LENGTH`, which answers by itself (nginx: `client_max_body_size`).
     pub max_body: Size,
     /// Time between two reads of a request body; then 408. Default: 60 s (nginx: `client_body_timeout`).
     pub body_timeout: Millis,
@@ -40,6 +40,10 @@ pub struct Settings {
     pub keepalive_disable: Vec<OldBrowser>,
     /// Request bodies are read whole before the backend sees them. Default: true (nginx: `proxy_request_buffering`).
     pub request_buffering: bool,
+    /// Bytes of a request body that are read before an app gets the request; a larger one is streamed to it, as is one that `spool_max` has no room for, to half of the slots at most. Default: 0, any number; the `MAX_CONTENT_LENGTH` of a Flask app if `max_body` is not set.
+    pub request_buffering_max: Size,
+    /// Bytes a second that such a body must come at; 10 s behind, it is 408. Default: 8 KiB; 0: any rate.
+    pub body_min_rate: Size,
     /// Responses are taken off the backend at its speed and kept for slow clients. Default: true (nginx: `proxy_buffering`).
     pub buffering: bool,
     /// Bytes of a body kept in memory before it spills into `spool_dir`. Default: 64 KiB.
@@ -277,6 +281,8 @@ impl Default for Settings {
             reset_timedout_connection: false,
             keepalive_disable: Vec::new(),
             request_buffering: true,
+            request_buffering_max: Size(0),
+            body_min_rate: Size(8 << 10),
             buffering: true,
             buffer_memory: Size(64 << 10),
             request_body_file: BodyFile::Off,

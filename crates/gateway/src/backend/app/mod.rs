@@ -9,12 +9,14 @@
 //! | [`outbox`] | what waits to be sent over it |
 //! | [`call`] | one request at a slot |
 //! | [`uplink`] | a request body that the client still sends |
+//! | [`large`] | request bodies that are not read ahead |
 //! | [`body`] | answers that come over time |
 //! | [`control`] | what the supervisor says of workers |
 mod body;
 mod call;
 mod control;
 mod environ;
+mod large;
 mod link;
 mod outbox;
 mod pool;
@@ -28,17 +30,19 @@ pub(crate) use control::{lost, retired};
 use threads::ThreadPools;
 
 use crate::backend::outcome::Outcome;
-use crate::body::spool;
-use crate::body::spool::Buffered;
+use crate::body::rest;
+use crate::body::spool::{self, BodyFile, Buffered};
 use crate::body::{Body, Part, RequestBody};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
+use crate::page::{self, Exception};
 use body::{DetachedBody, SlotBody};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::slot;
 use call::{Call, Event, Head, Waiter};
+use large::Large;
 use pool::{Asked, Grant, Pool};
 use std::fs::File;
 use std::rc::Rc;
@@ -63,6 +67,7 @@ pub struct App {
     mount: Vec<u8>,
     pool: OnceLock<Arc<Pool>>,
     logged_sendfile: AtomicBool,
+    logged_spool: AtomicBool,
 }
 
 impl App {
@@ -79,6 +84,7 @@ impl App {
             mount: app.mount.clone().into_bytes(),
             pool: OnceLock::new(),
             logged_sendfile: AtomicBool::new(false),
+            logged_spool: AtomicBool::new(false),
         })
     }
 
@@ -86,8 +92,7 @@ impl App {
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let pool = self.pool.get_or_init(|| control::pools(&ex.thread.shared).pool(&self.name)).clone();
         if ex.settings().request_buffering && !ex.request.upgrade {
-            let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
-            spool::read(ex, memory).await?;
+            self.read_body(ex, &pool).await?;
         }
         let began = ex.thread.clock.now();
         let (mut frame, file) = self.frame(ex)?;
@@ -132,9 +137,48 @@ impl App {
         }
     }
 
+    /// Reads the body ahead, if it may be kept.
+    async fn read_body(&self, ex: &mut Exchange, pool: &Arc<Pool>) -> Result<()> {
+        let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
+        if ex.settings().request_body_file != BodyFile::Off {
+            return spool::read(ex, memory).await;
+        }
+        let (most, spool) = (ex.settings().request_buffering_max.0, ex.plan.spool.clone());
+        match rest::buffer_or_stream(&mut ex.request.body, memory, most, &spool).await? {
+            Some(why) => self.stream(ex, pool, &why),
+            None => Ok(()),
+        }
+    }
+
+    /// The body stays a stream, which the app reads while the client sends.
+    fn stream(&self, ex: &mut Exchange, pool: &Arc<Pool>, why: &Error) -> Result<()> {
+        let RequestBody::Stream(source) = std::mem::replace(&mut ex.request.body, RequestBody::Empty) else {
+            return Ok(());
+        };
+        let Some(permit) = pool.large_permit() else {
+            let cause = format!(
+                "app {}: {}; half of the slots take such bodies from their clients already",
+                self.name, why.cause
+            );
+            return Err(Error::new(Kind::QueueFull, cause).closing());
+        };
+        let full = why.kind == Kind::SpoolFull;
+        if full && !self.logged_spool.swap(true, Ordering::Relaxed) {
+            ex.thread.log.warn(&format!(
+                "app {}: {}; such bodies are streamed to the app, which keeps a slot busy as long as the client sends \
+                 (said once)",
+                self.name, why.cause
+            ));
+        }
+        let large = Large::new(source, permit, ex.settings().body_min_rate.0, !full);
+        ex.request.body = RequestBody::Stream(Box::new(large));
+        Ok(())
+    }
+
     /// The request as a frame, and the file its body is in.
     fn frame(&self, ex: &Exchange) -> Result<(Vec<u8>, Option<Arc<File>>)> {
         let upgrade = if ex.request.upgrade { slot::UPGRADE } else { 0 };
+        let development = if ex.plan.gateway.development { slot::DEVELOPMENT } else { 0 };
         let (flags, inline, file) = match &ex.request.body {
             RequestBody::Buffered(Buffered::Memory(bytes)) => (slot::INLINE, &bytes[..], None),
             RequestBody::Buffered(Buffered::File(file)) => (slot::SPOOLED, &[][..], Some(file.file().clone())),
@@ -142,7 +186,7 @@ impl App {
             RequestBody::Empty => (0, &[][..], None),
         };
         let mut frame = Vec::with_capacity(1024 + inline.len());
-        environ::write(ex, &self.mount, flags | upgrade, inline, &mut frame)?;
+        environ::write(ex, &self.mount, flags | upgrade | development, inline, &mut frame)?;
         if frame.len() > slot::HEADER + slot::MAX_PAYLOAD {
             return Err(too_large(ex));
         }
@@ -177,7 +221,7 @@ impl App {
         let Head { flags, status, mut headers, body: first, descriptor } = head;
         ex.upstream.status = status;
         if flags & slot::FAILED != 0 {
-            return Err(self.failed(ex, status, &first));
+            return self.failed(ex, status, &first);
         }
         let length =
             headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
@@ -233,14 +277,15 @@ impl App {
         }
     }
 
-    /// The app raised: in development the page shows all of it, elsewhere the log has it.
-    fn failed(&self, ex: &Exchange, status: u16, traceback: &[u8]) -> Error {
-        let traceback = String::from_utf8_lossy(traceback);
+    /// The app raised: the log has a line of it here and all of it from the worker, in development the page shows it.
+    fn failed(&self, ex: &mut Exchange, status: u16, told: &[u8]) -> Result<Response> {
+        let told = String::from_utf8_lossy(told);
+        let (traceback, page) = told.split_once('\0').unwrap_or((&told, ""));
         if status == 503 {
-            return Error::new(Kind::Exhausted, format!("app {}: {traceback}", self.name));
+            return Err(Error::new(Kind::Exhausted, format!("app {}: {traceback}", self.name)));
         }
-        let words = if ex.plan.gateway.development { traceback.as_ref() } else { raised(&traceback) };
-        Error::new(Kind::Internal, format!("app {}: {words}", self.name))
+        let cause = format!("app {}: {}", self.name, raised(traceback));
+        Ok(page::of_exception(ex, cause, &Exception { traceback, page }))
     }
 
     async fn died(&self, pool: &Arc<Pool>, worker: u64) -> Error {

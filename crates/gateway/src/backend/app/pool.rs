@@ -5,6 +5,7 @@
 use crate::config::AppPool;
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -75,6 +76,19 @@ struct Waiting {
 #[derive(Default)]
 pub struct Pool {
     inner: Mutex<Inner>,
+    /// Slots that may be busy for as long as a client takes to send a large body.
+    large: AtomicUsize,
+}
+
+/// The right to keep a slot busy with a body that is not read ahead.
+pub struct LargePermit {
+    pool: Arc<Pool>,
+}
+
+impl Drop for LargePermit {
+    fn drop(&mut self) {
+        self.pool.large.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A place on a slot.
@@ -114,6 +128,14 @@ pub enum Asked {
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A permit for one more body that is not read ahead: half of the slots, one at least, may have one.
+    pub fn large_permit(self: &Arc<Self>) -> Option<LargePermit> {
+        let most = (self.lock().slots.len() / 2).max(1);
+        let more = |now| (now < most).then_some(now + 1);
+        let taken = self.large.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| LargePermit { pool: self.clone() })
     }
 
     /// Sets queue and look-ahead.

@@ -10,7 +10,7 @@ pub mod tunnel;
 pub mod write;
 
 use crate::body::{RequestBody, Source};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, RAISE_LIMIT, Result};
 use crate::exchange::{Client, Exchange};
 use crate::http::h1::interim::Interim;
 use crate::http::h1::linger::{Lingering, linger};
@@ -294,10 +294,7 @@ impl Source for ConnBody {
                         *state = BodyState::Done;
                     }
                     if self.limit != 0 && self.received > self.limit {
-                        let cause = format!(
-                            "the body is larger than {} bytes (max_body, nginx: client_max_body_size)",
-                            self.limit
-                        );
+                        let cause = format!("the body is larger than {} bytes{RAISE_LIMIT}", self.limit);
                         return Poll::Ready(Err(Error::new(Kind::BodyTooLarge, cause).closing()));
                     }
                     return Poll::Ready(Ok(Some(bytes)));
