@@ -33,6 +33,9 @@ def become_subreaper() -> None:
         OSError: The kernel refuses.
     """
 
+def leave_gateways() -> None:
+    """In a forked child: give up the worker's sockets to its gateways."""
+
 def give_back_memory() -> None:
     """Return what this process has freed to the system, now."""
 

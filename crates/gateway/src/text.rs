@@ -1,5 +1,7 @@
 //! Values as text, where the detour through fmt shows.
 use crate::net::peer::Peer;
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -53,6 +55,28 @@ pub fn write_port(peer: Peer, out: &mut Vec<u8>) {
     }
 }
 
+/// The text with its control characters escaped, so that nothing a client sends can be taken for a line of a log, or moves a
+/// terminal's cursor.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    // C0 and C1, the separators that some readers take for line ends, and what turns the direction of writing.
+    let odd = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        let _ = match c {
+            '\n' => clean.write_str("\\n"),
+            '\r' => clean.write_str("\\r"),
+            '\t' => clean.write_str("\\t"),
+            c if odd(c) && c < '\u{100}' => write!(clean, "\\x{:02x}", u32::from(c)),
+            c if odd(c) => write!(clean, "\\u{:04x}", u32::from(c)),
+            c => clean.write_char(c),
+        };
+    }
+    Cow::Owned(clean)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +92,12 @@ mod tests {
         write_number(0, &mut out);
         write_number(u64::MAX, &mut out);
         assert_eq!(out, b"018446744073709551615");
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_letters_are_not() {
+        assert!(matches!(printable("GET /café 雪"), Cow::Borrowed(_)));
+        let odd = "a\nb\r\tc\u{0}\u{1b}[31m\u{7f}\u{85}\u{2028}\u{202e}\u{2066}é";
+        assert_eq!(printable(odd), r"a\nb\r\tc\x00\x1b[31m\x7f\x85\u2028\u202e\u2066é");
     }
 }

@@ -63,11 +63,28 @@ pub fn push(
         state.held = bytes.len();
         return Ok(());
     }
-    if state.event_stream && state.own.is_none() && worker.may_detach() {
-        drop(state);
-        return detach(py, worker, link, slot, serial, bytes);
+    if state.event_stream && state.own.is_none() {
+        if worker.may_detach() {
+            drop(state);
+            return detach(py, worker, link, slot, serial, bytes);
+        }
+        keep_slot(py, worker, &mut state)?;
     }
     Ok(Link::send_head(py, &mut state, 0, bytes, None)?)
+}
+
+/// Beyond `max_detached` a response without an end keeps its slot, unless that is the last one: then it is refused.
+fn keep_slot(py: Python<'_>, worker: &Worker, state: &mut State) -> PyResult<()> {
+    if state.keeps_slot || worker.may_keep_slot() {
+        state.keeps_slot = true;
+        return Ok(());
+    }
+    let words = format!("the worker has {} event streams and WebSockets already (max_detached)", worker.max_detached);
+    state.out.clear();
+    write_failure(&mut state.out, 503, b"Service Unavailable");
+    let _ = Link::send_head(py, state, slot::COMPLETE | slot::FAILED, words.as_bytes(), None);
+    state.gone = true;
+    Err(Gone.into())
 }
 
 /// The answer leaves its slot: another thread takes the slot's sockets, this one goes on alone.
@@ -86,7 +103,7 @@ fn detach(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial
     };
     let sent = Link::send_head(py, &mut state, slot::DETACHED, bytes, Some(theirs.as_fd()));
     leave(&mut state, &successor);
-    state.own = Some(ours);
+    state.own = Some(ours.into());
     Ok(sent?)
 }
 
@@ -291,6 +308,9 @@ pub fn upgrade(
         None
     };
     let mut state = link.of(py, serial)?;
+    if successor.is_none() {
+        keep_slot(py, worker, &mut state)?;
+    }
     state.out.clear();
     let flags = if successor.is_some() { 0 } else { slot::HELD };
     slot::write_frame(&mut state.out, Kind::Upgraded, flags, &[]);

@@ -1,5 +1,7 @@
 //! One slot's sockets: reading frames from the gateways, in order, without losing a byte or a descriptor.
+use crate::fork::GatewaySocket;
 use buchner_gateway::sys::SharedWords;
+use buchner_gateway::text::printable;
 use buchner_wire::slot::{self, HEADER, Header, Kind};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{
@@ -7,7 +9,7 @@ use rustix::net::{
     SendFlags,
 };
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -23,7 +25,7 @@ const MAX_HELD: usize = 32 << 10;
 
 /// The socket to one I/O thread of one gateway.
 pub struct Conn {
-    sock: OwnedFd,
+    sock: GatewaySocket,
     /// The claim words this gateway shares with the worker.
     pub claims: Arc<SharedWords>,
     buffer: Vec<u8>,
@@ -57,7 +59,7 @@ impl Conn {
     /// Takes over a socket.
     pub fn new(sock: OwnedFd, claims: Arc<SharedWords>) -> Self {
         Self {
-            sock,
+            sock: sock.into(),
             claims,
             buffer: Vec::new(),
             start: 0,
@@ -108,7 +110,7 @@ impl Conn {
 
     /// What this gateway sends can't be understood: its socket is given up.
     pub fn fail(&mut self, error: slot::Error) {
-        eprintln!("buchner worker: {error}; the slot's socket is closed");
+        say(&format!("{error}; the slot's socket is closed"));
         self.dead = true;
     }
 
@@ -269,6 +271,11 @@ impl Conn {
         }
         None
     }
+}
+
+/// Writes to standard error what has no other way to the log; where that is closed, nothing happens.
+pub fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "buchner worker: {}", printable(words));
 }
 
 /// Waits for an event on one descriptor.

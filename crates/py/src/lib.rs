@@ -7,12 +7,14 @@
 //! | [`environ`], [`input`], [`start`], [`files`] | what the app is given |
 //! | [`answer`] | what the app gives back |
 //! | [`link`], [`conn`] | the way to the gateway: one request's state, the sockets |
+//! | [`fork`] | children of the app are not workers |
 //! | [`guard`] | no answer waits long for the next one to leave with it |
 mod answer;
 mod config;
 mod conn;
 mod environ;
 mod files;
+mod fork;
 mod gateway;
 mod guard;
 mod input;
@@ -31,6 +33,8 @@ mod _native {
     #[pymodule_export]
     use crate::config::{check_config, config_schema, regex_groups, variables};
     #[pymodule_export]
+    use crate::fork::leave_gateways;
+    #[pymodule_export]
     use crate::gateway::gateway_main;
     #[pymodule_export]
     use crate::process::{become_subreaper, give_back_memory};
@@ -41,4 +45,9 @@ mod _native {
     use crate::toml::{parse_toml, toml_spans};
     #[pymodule_export]
     use crate::worker::Slots;
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        crate::worker::keep_thread_start(module.py())
+    }
 }

@@ -8,13 +8,14 @@
 //! lock or for the kernel does so with the GIL released.
 use crate::conn::{self, Conn, Filled, HOLD, SlotSet, wait_for};
 use crate::environ::Parts;
+use crate::fork::GatewaySocket;
 use crate::guard::Guard;
 use buchner_wire::slot::{self, Header, Kind};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use rustix::event::PollFlags;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ pub struct State {
     /// The slot's sockets, unless the answer has left the slot.
     pub set: Option<Box<SlotSet>>,
     /// The answer's own socket once it has left the slot.
-    pub own: Option<OwnedFd>,
+    pub own: Option<GatewaySocket>,
     /// Frames that wait to be sent.
     pub out: Vec<u8>,
     /// Bytes at the front of `out` that are answers of earlier requests.
@@ -70,6 +71,8 @@ pub struct State {
     pub head_method: bool,
     /// Bytes that Content-Length still promises.
     pub remaining: Option<u64>,
+    /// It keeps its slot although it may have no end: see [`crate::worker::Worker::may_keep_slot`].
+    pub keeps_slot: bool,
     /// The head says text/event-stream.
     pub event_stream: bool,
     /// Body bytes behind the head in `out` that were not sent.
@@ -97,6 +100,7 @@ impl State {
             bodiless: false,
             head_method: false,
             remaining: None,
+            keeps_slot: false,
             event_stream: false,
             held: 0,
             incoming: Incoming::Ended,
@@ -271,6 +275,7 @@ impl Link {
         state.head_method = parts.head;
         state.safe = parts.safe;
         state.remaining = None;
+        state.keeps_slot = false;
         state.event_stream = false;
         state.held = 0;
         state.incoming = if streamed { Incoming::Open } else { Incoming::Ended };

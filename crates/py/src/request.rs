@@ -1,12 +1,14 @@
 //! A slot's loop: take a request, run the app, send the answer.
 use crate::answer;
-use crate::conn::{Conn, SlotSet};
+use crate::conn::{self, Conn, SlotSet};
 use crate::environ::{Broken, Maker, Parts};
+use crate::fork;
 use crate::input::{Input, internal};
 use crate::link::{self, Link};
 use crate::start::StartResponse;
 use crate::worker::Worker;
 use buchner_gateway::sys::owned_fd;
+use buchner_gateway::text::printable;
 use buchner_wire::slot::{self, Header, claim};
 use pyo3::exceptions::{PyConnectionError, PyException, PyOSError, PyStopIteration};
 use pyo3::prelude::*;
@@ -87,7 +89,7 @@ fn take_spooled(conn: &mut Conn, header: Header) -> Result<Option<OwnedFd>, ()> 
 
 /// Responds 503 to a request that cannot be run for want of memory or descriptors.
 fn refuse(conn: &mut Conn, header: Header, words: &str) {
-    eprintln!("buchner worker: 503: {words}");
+    conn::say(&format!("503: {words}"));
     conn.discard_body = header.flags & slot::STREAMED != 0;
     conn.consume(header);
     let mut frame = Vec::with_capacity(256);
@@ -139,6 +141,9 @@ fn one(
     let run = Run { worker, link, slot, serial, development: header.flags & slot::DEVELOPMENT != 0 };
     run.request(py, &parts, input, header.flags & slot::UPGRADE != 0);
     worker.count(py);
+    if link.lock(py).keeps_slot {
+        worker.kept_slots.fetch_sub(1, Ordering::Relaxed);
+    }
     let set = link.finish(py);
     if set.is_none() {
         worker.busy.fetch_sub(1, Ordering::Relaxed);
@@ -163,6 +168,11 @@ impl Run<'_> {
             Err(error) => return self.failed(py, &parts.environ, &error),
         };
         let done = self.call(py, &parts.environ);
+        if self.worker.pid != rustix::process::getpid() {
+            let gone = self.link.lock(py).gone;
+            fork::end(py, done, gone);
+            return;
+        }
         if let Some(socket) = socket {
             let used = self.link.lock(py).phase == link::Phase::Upgraded;
             if let Err(error) = socket.call_method0(py, "end_request") {
@@ -255,6 +265,7 @@ impl Run<'_> {
     fn log(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, error: &PyErr) {
         let get =
             |key: &str| environ.get_item(key).ok().flatten().map_or_else(|| "-".into(), |value| value.to_string());
+        // As the client sent it, the path could end the line and write another.
         let target = format!("{}{}", get("SCRIPT_NAME"), get("PATH_INFO"));
         let what = if error.is_instance_of::<PyException>(py) {
             "the app raised"
@@ -265,8 +276,8 @@ impl Run<'_> {
         let options = PyDict::new(py);
         let logged = options.set_item("exc_info", error.clone_ref(py).into_value(py)).and_then(|()| {
             let words =
-                (format!("{} {target}: {what} {name} (request {})", get("REQUEST_METHOD"), get("HTTP_X_REQUEST_ID")),);
-            self.worker.logger.bind(py).call_method("error", ("%s", words.0), Some(&options))
+                format!("{} {target}: {what} {name} (request {})", get("REQUEST_METHOD"), get("HTTP_X_REQUEST_ID"));
+            self.worker.logger.bind(py).call_method("error", ("%s", &*printable(&words)), Some(&options))
         });
         if let Err(error) = logged {
             error.write_unraisable(py, None);

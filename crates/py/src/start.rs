@@ -52,6 +52,8 @@ impl StartResponse {
                 (Phase::Head, None) => {
                     return Err(PyAssertionError::new_err("start_response was called twice without exc_info"));
                 }
+                // It was refused, or nobody waits for it any more: the app is about to see that.
+                (Phase::Done, None) if state.gone => return Ok(self.write()),
                 (_, Some(info)) => {
                     drop(state);
                     return Err(raise(info)?);

@@ -7,8 +7,10 @@ use crate::request;
 use buchner_gateway::sys::{SharedWords, owned_fd};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use rustix::event::EventfdFlags;
+use rustix::process::Pid;
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -35,13 +37,18 @@ pub struct Worker {
     pub stopping: AtomicBool,
     pub busy: AtomicUsize,
     pub detached: AtomicUsize,
+    /// Slots whose request may have no end, beyond `max_detached`.
+    pub kept_slots: AtomicUsize,
+    /// The worker's process; another one is a child that the app forked.
+    pub pid: Pid,
     pub requests: AtomicU64,
     pub failed: AtomicU64,
     /// Requests for which answers leave before their `close()` is called.
     pub careful_for: AtomicU32,
     /// Response headers of the app, in lower case, that the log has as dropped.
     pub dropped: Mutex<HashSet<String>>,
-    max_detached: usize,
+    /// Answers that may leave their slot at a time.
+    pub max_detached: usize,
     max_requests: u64,
     on_recycle: Option<Py<PyAny>>,
     threads: Mutex<usize>,
@@ -60,6 +67,14 @@ impl Worker {
         self.detached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// Takes one of the slots for an answer that may have no end. The last one is not to be had; where no answer may leave its
+    /// slot at all, that was meant.
+    pub fn may_keep_slot(&self) -> bool {
+        let most = if self.max_detached == 0 { self.slots.len() } else { self.slots.len() - 1 };
+        let more = |now| (now < most).then_some(now + 1);
+        self.kept_slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
     /// Starts a thread for a slot; it serves once it is given the slot's sockets.
     pub fn spawn(self: &Arc<Self>, py: Python<'_>, slot: usize) -> PyResult<Sender<Box<SlotSet>>> {
         let (sender, receiver) = channel();
@@ -69,10 +84,7 @@ impl Worker {
         options.set_item("name", format!("slot-{slot}"))?;
         options.set_item("daemon", true)?;
         self.count_threads(1);
-        let started = py
-            .import("threading")
-            .and_then(|threading| threading.getattr("Thread")?.call((), Some(&options)))
-            .and_then(|thread| thread.call_method0("start"));
+        let started = start_thread(py, &options);
         if let Err(error) = started {
             self.count_threads(-1);
             return Err(error);
@@ -96,6 +108,29 @@ impl Worker {
                     error.write_unraisable(py, None);
                 }
             }
+        }
+    }
+}
+
+/// `_thread.start_new_thread` as it was before the app was imported.
+static THREAD_START: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Keeps what starts a native thread: gevent and eventlet replace it, and `threading.Thread` with it, by coroutines.
+pub fn keep_thread_start(py: Python<'_>) -> PyResult<()> {
+    THREAD_START.get_or_try_init(py, || Ok(py.import("_thread")?.getattr("start_new_thread")?.unbind())).map(|_| ())
+}
+
+/// Starts a native thread, with the name and the other comforts of `threading.Thread` where that makes one.
+fn start_thread(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<()> {
+    let now = py.import("_thread")?.getattr("start_new_thread")?;
+    match THREAD_START.get(py) {
+        Some(native) if !now.is(native) => {
+            let target = options.get_item("target")?;
+            native.call1(py, (target, ())).map(|_| ())
+        }
+        _ => {
+            let thread = py.import("threading")?.getattr("Thread")?.call((), Some(options))?;
+            thread.call_method0("start").map(|_| ())
         }
     }
 }
@@ -163,6 +198,8 @@ impl Slots {
             stopping: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
+            kept_slots: AtomicUsize::new(0),
+            pid: rustix::process::getpid(),
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             careful_for: AtomicU32::new(0),

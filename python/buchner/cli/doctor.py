@@ -22,6 +22,7 @@ from buchner.config.sockets import SocketOptions
 from buchner.errors import BuchnerError, ConfigError, InstanceError
 from buchner.serving import Serving
 from buchner.supervisor import holders, listeners, memory, registry
+from buchner.supervisor.child import DEFAULT_THREADS
 from buchner.supervisor.identity import Identity, of_gateway, of_workers
 from buchner.supervisor.sealed_plan import log_files
 from buchner.supervisor.upgrade import check_apps
@@ -336,7 +337,9 @@ def workers(subject: Subject) -> Iterator[Finding]:
     for name, settings in subject.loaded.app.items():
         count = settings.workers or cores
         total += count
-        words = f"app {name}: {count} × {settings.threads} threads on {cores} core{'s' * (cores != 1)}"
+        words = (
+            f"app {name}: {count} × {settings.threads or DEFAULT_THREADS} threads on {cores} core{'s' * (cores != 1)}"
+        )
         if count > 4 * cores:
             yield Finding("warning", "workers", words, "more processes than cores only take memory: use threads")
         else:

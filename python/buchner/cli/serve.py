@@ -25,7 +25,8 @@ def options(command: Any) -> Any:
         ),
         click.option(
             "-t", "--threads", type=click.IntRange(1, 10000), envvar="BUCHNER_THREADS",
-            help="Threads of a worker, each serving one request at a time. [default: 2]",
+            help="Threads of a worker, each serving one request at a time. "
+            "[default: 2; 1 if gevent or eventlet patched the app]",
         ),
         click.option("--io-threads", type=click.IntRange(1, 256), envvar="BUCHNER_IO_THREADS",
                      help="I/O threads of the gateway. [default: 1 on up to 4 cores]"),

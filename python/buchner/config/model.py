@@ -40,7 +40,13 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _doc("The app, `module:app` or `module:factory()`. Default: found as `flask run` does (app.py, wsgi.py)."),
     ] = None
     workers: Annotated[Positive | None, _doc("Worker processes. Default: one per core the process may use.")] = None
-    threads: Annotated[Positive, _doc("Threads of a worker, each serving one request at a time. Default: 2.")] = 2
+    threads: Annotated[
+        Positive | None,
+        _doc(
+            "Threads of a worker, each serving one request at a time. "
+            "Default: 2; 1 where gevent or eventlet has patched the app."
+        ),
+    ] = None
     preload: Annotated[
         bool, _doc("Import the app once in a parent that workers are forked from, sharing memory. Default: false.")
     ] = False

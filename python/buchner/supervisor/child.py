@@ -16,6 +16,8 @@ OPEN_FILES = 1 << 16
 
 A worker has a socket for each thread and I/O thread, and the supervisor makes them. Not all that may be had: programs
 exist that close every descriptor they might have."""
+DEFAULT_THREADS = 2
+"""Threads of a worker where nothing sets them."""
 
 
 def raise_open_files() -> None:

@@ -139,7 +139,7 @@ class ControlServer:
         workers = [worker for worker in everybody.all() if worker.pool == name]
         return {
             "target": pool.settings.target,
-            "threads": pool.settings.threads,
+            "threads": pool.threads,
             "workers": [
                 {
                     "id": worker.number,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor import channel
 from buchner.supervisor.channel import Channel
+from buchner.supervisor.child import DEFAULT_THREADS
 from buchner.supervisor.identity import Identity
 from buchner.supervisor.messages import Failed, Fork, FromWorker, Reopen, WorkerReady
 from buchner.supervisor.process import Child, Reaper, dump_file, python_command
@@ -64,7 +65,9 @@ class WorkerSource(Protocol):
 
 def arguments(settings: AppSettings, identity: Identity | None, *extra: str) -> list[str]:
     """The command line of a worker process, after the program."""
-    words = ["--threads", str(settings.threads), "--max-detached", str(settings.max_detached)]
+    words = ["--max-detached", str(settings.max_detached)]
+    if settings.threads:
+        words += ["--threads", str(settings.threads)]
     if settings.max_requests:
         words += ["--max-requests", str(settings.max_requests)]
     if settings.max_age:
@@ -117,7 +120,12 @@ class ExecSource:
         launcher = self._launcher
         number = launcher.next_worker()
         worker = WorkerProcess(
-            number, self._pool, self._settings.threads, dump_file(f"worker-{number}"), launcher.loop, launcher.reaper
+            number,
+            self._pool,
+            self._settings.threads or DEFAULT_THREADS,
+            dump_file(f"worker-{number}"),
+            launcher.loop,
+            launcher.reaper,
         )
         ours, theirs = channel.pair()
         options = ["--control-fd", str(theirs.fileno()), "--dump-fd", str(worker.dump)]
@@ -185,7 +193,12 @@ class PreloadSource:
         launcher = self._launcher
         number = launcher.next_worker()
         worker = WorkerProcess(
-            number, self._pool, self._settings.threads, dump_file(f"worker-{number}"), launcher.loop, launcher.reaper
+            number,
+            self._pool,
+            self._settings.threads or DEFAULT_THREADS,
+            dump_file(f"worker-{number}"),
+            launcher.loop,
+            launcher.reaper,
         )
         worker.is_forked = True
         ours, theirs = channel.pair()

@@ -195,6 +195,8 @@ class WorkerReady(Message, tag="ready"):
 
     pid: int
     app: _Text
+    slots: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """Its threads, where they are fewer than it was asked for; 0: as many."""
     static: Annotated[list[StaticFolder], Meta(max_length=1000)] = []
     folders: Annotated[list[_AbsolutePath], Meta(max_length=1000)] = []
     """Folders that the app's `X-Sendfile` may name files in."""

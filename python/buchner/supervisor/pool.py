@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from buchner.supervisor.child import DEFAULT_THREADS
 from buchner.supervisor.process import MemoryEvents, cause
 from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 
@@ -172,6 +173,11 @@ class Pool:
             self._balance()
 
         self._paused = self._paused or self._loop.call_later(seconds, resume)
+
+    @property
+    def threads(self) -> int:
+        """Threads of each worker: known for sure once one is ready."""
+        return next((worker.slots for worker in self.ready_workers()), self.settings.threads or DEFAULT_THREADS)
 
     def activate(self) -> None:
         """The trial is over: its workers serve, and failures are survived."""

@@ -142,6 +142,7 @@ class WorkerProcess:
         elif isinstance(message, WorkerReady):
             if self.state is WorkerState.STARTING and self.ready is None:
                 self.ready = message
+                self.slots = min(message.slots or self.slots, self.slots)
                 self.state = WorkerState.READY
                 if self.events:
                     self.events.worker_ready(self)

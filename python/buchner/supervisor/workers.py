@@ -240,10 +240,7 @@ class Workers:
 
     def summary(self) -> str:
         """What runs, in a few words."""
-        pools = [
-            f"{_count(pool.count, 'worker')} × {_count(pool.settings.threads, 'thread')}"
-            for pool in self.pools.values()
-        ]
+        pools = [f"{_count(pool.count, 'worker')} × {_count(pool.threads, 'thread')}" for pool in self.pools.values()]
         return ", ".join(pools) or "no workers"
 
 

@@ -43,6 +43,7 @@ from buchner.supervisor.messages import (
 )
 from buchner.worker.folders import hidden, own_folders, wants_sendfile
 from buchner.worker.load import WsgiApp, load_app
+from buchner.worker.patched import threads
 from buchner.worker.static import max_content_length, static_folders
 
 _CHECK_SECONDS = 5.0
@@ -75,7 +76,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dump-fd", type=int, default=-1)
     parser.add_argument("--identity")
     parser.add_argument("--pythonpath", action="append", default=[])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--max-requests", type=int, default=0)
     parser.add_argument("--max-age", type=float, default=0.0)
     parser.add_argument("--max-rss", type=int, default=0)
@@ -103,12 +104,16 @@ def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) 
     control = socket.socket(fileno=options.control_fd)
     control.set_inheritable(False)
     _log_to_stderr()
+    pid = os.getpid()
     try:
         app = load_app(options.target, options.pythonpath)
     except AppImportError as error:
-        with contextlib.suppress(OSError):
-            channel.send_now(control, Failed(error=str(error), traceback=error.traceback))
+        if os.getpid() == pid:
+            with contextlib.suppress(OSError):
+                channel.send_now(control, Failed(error=str(error), traceback=error.traceback))
         return AppImportError.exit_status
+    if os.getpid() != pid:
+        os._exit(0)  # the app forked while it was imported, and the child came back: it is no worker
     return serve(app, control, options, factory)
 
 
@@ -142,16 +147,22 @@ def _log_to_stderr() -> None:
     logger.propagate = False
 
 
-def _ready(app: WsgiApp, options: argparse.Namespace) -> WorkerReady:
+def _ready(app: WsgiApp, options: argparse.Namespace, slots: int = 0) -> WorkerReady:
     return WorkerReady(
         pid=os.getpid(),
         app=options.target,
+        slots=slots,
         static=static_folders(app, precompressed=options.static_precompressed) if options.static else [],
         folders=own_folders(app),
         hidden=hidden(app),
         x_sendfile=wants_sendfile(app),
         max_content_length=max_content_length(app),
     )
+
+
+def _is_handled(number: int) -> bool:
+    """Whether the app has a handler for a signal."""
+    return signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None)
 
 
 class WorkerProcess:
@@ -167,14 +178,17 @@ class WorkerProcess:
         self._asked_for_recycling = threading.Event()
         spread = 1 + random.random() * _JITTER  # noqa: S311 - no secret
         self._max_age_at = time.monotonic() + options.max_age * spread if options.max_age else None
+        self._threads = threads(options.threads)
         self._slots = factory(
             app,
-            options.threads,
+            self._threads,
             max_detached=options.max_detached,
             max_requests=int(options.max_requests * spread),
             on_recycle=self.recycle,
         )
         self._started = False
+        self._masks = threading.local()
+        self._handlers: dict[int, Callable[[int, object], None]] = {}
 
     def recycle(self, why: str) -> None:
         """Ask to be replaced, once; may be called by any thread."""
@@ -186,15 +200,15 @@ class WorkerProcess:
     def run(self) -> int:
         """Say that the app is there, then serve the control socket until the end; returns the exit status."""
         wakeup = self._take_signals()
+        os.register_at_fork(
+            before=self._hold_signals, after_in_parent=self._release_signals, after_in_child=self._leave_service
+        )
         try:
-            channel.send_now(self._control, _ready(self._app, self._options))
+            channel.send_now(self._control, _ready(self._app, self._options, self._threads))
         except OSError:
             return 0  # the supervisor is gone
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(wakeup, select.POLLIN)
         while True:
-            for fd, _events in poll.poll(_CHECK_SECONDS * 1000):
+            for fd in _readable([self._control.fileno(), wakeup], _CHECK_SECONDS):
                 if fd != self._control.fileno():
                     with contextlib.suppress(BlockingIOError):
                         os.read(fd, 4096)
@@ -208,11 +222,49 @@ class WorkerProcess:
         """Handle the signals that reach the whole process group; returns what becomes readable when one comes."""
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT):
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT):
             # Handlers, not SIG_IGN: programs the app starts get the default action back at their exec.
-            signal.signal(number, lambda _number, _frame: None)
-        signal.signal(signal.SIGTERM, lambda _number, _frame: self.recycle("SIGTERM was sent to the worker"))
+            if not _is_handled(number):
+                self._handle(number, lambda _number, _frame: None)
+        for number, handler in (
+            (signal.SIGINT, lambda _number, _frame: None),
+            (signal.SIGTERM, lambda _number, _frame: self.recycle("SIGTERM was sent to the worker")),
+        ):
+            if _is_handled(number):
+                logging.getLogger("buchner").warning(
+                    "the app's handler of %s is replaced: that signal stops or replaces workers; "
+                    "what the app does at its end can be registered with atexit",
+                    signal.Signals(number).name,
+                )
+            self._handle(number, handler)
         return read_end
+
+    def _handle(self, number: int, handler: Callable[[int, object], None]) -> None:
+        self._handlers[number] = handler
+        signal.signal(number, handler)
+
+    def _hold_signals(self) -> None:
+        """Before a fork: a signal to the child waits until its handlers are its own, or it would be lost."""
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
+
+    def _release_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def _leave_service(self) -> None:
+        """Make a child that the app forked a process of the app's own: what is the worker's is not its business."""
+        from buchner import _native  # loaded already
+
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL)
+        faulthandler.disable()
+        faulthandler.unregister(STACKS_SIGNAL)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, self._control.fileno(), inheritable=False)
+        os.close(null)
+        _native.leave_gateways()
+        self._release_signals()
 
     def _take_message(self) -> int | None:
         """Handle one message; returns the deadline in milliseconds when it is time to stop."""
@@ -270,6 +322,20 @@ class WorkerProcess:
             self.recycle(f"its resident memory passed max_rss ({limit >> 20} MiB)")
         if self._max_age_at is not None and time.monotonic() > self._max_age_at:
             self.recycle(f"it reached max_age ({self._options.max_age:g} s)")
+
+
+def _readable(descriptors: list[int], seconds: float) -> list[int]:
+    """Wait for descriptors; returns those that can be read.
+
+    `select` is asked for it by name each time: where gevent or eventlet have patched the app, its threads are
+    coroutines of this one, which run meanwhile.
+    """
+    if not hasattr(select, "poll"):  # eventlet takes it away
+        return select.select(descriptors, [], [], seconds)[0]
+    poll = select.poll()
+    for fd in descriptors:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _events in poll.poll(seconds * 1000)]
 
 
 def write_to(descriptors: list[int]) -> None:

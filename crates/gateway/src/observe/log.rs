@@ -3,6 +3,7 @@ use crate::clock::zone;
 use crate::observe::backlog::Backlog;
 use crate::observe::error_log::Level;
 use crate::observe::syslog::{Sender as SyslogSender, Syslog};
+use crate::text::printable;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::cell::RefCell;
@@ -130,8 +131,9 @@ impl LogWriter {
     }
 }
 
-/// A line of the error log.
+/// A line of the error log: one, whatever is in the text.
 fn stamped(text: &str) -> String {
+    let text = printable(text);
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let t = zone::offset(seconds).civil(seconds);
     format!(
