@@ -161,6 +161,11 @@ file which of three kinds it is. {total} are known: all that nginx documents for
 `proxy_pass`, X-Forwarded headers only where set. An access log goes to standard output in the combined format unless
 the file says otherwise; relative names start at the directory of the file. A directive is taken over by inner blocks
 unless they have it themselves, and then theirs replace it as a whole; the exceptions are noted.
+
+Two things are safer than in nginx, and no directive changes them. `proxy_set_header Upgrade $http_upgrade` passes on
+`websocket` alone: in nginx `h2c` would open a tunnel through which HTTP/2 passes unseen by `deny`, `auth_basic` and the
+logs (`upgrade_protocols` in gateway.toml permits others). And spaces and line ends that variables such as `$uri` bring
+into a request line or `Location` are encoded, where nginx writes them as they are, so that one request becomes two.
 """
 
 

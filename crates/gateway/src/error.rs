@@ -65,15 +65,15 @@ pub enum Kind {
     SpoolFull,
     /// Something inside failed (500).
     Internal,
-    /// Close the connection without an answer (nginx's 444).
-    Close,
+    /// Close the connection without an answer (nginx's 444); the status is for the log.
+    Close(u16),
 }
 
 impl Kind {
     /// The status sent to the client.
     pub fn status(self) -> u16 {
         match self {
-            Self::BadRequest(status) => status,
+            Self::BadRequest(status) | Self::Close(status) => status,
             Self::ClientTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::ClientGone => 499,
@@ -91,7 +91,6 @@ impl Kind {
             Self::NoWorker | Self::QueueFull | Self::QueueTimeout | Self::Exhausted => 503,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout | Self::AppTimeout => 504,
             Self::SpoolFull => 507,
-            Self::Close => 444,
         }
     }
 
@@ -122,7 +121,7 @@ impl Kind {
             | Self::Exhausted
             | Self::SpoolFull
             | Self::Internal
-            | Self::Close => Side::Gateway,
+            | Self::Close(_) => Side::Gateway,
         }
     }
 

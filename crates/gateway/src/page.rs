@@ -2,9 +2,10 @@
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::id::RequestId;
-use crate::exchange::{Exchange, Response};
+use crate::exchange::{Exchange, Response, Unsent};
 use buchner_wire::h1::reason;
 use buchner_wire::headers::HeaderId;
+use buchner_wire::target;
 use std::fmt::Write;
 
 /// Seconds a client is asked to wait when the app is too busy.
@@ -21,6 +22,11 @@ pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
         response.headers.push(HeaderId::RetryAfter, RETRY_AFTER);
     }
     response.close = error.close;
+    response.unsent = match error.kind {
+        Kind::Close(_) => Some(Unsent::Closed),
+        Kind::ClientGone => Some(Unsent::Gone),
+        _ => None,
+    };
     response
 }
 
@@ -34,10 +40,10 @@ pub fn of_status(ex: &Exchange, status: u16) -> Response {
     response
 }
 
-/// The answer of a bare status in the configuration; 444 closes the connection.
+/// The answer of a bare status in the configuration; 444 and 499 close the connection.
 pub fn of_return(ex: &Exchange, status: u16) -> Result<Response> {
     match status {
-        444 => Err(Error::new(Kind::Close, "closed by configuration (444)").closing()),
+        444 | 499 => Err(Error::new(Kind::Close(status), "closed by configuration").closing()),
         _ => Ok(of_status(ex, status)),
     }
 }
@@ -50,9 +56,9 @@ pub fn redirect(ex: &Exchange, status: u16, location: &[u8]) -> Response {
         let mut url = Vec::with_capacity(64 + location.len());
         ex.write_origin(&mut url);
         url.extend_from_slice(location);
-        response.headers.push(HeaderId::Location, &url);
+        response.headers.push(HeaderId::Location, &target::encode(&url));
     } else if !location.is_empty() {
-        response.headers.push(HeaderId::Location, location);
+        response.headers.push(HeaderId::Location, &target::encode(location));
     }
     response
 }
@@ -187,7 +193,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::WorkerInvalid => "worker-invalid",
         Kind::SpoolFull => "spool-full",
         Kind::Internal => "internal",
-        Kind::Close => "close",
+        Kind::Close(_) => "close",
     }
 }
 

@@ -36,9 +36,11 @@ pub async fn run(ex: &mut Exchange) -> Response {
 /// What the phases and error pages make of a request; or error pages of an answer that is there.
 async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
     let mut response = loop {
-        let outcome = match given.take() {
-            Some(response) => Ok(Outcome::Respond(response)),
-            None => phases(ex).await,
+        let outcome = if let Some(response) = given.take() {
+            Ok(Outcome::Respond(response))
+        } else {
+            let outcome = phases(ex).await;
+            skip_body(ex, outcome)
         };
         let response = match outcome {
             Ok(Outcome::Respond(response)) => conditional::apply(ex, response),
@@ -165,6 +167,25 @@ fn check_length(ex: &mut Exchange) -> Result<()> {
     Ok(())
 }
 
+/// What has come of a body that nobody read is dropped here, as nginx does: one with broken framing is refused, unless the
+/// request is refused already, and then the connection closes.
+fn skip_body(ex: &mut Exchange, outcome: Result<Outcome>) -> Result<Outcome> {
+    let RequestBody::Stream(source) = &mut ex.request.body else { return outcome };
+    if matches!(outcome, Ok(Outcome::Locate | Outcome::Redirect(_))) {
+        return outcome;
+    }
+    let Err(broken) = source.skip_ready() else { return outcome };
+    ex.request.body = RequestBody::Empty;
+    match outcome {
+        Ok(Outcome::Respond(mut refusal)) if refusal.own_error => {
+            refusal.close = true;
+            Ok(Outcome::Respond(refusal))
+        }
+        Ok(_) => Err(broken),
+        Err(refusal) => Err(refusal.closing()),
+    }
+}
+
 /// Content phase: the route's backend answers.
 async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
     let limit = ex.settings().max_body.0;
@@ -196,7 +217,7 @@ fn takes_status(response: &Response) -> bool {
 /// The `error_page` that replaces this answer, if one is configured for its status. Pages of error pages are looked for
 /// where `recursive_error_pages` says so.
 fn error_page(ex: &mut Exchange, response: &Response) -> Option<Replacement> {
-    if response.status < 300 || ex.in_error_page {
+    if response.status < 300 || response.unsent.is_some() || ex.in_error_page {
         return None;
     }
     let settings = ex.settings();

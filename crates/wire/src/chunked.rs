@@ -193,6 +193,11 @@ impl ChunkedDecoder {
         self.state == State::End
     }
 
+    /// Bytes still to come of the chunk whose size line has been read.
+    pub fn chunk_left(&self) -> u64 {
+        if self.state == State::Data { self.size } else { 0 }
+    }
+
     /// The trailers, once the body is complete. Fields that matter for framing, routing or access aren't taken from trailers
     /// (RFC 9110 section 6.5.1): of the known names only `ETag` and `Server-Timing` are here.
     pub fn trailers(&self) -> &Headers {
@@ -286,6 +291,14 @@ impl BodyDecoder {
             Self::Done => Some(0),
             Self::Chunked(decoder) => decoder.is_done().then_some(0),
             Self::UntilClose => None,
+        }
+    }
+
+    /// Bytes still to come of the current chunk; 0 for other framings.
+    pub fn chunk_left(&self) -> u64 {
+        match self {
+            Self::Chunked(decoder) => decoder.chunk_left(),
+            Self::Length(_) | Self::UntilClose | Self::Done => 0,
         }
     }
 

@@ -9,6 +9,7 @@
 //! | [`path`] | a request-target into the path that routes are matched with |
 //! | [`proxy_protocol`] | the header that says whom a proxy of connections speaks for |
 //! | [`slot`] | the frames between gateway and app workers |
+//! | [`target`] | what may be written as a request-target or a URI in a field |
 pub mod chunked;
 pub mod h1;
 pub mod headers;
@@ -16,3 +17,4 @@ pub mod method;
 pub mod path;
 pub mod proxy_protocol;
 pub mod slot;
+pub mod target;

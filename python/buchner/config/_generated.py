@@ -206,7 +206,9 @@ class Document(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
+    upgrade_protocols: list[str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -429,7 +431,9 @@ class If(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
+    upgrade_protocols: list[str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -568,7 +572,9 @@ class LimitExcept(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
+    upgrade_protocols: list[str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -775,7 +781,9 @@ class Route(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
+    upgrade_protocols: list[str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -911,7 +919,9 @@ class Server(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
+    upgrade_protocols: list[str] | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -1009,6 +1019,7 @@ UNITS: dict[str, str] = {
     "spool_max": "size",
     "start_timeout": "time",
     "stop_timeout": "time",
+    "tunnel_timeout": "time",
     "upstream_send_timeout": "time"
 }
 
@@ -1125,7 +1136,9 @@ SETTINGS: tuple[str, ...] = (
     "sub_filter_last_modified",
     "sub_filter_once",
     "sub_filter_types",
+    "tunnel_timeout",
     "types",
+    "upgrade_protocols",
     "upstream_send_timeout",
     "userid",
     "userid_domain",

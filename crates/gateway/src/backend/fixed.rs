@@ -41,7 +41,7 @@ impl Fixed {
     /// Answers.
     pub fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         if self.status == 444 {
-            return Err(Error::new(Kind::Close, "closed by configuration (444)").closing());
+            return Err(Error::new(Kind::Close(444), "closed by configuration").closing());
         }
         let sent = Sent { status: self.status, ..Sent::default() };
         if let Some(location) = &self.location {

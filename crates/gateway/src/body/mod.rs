@@ -31,6 +31,12 @@ pub trait Source {
         None
     }
 
+    /// Drops what is already there of a request's body that nobody reads, so that errors in its framing show before the
+    /// response; waits for nothing.
+    fn skip_ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The client is busy with a piece: what there is of the next ones may be taken, and kept for later.
     fn poll_ahead(&mut self, _cx: &mut Context<'_>) {}
 
@@ -89,7 +95,7 @@ pub enum Body {
     /// Bytes that come over time.
     Stream(Box<dyn Source>),
     /// The connection leaves HTTP (101): raw bytes both ways with this peer.
-    Upgraded(Upgraded),
+    Upgraded(Box<Upgraded>),
 }
 
 /// The other end of an upgraded connection.
@@ -98,6 +104,8 @@ pub struct Upgraded {
     pub io: Io,
     /// What it had already sent behind its head.
     pub received: Bytes,
+    /// Milliseconds without a byte, after which it ends; 0: never.
+    pub idle_ms: u64,
     /// Kept until the tunnel ends (a detached slot's place, an upstream's connection count).
     pub guard: Option<Box<dyn std::any::Any>>,
 }

@@ -38,6 +38,10 @@ pub struct Settings {
     pub reset_timedout_connection: bool,
     /// Browsers whose connections are closed behind each answer: `msie6` (behind a POST), `safari`. Default: none (nginx: `keepalive_disable`).
     pub keepalive_disable: Vec<OldBrowser>,
+    /// Protocols that clients may leave HTTP for with `Upgrade`; who asks for another is answered as if it had not. In `h2c` requests would pass unseen, by access rules too. Default: `websocket`.
+    pub upgrade_protocols: Vec<String>,
+    /// Time without a byte in either direction, after which an upgraded connection is closed. Default: `read_timeout` behind a proxied route (nginx: `proxy_read_timeout`), 1 h behind an app.
+    pub tunnel_timeout: Option<Millis>,
     /// Request bodies are read whole before the backend sees them. Default: true (nginx: `proxy_request_buffering`).
     pub request_buffering: bool,
     /// Bytes of a request body that are read before an app gets the request; a larger one is streamed to it, as is one that `spool_max` has no room for, to half of the slots at most. Default: 0, any number; the `MAX_CONTENT_LENGTH` of a Flask app if `max_body` is not set.
@@ -280,6 +284,8 @@ impl Default for Settings {
             lingering_timeout: Millis(5_000),
             reset_timedout_connection: false,
             keepalive_disable: Vec::new(),
+            upgrade_protocols: vec!["websocket".into()],
+            tunnel_timeout: None,
             request_buffering: true,
             request_buffering_max: Size(0),
             body_min_rate: Size(8 << 10),

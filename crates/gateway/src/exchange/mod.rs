@@ -16,10 +16,11 @@ use crate::regex::Captures;
 use crate::text;
 use crate::vars::Values;
 use buchner_wire::h1::Version;
-use buchner_wire::headers::Headers;
+use buchner_wire::headers::{Headers, list_members};
 use buchner_wire::method::Method;
 use buchner_wire::proxy_protocol::ProxyHeader;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 
@@ -88,6 +89,9 @@ pub struct Response {
     pub own_error: bool,
     /// The connection closes behind it.
     pub close: bool,
+    /// Nothing of it is sent, and its status is for the log alone. Said by this flag and not by the status, which apps and
+    /// upstreams may use for something else.
+    pub unsent: Option<Unsent>,
     /// Conditions of the client are about it, and how If-Modified-Since is compared: answers of this process's own. Those of
     /// upstreams and apps have been looked at there.
     pub conditions: Option<IfModifiedSince>,
@@ -104,10 +108,20 @@ impl Response {
             body,
             own_error: false,
             close: false,
+            unsent: None,
             conditions: None,
             max_ranges: 0,
         }
     }
+}
+
+/// Why a response is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// The client has left.
+    Gone,
+    /// The configuration says so (nginx: `return 444`).
+    Closed,
 }
 
 /// Where the line of phases is entered.
@@ -250,6 +264,14 @@ impl Exchange {
         }
     }
 
+    /// The protocols the client asks for, as far as `upgrade_protocols` permits them (RFC 9110 section 7.8).
+    pub fn upgrade(&self) -> Option<Cow<'_, [u8]>> {
+        if !self.request.upgrade {
+            return None;
+        }
+        permitted(&self.request.upgrade_to, &self.settings().upgrade_protocols)
+    }
+
     /// Its server.
     pub fn server(&self) -> &Server {
         &self.plan.servers[self.server as usize]
@@ -295,5 +317,45 @@ impl Exchange {
             }
             None => self.request.path = Bytes::copy_from_slice(uri),
         }
+    }
+}
+
+/// The members of an `Upgrade` field that are among the protocols; `None` without one. A name holds for all its versions.
+pub fn permitted<'v>(upgrade: &'v [u8], protocols: &[String]) -> Option<Cow<'v, [u8]>> {
+    let known = |member: &&[u8]| {
+        let name = member.split(|byte| *byte == b'/').next().unwrap_or_default();
+        protocols.iter().any(|protocol| {
+            protocol.as_bytes().eq_ignore_ascii_case(member) || protocol.as_bytes().eq_ignore_ascii_case(name)
+        })
+    };
+    if list_members(upgrade).all(|member| known(&member)) {
+        return list_members(upgrade).next().map(|_| Cow::Borrowed(upgrade));
+    }
+    let members: Vec<&[u8]> = list_members(upgrade).filter(known).collect();
+    (!members.is_empty()).then(|| Cow::Owned(members.join(&b", "[..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::permitted;
+
+    #[test]
+    fn only_protocols_that_are_listed_are_upgraded_to() {
+        let protocols = ["websocket".to_owned(), "tls/1.0".to_owned()];
+        for (asked, wanted) in [
+            ("websocket", Some("websocket")),
+            ("WebSocket/13", Some("WebSocket/13")),
+            ("h2c", None),
+            ("h2c, websocket", Some("websocket")),
+            ("websocket,HTTP/2.0 , TLS/1.0", Some("websocket, TLS/1.0")),
+            ("TLS/1.2", None),
+            ("", None),
+            (",", None),
+            ("websockets", None),
+        ] {
+            let found = permitted(asked.as_bytes(), &protocols);
+            assert_eq!(found.as_deref(), wanted.map(str::as_bytes), "{asked}");
+        }
+        assert_eq!(permitted(b"websocket", &[]), None);
     }
 }

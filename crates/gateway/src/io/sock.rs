@@ -177,6 +177,14 @@ impl Sock {
         let _ = rustix::net::sockopt::set_socket_linger(self.as_fd(), Some(std::time::Duration::ZERO));
     }
 
+    /// The kernel asks a silent peer every few seconds whether it is still there (TCP keep-alive).
+    pub fn ask_often(&self) {
+        let every = std::time::Duration::from_secs(5);
+        let _ = rustix::net::sockopt::set_tcp_keepidle(self.as_fd(), every);
+        let _ = rustix::net::sockopt::set_tcp_keepintvl(self.as_fd(), every);
+        let _ = rustix::net::sockopt::set_socket_keepalive(self.as_fd(), true);
+    }
+
     /// shutdown(2); a socket that is already gone is fine.
     pub fn shutdown(&self, how: Shutdown) {
         let how = match how {

@@ -1,6 +1,7 @@
 //! First lines of heads. Fields are written by [`crate::headers::write_header`] and [`crate::headers::Headers::write_to`].
 use crate::headers::is_valid_value;
 use crate::method::Method;
+use crate::target::is_clean;
 
 /// The standard reason phrase of `status` (RFC 9110 section 15, IANA registry), empty for an unknown one.
 pub fn reason(status: u16) -> &'static str {
@@ -95,7 +96,7 @@ pub fn write_status_line(out: &mut Vec<u8>, status: u16, phrase: &[u8]) {
 /// Writes `method target HTTP/1.1\r\n`. A target that is empty or holds white space or control characters writes nothing and
 /// returns false.
 pub fn write_request_line(out: &mut Vec<u8>, method: &Method, target: &[u8]) -> bool {
-    let valid = !target.is_empty() && target.iter().all(|&byte| byte > b' ' && byte != 0x7f);
+    let valid = !target.is_empty() && is_clean(target);
     if valid {
         out.extend_from_slice(method.as_bytes());
         out.push(b' ');

@@ -9,6 +9,7 @@ use buchner_wire::h1::Version;
 use buchner_wire::headers::{Header, HeaderId, speaks_for_client};
 use buchner_wire::path::with_empty_segments;
 use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH, key};
+use buchner_wire::target;
 use std::borrow::Cow;
 
 /// Writes the REQUEST frame, without a claim; `flags` and `inline` are of the body.
@@ -34,9 +35,9 @@ pub fn write(ex: &Exchange, mount: &[u8], flags: u16, inline: &[u8], out: &mut V
         ex.id.write_traceparent(&mut text);
         writer.known(const { key("HTTP_TRACEPARENT") }, &text);
     }
-    if ex.request.upgrade {
+    if let Some(protocols) = ex.upgrade() {
         writer.known(const { key("HTTP_CONNECTION") }, b"Upgrade");
-        writer.known(const { key("HTTP_UPGRADE") }, &ex.request.upgrade_to);
+        writer.known(const { key("HTTP_UPGRADE") }, &protocols);
     }
     writer.finish(flags, inline);
     Ok(())
@@ -75,7 +76,7 @@ fn write_line(ex: &Exchange, mount: &[u8], path: &[u8], told: Option<&Told>, wri
         None => writer.known(const { key("SCRIPT_NAME") }, script),
     }
     writer.known(const { key("PATH_INFO") }, path);
-    writer.known(const { key("QUERY_STRING") }, request.query.as_deref().unwrap_or_default());
+    writer.known(const { key("QUERY_STRING") }, &target::encode(request.query.as_deref().unwrap_or_default()));
     writer.known(const { key("REQUEST_URI") }, &request.target);
     writer.known(const { key("RAW_URI") }, &request.target);
     let version: &[u8] = if request.version == Version::H10 { b"HTTP/1.0" } else { b"HTTP/1.1" };

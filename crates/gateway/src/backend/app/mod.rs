@@ -91,13 +91,14 @@ impl App {
     /// Answers a request, on another slot where the first did not run it.
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let pool = self.pool.get_or_init(|| control::pools(&ex.thread.shared).pool(&self.name)).clone();
-        if ex.settings().request_buffering && !ex.request.upgrade {
+        let upgrades = ex.upgrade().is_some();
+        if ex.settings().request_buffering && !upgrades {
             self.read_body(ex, &pool).await?;
         }
         let began = ex.thread.clock.now();
         let (mut frame, file) = self.frame(ex)?;
         let streamed = matches!(ex.request.body, RequestBody::Stream(_));
-        let (mut bound, mut front, mut died) = (streamed || ex.request.upgrade, false, 0);
+        let (mut bound, mut front, mut died) = (streamed || upgrades, false, 0);
         loop {
             let grant = self.acquire(&pool, bound, front).await?;
             front = true;
@@ -177,7 +178,7 @@ impl App {
 
     /// The request as a frame, and the file its body is in.
     fn frame(&self, ex: &Exchange) -> Result<(Vec<u8>, Option<Arc<File>>)> {
-        let upgrade = if ex.request.upgrade { slot::UPGRADE } else { 0 };
+        let upgrade = if ex.upgrade().is_some() { slot::UPGRADE } else { 0 };
         let development = if ex.plan.gateway.development { slot::DEVELOPMENT } else { 0 };
         let (flags, inline, file) = match &ex.request.body {
             RequestBody::Buffered(Buffered::Memory(bytes)) => (slot::INLINE, &bytes[..], None),

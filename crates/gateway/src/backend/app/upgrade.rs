@@ -12,6 +12,9 @@ use std::os::fd::OwnedFd;
 /// Limits of the app's 101.
 const LIMITS: Limits = Limits { max_head: 64 << 10, max_target: 0, max_field: 32 << 10, max_fields: 100 };
 
+/// Time a silent tunnel is kept unless `tunnel_timeout` says otherwise.
+const IDLE_MS: u64 = 3_600_000;
+
 /// Reads the 101 that the app wrote into its socket.
 pub async fn respond(ex: &mut Exchange, waiter: Waiter, socket: OwnedFd) -> Result<Response> {
     let io = ex.thread.io(Sock::Unix(stream(socket.into())?));
@@ -32,10 +35,12 @@ pub async fn respond(ex: &mut Exchange, waiter: Waiter, socket: OwnedFd) -> Resu
         }
     };
     ex.upstream.status = 101;
+    let idle_ms = ex.settings().tunnel_timeout.map_or(IDLE_MS, |timeout| timeout.0);
     io.no_deadline();
     // A slot that is held stays this request's until its END: dropping the waiter at the tunnel's end tells it to stop.
     let guard: Option<Box<dyn std::any::Any>> = Some(Box::new(waiter));
-    let mut response = Response::new(101, Body::Upgraded(Upgraded { io, received: buf.freeze(), guard }));
+    let mut response =
+        Response::new(101, Body::Upgraded(Box::new(Upgraded { io, received: buf.freeze(), idle_ms, guard })));
     response.headers = head.headers;
     Ok(response)
 }

@@ -3,12 +3,14 @@ use super::options::IdSet;
 use super::target::Target;
 use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, permitted};
 use crate::text;
 use crate::vars::Template;
 use crate::vars::{self, Sent};
 use buchner_wire::headers::{HeaderId, is_valid_value, speaks_for_client};
 use buchner_wire::method::Method;
+use buchner_wire::target;
+use std::borrow::Cow;
 
 /// A header with a value made of variables.
 #[derive(Debug)]
@@ -36,10 +38,13 @@ impl Target {
         let options = settings.proxy.as_deref();
         out.extend_from_slice(method.as_bytes());
         out.push(b' ');
+        let start = out.len();
         self.write_uri(ex, out);
+        target::seal(out, start);
         let http10 = options.is_some_and(|options| options.http10);
         out.extend_from_slice(if http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
-        let mut set = write_set(ex, out)?;
+        let upgrade = ex.upgrade();
+        let mut set = write_set(ex, upgrade.is_some(), out)?;
         if !set.contains(HeaderId::Host) {
             let own = self.group.config.host.is_some();
             let given = request.headers.get(HeaderId::Host).filter(|_| settings.forwarded_headers && !own);
@@ -50,14 +55,14 @@ impl Target {
         }
         if !set.contains(HeaderId::Connection) {
             // nginx leaves HTTP only where the configuration says so.
-            if request.upgrade && (settings.forwarded_headers || set.contains(HeaderId::Upgrade)) {
+            if upgrade.is_some() && (settings.forwarded_headers || set.contains(HeaderId::Upgrade)) {
                 field(out, b"Connection", b"upgrade");
             } else if http10 || !self.group.keeps() {
                 field(out, b"Connection", b"close");
             }
         }
-        if request.upgrade && settings.forwarded_headers && !set.contains(HeaderId::Upgrade) {
-            field(out, b"Upgrade", &request.upgrade_to);
+        if let Some(protocols) = upgrade.filter(|_| settings.forwarded_headers && !set.contains(HeaderId::Upgrade)) {
+            field(out, b"Upgrade", &protocols);
         }
         if options.is_none_or(|options| options.pass_headers) {
             write_client_headers(ex, set, out);
@@ -75,8 +80,10 @@ impl Target {
     }
 }
 
-/// Writes the fields of `set_headers`; returns which there are, also those that are not sent.
-fn write_set(ex: &Exchange, out: &mut Vec<u8>) -> Result<IdSet> {
+/// Writes the fields of `set_headers`; returns which there are, also those that are not sent. A client that asks for a
+/// protocol it may not have (`upgrades`: false) is not passed on as asking for one.
+fn write_set(ex: &Exchange, upgrades: bool, out: &mut Vec<u8>) -> Result<IdSet> {
+    let refused = ex.request.upgrade && !upgrades;
     let mut set = IdSet::default();
     for header in &ex.settings().set_headers {
         set.insert(header.id);
@@ -89,7 +96,13 @@ fn write_set(ex: &Exchange, out: &mut Vec<u8>) -> Result<IdSet> {
         out.extend_from_slice(b": ");
         let value = out.len();
         header.value.write(ex, Sent::default(), out);
-        if out.len() == value {
+        if header.id == HeaderId::Upgrade {
+            let protocols = permitted(&out[value..], &ex.settings().upgrade_protocols).map(Cow::into_owned);
+            out.truncate(value);
+            out.extend_from_slice(&protocols.unwrap_or_default());
+        }
+        let asks = header.id == HeaderId::Connection && refused && out[value..].eq_ignore_ascii_case(b"upgrade");
+        if out.len() == value || asks {
             out.truncate(before);
             continue;
         }

@@ -86,9 +86,20 @@ pub struct Link {
     pub hold: Option<Hold>,
     /// Bytes of the response's head.
     pub head_bytes: usize,
+    /// The server reset the connection.
+    pub reset: bool,
 }
 
 impl Link {
+    /// Why reading ended, unless the server has sent all it wanted to.
+    fn cut(&self) -> Option<&'static str> {
+        match (self.io.expired(), self.reset) {
+            (true, _) => Some("stopped sending (read_timeout)"),
+            (false, true) => Some("reset the connection"),
+            (false, false) => None,
+        }
+    }
+
     /// Reads more while the rest of the request goes up.
     fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<usize>> {
         if let Some(uplink) = &mut self.uplink {
@@ -106,8 +117,11 @@ impl Link {
         if self.buf.capacity() - self.buf.len() < size / 2 {
             self.buf.reserve(size);
         }
-        // A reset is as much an end as a FIN; the framing tells whether it came too early.
-        self.io.sock.poll_read(cx, &mut self.buf).map(|read| Ok(read.unwrap_or(0)))
+        // A reset is an end too, yet not that of a body which ends with its connection.
+        self.io.sock.poll_read(cx, &mut self.buf).map(|read| {
+            self.reset |= read.is_err();
+            Ok(read.unwrap_or(0))
+        })
     }
 
     /// Reads until the head of the response is complete. `hint` hears of early hints; other interim answers are skipped.
@@ -201,11 +215,21 @@ impl UpstreamBody {
         }
     }
 
+    fn broke_off(&self, how: &str) -> Error {
+        let address = self.address.as_deref().unwrap_or_default();
+        let cause = format!("upstream {address} {how} in the middle of its response");
+        Error::new(Kind::UpstreamClosed, cause).closing()
+    }
+
     /// The next piece from the upstream itself.
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let mut eof = false;
         loop {
             let Some(link) = &mut self.link else { return Poll::Ready(Ok(None)) };
+            let cut = if eof { link.cut() } else { None };
+            if let (Some(how), BodyDecoder::UntilClose, true) = (cut, &self.decoder, link.buf.is_empty()) {
+                return Poll::Ready(Err(self.broke_off(how)));
+            }
             match self.decoder.decode(&mut link.buf, eof) {
                 Ok(Decoded::Data(bytes)) => {
                     if let Some(noted) = &self.noted {
@@ -218,13 +242,7 @@ impl UpstreamBody {
                     return Poll::Ready(Ok(None));
                 }
                 Err(e) if eof && e.kind == H1ErrorKind::Truncated => {
-                    let how =
-                        if link.io.expired() { "stopped sending (read_timeout)" } else { "closed the connection" };
-                    let cause = format!(
-                        "upstream {} {how} in the middle of its response",
-                        self.address.as_deref().unwrap_or_default()
-                    );
-                    return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, cause).closing()));
+                    return Poll::Ready(Err(self.broke_off(cut.unwrap_or("closed the connection"))));
                 }
                 Ok(Decoded::NeedMore) => {
                     link.io.deadline(link.read_timeout);

@@ -18,7 +18,7 @@ use crate::body::spool;
 use crate::body::spool::Buffered;
 use crate::body::{Body, RequestBody, Upgraded};
 use crate::error::{Error, Kind, Result, Side};
-use crate::exchange::{Exchange, Response, Streamed};
+use crate::exchange::{Exchange, Response, Streamed, permitted};
 use crate::io::sock::Io;
 use crate::units::size;
 use crate::upstream::pool::{self, Outgoing, Used};
@@ -251,7 +251,7 @@ impl Target {
         ex.thread.bufs.give_write(head);
         let buf = ex.thread.bufs.take_read();
         let read_timeout = ex.settings().read_timeout.0;
-        let mut link = Link { io, buf, uplink, read_timeout, send_timeout, used, hold, head_bytes: 0 };
+        let mut link = Link { io, buf, uplink, read_timeout, send_timeout, used, hold, head_bytes: 0, reset: false };
         let hint = |headers: &Headers| {
             if let Some(options) = ex.settings().proxy.as_deref() {
                 options.hint(ex, headers);
@@ -384,14 +384,19 @@ impl Target {
     }
 
     fn upgraded(ex: &Exchange, mut link: Link, headers: Headers) -> Result<Response> {
-        if !ex.request.upgrade {
+        let protocols = &ex.settings().upgrade_protocols;
+        let asked = ex.upgrade().is_some()
+            && headers.get_all(HeaderId::Upgrade).all(|to| permitted(to, protocols).as_deref() == Some(to));
+        if !asked {
             let cause = format!("upstream {} switched protocols unasked (101)", ex.upstream.address());
             return Err(Error::new(Kind::UpstreamInvalid, cause));
         }
+        let idle_ms = ex.settings().tunnel_timeout.map_or(ex.settings().read_timeout.0, |timeout| timeout.0);
         link.io.no_deadline();
         let received = link.buf.split().freeze();
         let guard = link.hold.map(|hold| Box::new(hold) as Box<dyn std::any::Any>);
-        let mut response = Response::new(101, Body::Upgraded(Upgraded { io: link.io, received, guard }));
+        let mut response =
+            Response::new(101, Body::Upgraded(Box::new(Upgraded { io: link.io, received, idle_ms, guard })));
         response.headers = headers;
         Ok(response)
     }

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{Header, HeaderId, Headers, is_valid_name};
+use buchner_wire::target;
 use bytes::Bytes;
 
 /// Fields of an answer whose meaning for the gateway can be ignored, as `proxy_ignore_headers` names them.
@@ -265,14 +266,14 @@ impl Options {
                         url.append(&mut value);
                         value = url;
                     }
-                    headers.set(HeaderId::Location, &value);
+                    headers.set(HeaderId::Location, &target::encode(&value));
                 }
             }
             if let Some(refresh) = headers.get(HeaderId::Refresh) {
                 let at = refresh.windows(4).position(|part| part.eq_ignore_ascii_case(b"url=")).map(|at| at + 4);
                 if let Some((start, url)) = at.map(|at| refresh.split_at(at)) {
                     if let Some(value) = self.redirect(ex, default, url)? {
-                        let value = [start, &value].concat();
+                        let value = [start, &target::encode(&value)].concat();
                         headers.set(HeaderId::Refresh, &value);
                     }
                 }

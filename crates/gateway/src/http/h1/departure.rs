@@ -13,6 +13,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// Time for the reset that a probe draws from a socket that is closed.
 const ECHO: Duration = Duration::from_millis(50);
+/// Zeros in front of one chunk's size: with its own eight digits fewer than the 16 that readers of chunks take.
+const MOST_ZEROS: u64 = 6;
 
 /// Ends when the client has closed its connection. The body of its request is not touched: until that is read, this waits.
 ///
@@ -23,6 +25,35 @@ pub async fn left(conn: &Conn, interim: bool, patience: Option<Rc<Cell<bool>>>) 
     gone(conn, interim).await;
     if patience.is_some_and(|patience| patience.get()) {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Resolves when the client has closed its connection in the middle of a response that is silent for now.
+///
+/// Here too a FIN says only that the client sends no more. Between two chunks the one thing that may be sent to ask is a
+/// leading zero of the next chunk's size (RFC 9112 section 7.1: `1*HEXDIG`); `probes` counts them. Without chunks it is the
+/// kernel that asks.
+pub async fn left_midway(conn: &Conn, chunked: bool, probes: &Cell<u64>) {
+    if !ended(conn).await {
+        return;
+    }
+    if !chunked {
+        conn.io.sock.ask_often();
+    }
+    let mut wait = FIRST_WAIT;
+    loop {
+        tokio::time::sleep(wait).await;
+        if chunked && probes.get() < MOST_ZEROS {
+            probes.set(probes.get() + 1);
+            if !conn.io.sock.send_now(b"0") {
+                return;
+            }
+            tokio::time::sleep(ECHO).await;
+        }
+        if conn.io.sock.has_failed() {
+            return;
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/1 towards the client: one task per connection, whose idle state is a socket and a few numbers. The state of
 //! a request lives in a box ([`crate::http::h1::busy`]) that the connection has only while it is served.
 pub mod busy;
+mod conn_body;
 pub mod departure;
 pub mod interim;
 pub mod linger;
@@ -9,37 +10,32 @@ pub mod refuse;
 pub mod tunnel;
 pub mod write;
 
-use crate::body::{RequestBody, Source};
-use crate::error::{Error, Kind, RAISE_LIMIT, Result};
-use crate::exchange::{Client, Exchange};
+pub(in crate::http) use conn_body::request_body;
+
+use crate::error::{Error, Kind, Result};
+use crate::exchange::{Client, Exchange, Unsent};
 use crate::http::h1::interim::Interim;
 use crate::http::h1::linger::{Lingering, linger};
 use crate::http::h1::refuse::{Refusal, refuse};
-use crate::http::h1::write::Written;
+use crate::http::h1::write::{Delivery, Written};
 use crate::http::port::{Arrival, Port};
 use crate::http::request::exchange;
 use crate::http::service::Service;
 use crate::io::sock::{Io, READ_SIZE};
 use crate::observe::access_log;
+use crate::observe::error_log::Level;
 use crate::pipeline;
 use crate::plan::{Listener, Plan, PlanRef};
 use crate::vars::Sent;
-use buchner_wire::chunked::{BodyDecoder, Decoded};
-use buchner_wire::h1::{self, Framing, RequestHead, Version};
+use buchner_wire::h1::{self, RequestHead, Version};
 use buchner_wire::headers::Headers;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use conn_body::{BodyState, DRAIN_BYTES, can_drain, drain};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-
-/// An unread body up to this size is read and dropped to keep the connection.
-const DRAIN_BYTES: u64 = 64 << 10;
-/// Time between two reads of such a body.
-const DRAIN_MS: u64 = 5_000;
-/// Bytes read at a time of a large body.
-const BODY_SIZE: usize = 64 << 10;
 
 /// A client connection.
 pub struct Conn {
@@ -62,12 +58,6 @@ pub struct Conn {
 
 /// Connections accepted so far.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-
-/// The request body still to be read.
-enum BodyState {
-    Done,
-    Unread { decoder: BodyDecoder, continue_due: bool, left: u64 },
-}
 
 /// Serves a connection until it closes.
 pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arrival) {
@@ -246,11 +236,6 @@ impl Conn {
         self.io.sock.poll_read(cx, &mut buf)
     }
 
-    /// Ends when the client of an endless stream closes its connection.
-    pub async fn gone(&self) {
-        while let Ok(1..) = std::future::poll_fn(|cx| self.poll_ahead(cx)).await {}
-    }
-
     /// What was read behind the last head; for a tunnel.
     pub fn take_early(&self) -> BytesMut {
         self.buf.borrow_mut().split()
@@ -265,72 +250,6 @@ impl Conn {
     /// Nothing of the request's body is left in the socket.
     fn body_done(&self) -> bool {
         matches!(*self.body.borrow(), BodyState::Done)
-    }
-}
-
-/// A request body read from the connection.
-struct ConnBody {
-    conn: Rc<Conn>,
-    limit: u64,
-    timeout_ms: u64,
-    received: u64,
-}
-
-impl Source for ConnBody {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        loop {
-            let mut state = self.conn.body.borrow_mut();
-            let BodyState::Unread { decoder, continue_due, left } = &mut *state else { return Poll::Ready(Ok(None)) };
-            match decoder.decode(&mut self.conn.buf.borrow_mut(), false) {
-                Err(e) => return Poll::Ready(Err(e.into())),
-                Ok(Decoded::End) => {
-                    *state = BodyState::Done;
-                    return Poll::Ready(Ok(None));
-                }
-                Ok(Decoded::Data(bytes)) => {
-                    self.received += bytes.len() as u64;
-                    *left = left.saturating_sub(bytes.len() as u64);
-                    if decoder.is_done() {
-                        *state = BodyState::Done;
-                    }
-                    if self.limit != 0 && self.received > self.limit {
-                        let cause = format!("the body is larger than {} bytes{RAISE_LIMIT}", self.limit);
-                        return Poll::Ready(Err(Error::new(Kind::BodyTooLarge, cause).closing()));
-                    }
-                    return Poll::Ready(Ok(Some(bytes)));
-                }
-                Ok(Decoded::NeedMore) => {}
-            }
-            if std::mem::take(continue_due) {
-                // Fits any send buffer; a client that is gone shows at the next read.
-                let _ =
-                    self.conn.io.sock.poll_send(cx, b"HTTP/1.1 100 Continue\r\n\r\n", rustix::net::SendFlags::empty());
-            }
-            drop(state);
-            self.conn.io.deadline(self.timeout_ms);
-            let read = ready!(self.conn.poll_fill(cx, BODY_SIZE));
-            if read == 0 {
-                return Poll::Ready(Err(if self.conn.io.expired() {
-                    let cause = format!("no more of the body within {} ms (body_timeout)", self.timeout_ms);
-                    Error::new(Kind::ClientTimeout, cause).closing()
-                } else {
-                    Error::client_gone()
-                }));
-            }
-            // Whoever takes the body may be slow: that is not the client's time.
-            self.conn.io.no_deadline();
-        }
-    }
-
-    fn set_limit(&mut self, bytes: u64) {
-        self.limit = bytes;
-    }
-
-    fn length(&self) -> Option<u64> {
-        match &*self.conn.body.borrow() {
-            BodyState::Done => Some(0),
-            BodyState::Unread { decoder, .. } => decoder.remaining(),
-        }
     }
 }
 
@@ -368,36 +287,47 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
         log(&ex, Error::client_gone().kind.status(), &Headers::default(), &Written::default(), false);
         return Next::Close;
     };
-    if response.status == 444 || response.status == 499 {
+    if let Some(why) = response.unsent {
         log(&ex, response.status, &response.headers, &Written::default(), false);
-        if response.status == 444 && ex.settings().reset_timedout_connection {
+        if why == Unsent::Closed && ex.settings().reset_timedout_connection {
             conn.io.sock.reset_when_closed();
         }
         return Next::Close;
     }
     conn.kept_ms.set(ex.settings().keepalive_timeout.0);
-    let keep = keep_alive && !response.close && may_stay(conn, &ex);
+    let delivery = Delivery::new(&ex, &response, keep_alive && may_stay(conn, &ex));
     let status = response.status;
-    let (headers, written, sent) = write::response(conn, &ex, response, keep).await;
+    let (headers, written, sent) = write::response(conn, &ex, response, delivery).await;
     log(&ex, status, &headers, &written, sent.is_ok());
     match sent {
-        Err(_) => {
-            if conn.io.expired() && ex.settings().reset_timedout_connection {
-                conn.io.sock.reset_when_closed();
-            }
-            Next::Close
-        }
+        Err(error) => broken_off(conn, &ex, status, delivery, &error),
         Ok(()) if written.upgraded => Next::Close,
-        Ok(()) if keep => {
-            if drain(conn).await {
-                Next::Keep
-            } else {
-                Next::Close
-            }
-        }
-        Ok(()) if nothing_left(conn) && ex.settings().lingering_close != Lingering::Always => Next::Close,
-        Ok(()) => Next::Linger(ex.plan.clone(), ex.settings_index()),
+        Ok(()) if delivery.keeps() && drain(conn).await => Next::Keep,
+        Ok(()) => end(conn, &ex),
     }
+}
+
+/// A response that could not be sent whole: its client must see that it is not.
+fn broken_off(conn: &Conn, ex: &Exchange, status: u16, delivery: Delivery, error: &Error) -> Next {
+    let expired = conn.io.expired();
+    if error.kind != Kind::ClientGone {
+        ex.log_error(&format!("{status}: the response broke off: {error}"));
+    } else if expired {
+        ex.log(Level::Info, &format!("{status}: the client did not take the response in time (send_timeout)"));
+    }
+    if delivery.ends_with_connection() || (expired && ex.settings().reset_timedout_connection) {
+        conn.io.sock.reset_when_closed();
+        return Next::Close;
+    }
+    if expired || error.kind == Kind::ClientGone { Next::Close } else { end(conn, ex) }
+}
+
+/// The connection's end after a response.
+fn end(conn: &Conn, ex: &Exchange) -> Next {
+    if nothing_left(conn) && ex.settings().lingering_close != Lingering::Always {
+        return Next::Close;
+    }
+    Next::Linger(ex.plan.clone(), ex.settings_index())
 }
 
 /// The client may send another request on this connection.
@@ -417,46 +347,6 @@ fn may_stay(conn: &Conn, ex: &Exchange) -> bool {
 /// The client has sent nothing that was not read.
 fn nothing_left(conn: &Conn) -> bool {
     conn.body_done() && conn.buf.borrow().is_empty()
-}
-
-/// The body of a request, as its head frames it.
-pub(super) fn request_body(conn: &Rc<Conn>, framing: Framing, expect: bool, timeout_ms: u64) -> RequestBody {
-    let left = match framing {
-        Framing::None | Framing::Length(0) => {
-            *conn.body.borrow_mut() = BodyState::Done;
-            return RequestBody::Empty;
-        }
-        Framing::Length(length) => length,
-        Framing::Chunked | Framing::UntilClose => u64::MAX,
-    };
-    let decoder = conn.with_listener(|listener| BodyDecoder::new(framing, &listener.limits));
-    // A client that already sends its body needs no permission.
-    let continue_due = expect && conn.buf.borrow().is_empty();
-    *conn.body.borrow_mut() = BodyState::Unread { decoder, continue_due, left };
-    RequestBody::Stream(Box::new(ConnBody { conn: conn.clone(), limit: 0, timeout_ms, received: 0 }))
-}
-
-/// The unread rest of the body is small enough to keep the connection.
-fn can_drain(conn: &Conn) -> bool {
-    match &*conn.body.borrow() {
-        BodyState::Done => true,
-        BodyState::Unread { continue_due, left, .. } => !continue_due && *left <= DRAIN_BYTES,
-    }
-}
-
-/// Reads and drops the rest of a request's body.
-async fn drain(conn: &Rc<Conn>) -> bool {
-    if conn.body_done() {
-        return true;
-    }
-    let mut body = ConnBody { conn: conn.clone(), limit: DRAIN_BYTES, timeout_ms: DRAIN_MS, received: 0 };
-    loop {
-        match crate::body::next_chunk(&mut body).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return true,
-            Err(_) => return false,
-        }
-    }
 }
 
 /// The access log's line, and the error log's where something failed.

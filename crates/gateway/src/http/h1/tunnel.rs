@@ -7,38 +7,53 @@ use std::task::{Context, Poll, ready};
 
 const SIZE: usize = 16 << 10;
 
+/// After one direction has ended, the other may be silent for so long.
+const HALF_CLOSED_MS: u64 = 5_000;
+
 /// One direction.
 struct Pipe<'a> {
     from: &'a Io,
     to: &'a Io,
     buf: BytesMut,
     sent: u64,
+    /// Bytes moved since this was last set to false.
+    moved: bool,
     ended: bool,
+    /// One end is gone, so nothing of the tunnel is of use any more.
+    broken: bool,
 }
 
-impl Pipe<'_> {
-    /// Moves bytes until it must wait. Ready at the end of input, or when the other side takes no more.
+impl<'a> Pipe<'a> {
+    fn new(from: &'a Io, to: &'a Io, buf: BytesMut) -> Self {
+        Self { from, to, buf, sent: 0, moved: false, ended: false, broken: false }
+    }
+
+    /// Moves bytes until it must wait. Ready at the end of input, or when an end is gone.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended {
             while !self.buf.is_empty() {
-                match ready!(self.to.sock.poll_send(cx, &self.buf, SendFlags::empty())) {
-                    Ok(n) => {
-                        self.sent += n as u64;
-                        drop(self.buf.split_to(n));
-                    }
-                    Err(_) => self.end(),
-                }
-                if self.ended {
+                let Ok(n) = ready!(self.to.sock.poll_send(cx, &self.buf, SendFlags::empty())) else {
+                    self.broken = true;
+                    self.end();
                     return Poll::Ready(());
-                }
+                };
+                self.sent += n as u64;
+                self.moved = true;
+                drop(self.buf.split_to(n));
             }
             // An idle tunnel keeps no buffer.
             let mut buf = std::mem::take(&mut self.buf);
             buf.reserve(SIZE);
             match self.from.sock.poll_read(cx, &mut buf) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(n)) if n > 0 => self.buf = buf,
-                Poll::Ready(_) => self.end(),
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.moved = true;
+                    self.buf = buf;
+                }
+                Poll::Ready(read) => {
+                    self.broken |= read.is_err();
+                    self.end();
+                }
             }
         }
         Poll::Ready(())
@@ -51,16 +66,31 @@ impl Pipe<'_> {
     }
 }
 
-/// Copies both ways until both directions have ended. `early_client` and `early_peer` were read behind the heads.
-/// Returns the bytes sent to the client.
-pub async fn run(client: &Io, peer: &Io, early_client: BytesMut, early_peer: Bytes) -> u64 {
-    client.no_deadline();
-    peer.no_deadline();
-    let mut up = Pipe { from: client, to: peer, buf: early_client, sent: 0, ended: false };
-    let mut down = Pipe { from: peer, to: client, buf: BytesMut::from(&early_peer[..]), sent: 0, ended: false };
+/// Copies both ways until both directions have ended, one end is gone, or no byte has moved for `idle_ms` (0: no limit).
+/// `early` was read behind the heads, from the client and from the peer. Returns the bytes sent to the client.
+pub async fn run(client: &Io, peer: &Io, early: (BytesMut, Bytes), idle_ms: u64) -> u64 {
+    let mut up = Pipe::new(client, peer, early.0);
+    let mut down = Pipe::new(peer, client, BytesMut::from(&early.1[..]));
+    // Both sockets have the deadline: a client that takes nothing may be all that is waited for.
+    let allow = |ms| {
+        client.write_deadline(ms);
+        peer.write_deadline(ms);
+    };
+    allow(idle_ms);
+    let mut halved = false;
     std::future::poll_fn(|cx| {
         let (a, b) = (up.poll(cx), down.poll(cx));
-        if a.is_ready() && b.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        if (a.is_ready() && b.is_ready()) || up.broken || down.broken {
+            return Poll::Ready(());
+        }
+        let now_halved = a.is_ready() || b.is_ready();
+        let moved = [std::mem::take(&mut up.moved), std::mem::take(&mut down.moved)];
+        if moved.contains(&true) || now_halved != halved {
+            halved = now_halved;
+            let short = if idle_ms == 0 { HALF_CLOSED_MS } else { idle_ms.min(HALF_CLOSED_MS) };
+            allow(if halved { short } else { idle_ms });
+        }
+        Poll::Pending
     })
     .await;
     down.sent

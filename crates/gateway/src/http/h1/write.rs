@@ -1,10 +1,10 @@
 //! Writing a response on HTTP/1: head and first bytes leave in one call, framing is decided here and nowhere else.
 use crate::body::{Body, Part, Source, Upgraded, next_chunk};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::headers::add_trailers;
 use crate::http::h1::Conn;
-use crate::http::h1::tunnel;
+use crate::http::h1::{departure, tunnel};
 use crate::io::local::Local;
 use crate::text;
 use buchner_wire::chunked;
@@ -12,6 +12,7 @@ use buchner_wire::h1::{Version, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::task::Poll;
 
@@ -40,11 +41,40 @@ enum Framing {
     Close,
 }
 
+/// How a response ends, and whether its connection stays: decided once, so that what is said and what is done are one.
+#[derive(Clone, Copy)]
+pub struct Delivery {
+    framing: Framing,
+    keep: bool,
+}
+
+impl Delivery {
+    /// Of this response, on a connection that could stay if the response lets it.
+    pub fn new(ex: &Exchange, response: &Response, could_stay: bool) -> Self {
+        let framing = framing(ex, response.status, &response.body);
+        Self { framing, keep: could_stay && !response.close && framing != Framing::Close && response.status != 101 }
+    }
+
+    /// The connection is kept for the next request.
+    pub fn keeps(self) -> bool {
+        self.keep
+    }
+
+    /// The client takes the end of the connection for the end of the body, so that one cut short must not end like a whole one.
+    pub fn ends_with_connection(self) -> bool {
+        self.framing == Framing::Close
+    }
+}
+
 /// Writes a whole response. Returns its fields (for the log), what was sent, and whether the client took it all.
-pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool) -> (Headers, Written, Result<()>) {
+pub async fn response(
+    conn: &Conn,
+    ex: &Exchange,
+    response: Response,
+    delivery: Delivery,
+) -> (Headers, Written, Result<()>) {
     let Response { status, headers, body, .. } = response;
-    let framing = framing(ex, status, &body);
-    let keep = keep && framing != Framing::Close;
+    let Delivery { framing, keep } = delivery;
     let mut out = ex.thread.bufs.take_write();
     if let Some(interim) = &ex.interim {
         out.append(&mut interim.rest());
@@ -56,8 +86,9 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
     framing_fields(&mut out, ex, status, &body, framing, keep);
     let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };
     let head_bytes = writer.out.len() as u64;
-    let sent = match body {
-        Body::Upgraded(upgraded) => writer.upgrade(upgraded).await,
+    let length = if framing == Framing::Length { body.length() } else { None };
+    let mut sent = match body {
+        Body::Upgraded(upgraded) => writer.upgrade(*upgraded).await,
         body if framing == Framing::NoBody => {
             drop(body);
             writer.flush(false).await
@@ -72,6 +103,10 @@ pub async fn response(conn: &Conn, ex: &Exchange, response: Response, keep: bool
     };
     let Writer { out, mut written, .. } = writer;
     written.body = written.total.saturating_sub(head_bytes);
+    if let Some(length) = length.filter(|length| sent.is_ok() && *length != written.body) {
+        let cause = format!("the body had {} bytes where its head said {length}", written.body);
+        sent = Err(Error::new(Kind::Internal, cause).closing());
+    }
     ex.thread.bufs.give_write(out);
     (headers, written, sent)
 }
@@ -232,10 +267,18 @@ impl Writer<'_> {
                     // Nothing more for now: what there is leaves, the head at the latest here.
                     self.flush(false).await?;
                     self.conn.io.no_deadline();
-                    if watch { self.next_or_gone(&mut *source).await } else { next_chunk(&mut *source).await }
+                    if watch { self.next_or_gone(&mut *source, chunked).await } else { next_chunk(&mut *source).await }
                 }
             };
-            let Some(chunk) = chunk? else { break };
+            let chunk = match chunk {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    // What came before it broke off goes out, the head at least.
+                    self.flush(false).await?;
+                    return Err(error);
+                }
+            };
             let mut written = std::pin::pin!(self.chunk(&chunk, chunked));
             std::future::poll_fn(|cx| {
                 let done = written.as_mut().poll(cx);
@@ -282,23 +325,27 @@ impl Writer<'_> {
     }
 
     /// The next event of an endless stream, unless its client leaves first.
-    async fn next_or_gone(&mut self, source: &mut dyn Source) -> Result<Option<Bytes>> {
-        let gone = self.conn.gone();
+    async fn next_or_gone(&mut self, source: &mut dyn Source, chunked: bool) -> Result<Option<Bytes>> {
+        let probes = Cell::new(0);
+        let gone = departure::left_midway(self.conn, chunked, &probes);
         tokio::pin!(gone);
-        std::future::poll_fn(|cx| {
+        let next = std::future::poll_fn(|cx| {
             if let Poll::Ready(chunk) = source.poll_chunk(cx) {
                 return Poll::Ready(chunk);
             }
             gone.as_mut().poll(cx).map(|()| Err(Error::client_gone()))
         })
-        .await
+        .await;
+        self.written.total += probes.get();
+        next
     }
 
     async fn upgrade(&mut self, upgraded: Upgraded) -> Result<()> {
         self.flush(false).await?;
         self.written.upgraded = true;
         let early = self.conn.take_early();
-        self.written.total += tunnel::run(&self.conn.io, &upgraded.io, early, upgraded.received).await;
+        self.written.total +=
+            tunnel::run(&self.conn.io, &upgraded.io, (early, upgraded.received), upgraded.idle_ms).await;
         Ok(())
     }
 }
