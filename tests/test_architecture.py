@@ -19,7 +19,7 @@ FLOORS = (
     ("rooms", "accel access backend filter mirror observe::access_log page rewrite route upstream variables"),
     ("line", "config modules pipeline plan"),
     ("doors", "http listen"),
-    ("process", "control thread"),
+    ("process", "control outbox thread"),
 )
 """From the ground up: what a floor is called, and its modules with all that is within them."""
 

@@ -23,9 +23,6 @@ def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
 def regex_groups(text: str) -> list[str]:
     """Return the names of a regular expression's groups; `ValueError` says what is wrong with it."""
 
-def definable_variables() -> list[str]:
-    """Return the names of the built-in variables that a configuration may define all the same."""
-
 def variables() -> list[tuple[str, str]]:
     """Return name and description of every variable; a name with ``_`` at its end stands for a family."""
 
@@ -38,6 +35,13 @@ def become_subreaper() -> None:
 
 def leave_gateways() -> None:
     """In a forked child: give up the worker's sockets to its gateways."""
+
+def die_with_parent(on: bool) -> None:
+    """Have this process killed when its parent ends (prctl(2), PR_SET_PDEATHSIG), or no longer.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
 
 def give_back_memory() -> None:
     """Return what this process has freed to the system, now."""

@@ -1,10 +1,11 @@
 //! The gateway process's control thread: what the supervisor says (docs/control-protocol.md) becomes plans, sockets and commands.
 use crate::backend::app;
 use crate::config::Config;
-use crate::io::shared::{Post, Shared, Tell};
+use crate::io::shared::{Post, Scarcity, Shared, Tell};
 use crate::listen::Socket;
 use crate::observe::log::LogWriter;
 use crate::observe::metrics::ThreadMetrics;
+use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::reserve::Reserve;
 use crate::rooms::SharedRooms;
@@ -29,28 +30,58 @@ const PACKET: usize = 64 << 10;
 const PACKET_FDS: usize = 253;
 /// While draining, a connection without a request gets this long to send one that is still answered.
 const IDLE_GRACE_MS: u64 = 2_000;
+/// Longest wait for a supervisor to read that the gateway has drained.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Opens the log files again; the descriptor is the new error log, if that is a file.
+fn reopen(log: &LogWriter, mut fds: Vec<OwnedFd>) {
+    if let Some(error_log) = fds.pop() {
+        let _ = rustix::stdio::dup2_stderr(error_log);
+    }
+    log.reopen();
+}
 
 /// The socket to the supervisor.
 pub struct Supervisor {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
+    outbox: Arc<Outbox>,
     reserve: Reserve,
 }
 
 impl Supervisor {
-    /// Wraps the control socket.
-    pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, reserve: Reserve::keep() }
+    /// Takes the control socket, and starts the thread that sends on it.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let (socket, outbox) = (Arc::new(socket), Arc::<Outbox>::default());
+        let (theirs, events) = (socket.clone(), outbox.clone());
+        std::thread::Builder::new().name("control-out".into()).spawn(move || {
+            events.each(|event| rustix::net::send(&theirs, event.to_string().as_bytes(), SendFlags::NOSIGNAL).is_ok());
+        })?;
+        Ok(Self { socket, outbox, reserve: Reserve::keep() })
     }
 
-    /// The next packet and its descriptors; `None` when the supervisor is gone.
-    fn receive(&self) -> io::Result<Option<(Value, Vec<OwnedFd>)>> {
+    /// The next message and its descriptors; `None` when the supervisor is gone, a reset included: it left something unread.
+    fn receive(&self) -> Option<(Value, Vec<OwnedFd>)> {
+        loop {
+            let packet = self.packet().ok()?;
+            if packet.bytes.is_empty() {
+                return None;
+            }
+            let Ok(mut value) = serde_json::from_slice::<Value>(&packet.bytes) else { continue };
+            if packet.is_cut {
+                value["truncated"] = true.into();
+            }
+            return Some((value, packet.fds));
+        }
+    }
+
+    fn packet(&self) -> io::Result<Packet> {
         let mut bytes = vec![0u8; PACKET];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let message = loop {
             // Waited for first: clients must not get at the reserve meanwhile.
-            let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None);
+            let _ = poll(&mut [PollFd::new(&*self.socket, PollFlags::IN)], None);
             let _open = self.reserve.open();
             match rustix::net::recvmsg(&self.socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
@@ -63,23 +94,25 @@ impl Supervisor {
                 fds.extend(rights);
             }
         }
-        if message.bytes == 0 {
-            return Ok(None);
-        }
-        let mut value: Value = serde_json::from_slice(&bytes[..message.bytes])
-            .map_err(|e| io::Error::other(format!("a control packet is not JSON: {e}")))?;
-        if message.flags.contains(ReturnFlags::CTRUNC) {
-            value["truncated"] = true.into();
-        }
-        Ok(Some((value, fds)))
+        bytes.truncate(message.bytes);
+        Ok(Packet { bytes, fds, is_cut: message.flags.contains(ReturnFlags::CTRUNC) })
     }
 }
 
 impl Tell for Supervisor {
     // A supervisor that is gone is noticed by the reader.
     fn tell(&self, event: &Value) {
-        let _ = rustix::net::send(&self.socket, event.to_string().as_bytes(), SendFlags::NOSIGNAL);
+        self.outbox.put(event);
     }
+}
+
+/// A packet as it came.
+struct Packet {
+    /// None at the end.
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    /// The kernel dropped some of its descriptors.
+    is_cut: bool,
 }
 
 /// The control thread's own state.
@@ -93,7 +126,7 @@ struct Control {
 
 struct IoThread {
     commands: UnboundedSender<Command>,
-    handle: std::thread::JoinHandle<()>,
+    handle: std::thread::JoinHandle<usize>,
 }
 
 /// How rooms hand work to a thread.
@@ -104,18 +137,26 @@ fn post(commands: &UnboundedSender<Command>) -> Post {
 
 /// Runs the gateway until the supervisor says drain or is gone. Returns when everything is finished.
 pub fn run(socket: OwnedFd) -> io::Result<()> {
-    let supervisor = Arc::new(Supervisor::new(socket));
+    let supervisor = Arc::new(Supervisor::new(socket)?);
     let shared = Arc::new(Shared {
         log: LogWriter::start()?,
         metrics: Mutex::default(),
         supervisor: supervisor.clone(),
         rooms: SharedRooms::default(),
+        scarcity: Scarcity::below(rustix::process::getrlimit(rustix::process::Resource::Nofile).current),
     });
     shared.supervisor.tell(&json!({
         "op": "hello", "protocol": 1, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
     }));
     let mut control = Control { shared, supervisor, plan: None, sockets: HashMap::new(), threads: Vec::new() };
-    while let Some((message, fds)) = control.supervisor.receive()? {
+    loop {
+        let Some((message, fds)) = control.supervisor.receive() else {
+            let line =
+                "[warn] the supervisor is gone without a word: running requests are finished, then the gateway ends";
+            control.shared.log.line(line);
+            control.drain(None);
+            break;
+        };
         if !control.obey(&message, fds) {
             break;
         }
@@ -138,12 +179,7 @@ impl Control {
                     };
                 self.shared.supervisor.tell(&answer);
             }
-            "reopen" => {
-                if let Some(error_log) = fds.pop() {
-                    let _ = rustix::stdio::dup2_stderr(error_log);
-                }
-                self.shared.log.reopen();
-            }
+            "reopen" => reopen(&self.shared.log, fds),
             "status" => {
                 let status = self.status();
                 self.shared.supervisor.tell(&json!({"op": "status", "id": message["id"], "status": status}));
@@ -244,34 +280,44 @@ impl Control {
         let configured = self.plan.as_ref().map_or(30_000, |plan| plan.gateway.shutdown_timeout.0);
         let deadline_ms = deadline_ms.unwrap_or(configured);
         for thread in &self.threads {
-            let _ = thread.commands.send(Command::Drain { idle_ms: IDLE_GRACE_MS.min(deadline_ms), deadline_ms });
+            drain(&thread.commands, deadline_ms);
         }
     }
 
-    /// Ends all threads and tells the supervisor. While they drain, what the supervisor says of workers still counts.
+    /// Ends all threads and tells the supervisor. While they drain, what the supervisor says of workers, logs and its patience still
+    /// counts; when it goes meanwhile, what runs is finished all the same.
     fn finish(self) {
         let Self { shared, supervisor, threads, .. } = self;
         let running: Vec<_> = threads.iter().map(|thread| thread.commands.clone()).collect();
-        let listening = shared.clone();
+        let (listening, told) = (shared.clone(), supervisor.clone());
         let reader = std::thread::Builder::new().name("control".into()).spawn(move || {
             let posts: Vec<_> = running.iter().map(post).collect();
-            while let Ok(Some((message, fds))) = supervisor.receive() {
-                let op = message["op"].as_str().unwrap_or_default();
-                app::control(&listening, &posts, op, &message, fds);
-            }
-            for thread in &running {
-                let _ = thread.send(Command::Drain { idle_ms: 0, deadline_ms: 0 });
+            while let Some((message, fds)) = told.receive() {
+                match (message["op"].as_str().unwrap_or_default(), message["deadline_ms"].as_u64()) {
+                    ("reopen", _) => reopen(&listening.log, fds),
+                    ("drain", Some(deadline_ms)) => running.iter().for_each(|thread| drain(thread, deadline_ms)),
+                    (op, _) => drop(app::control(&listening, &posts, op, &message, fds)),
+                }
             }
         });
-        for thread in threads {
-            // The supervisor may be gone without a word: then its end of file is the drain.
-            let _ = thread.commands.send(Command::Drain { idle_ms: IDLE_GRACE_MS, deadline_ms: 30_000 });
-            let _ = thread.handle.join();
+        let ended = threads.into_iter().map(|thread| thread.handle.join().unwrap_or(0));
+        let cut: usize = ended.sum();
+        if cut > 0 {
+            let what = if cut == 1 { "1 connection was cut" } else { &format!("{cut} connections were cut") };
+            shared.log.line(&format!(
+                "[warn] {what}: their responses did not end within the time to drain (shutdown_timeout)"
+            ));
         }
         shared.log.sync();
         shared.supervisor.tell(&json!({"op": "drained"}));
+        supervisor.outbox.flush(LAST_WORDS);
         drop(reader);
     }
+}
+
+/// Tells an I/O thread to finish within so many milliseconds.
+fn drain(thread: &UnboundedSender<Command>, deadline_ms: u64) {
+    let _ = thread.send(Command::Drain { idle_ms: IDLE_GRACE_MS.min(deadline_ms), deadline_ms });
 }
 
 /// Reads the document by position: the supervisor and other gateways share the descriptor's offset.

@@ -49,6 +49,7 @@ pub mod listen;
 
 // Threads and the process.
 pub mod control;
+mod outbox;
 pub mod thread;
 
 #[global_allocator]

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -56,28 +57,26 @@ impl Thread {
             .keep(|servers| plan.settings.iter().any(|settings| *settings.name_servers == *servers));
         self.service.shared.log.set_level(plan.gateway.error_level);
         let mut ports = self.ports.borrow_mut();
+        let old = self.service.replace(PlanRef::new(plan.clone()));
+        ports.retain(|address, port| {
+            let stays = plan.bound().any(|bound| bound == address);
+            if !stays {
+                port.close(old.clone());
+                self.service.log.notice(&format!("no longer listening on {}", port.address));
+            }
+            stays
+        });
+        drop(old);
         for (index, listener) in plan.listeners.iter().enumerate() {
             if let Some(port) = ports.get(&listener.address) {
                 port.set_index(index as u32);
             }
         }
-        ports.retain(|address, port| {
-            let stays = plan.bound().any(|bound| bound == address);
-            if !stays {
-                port.close();
-            }
-            stays
-        });
-        let old = self.service.replace(PlanRef::new(plan.clone()));
-        for port in ports.values().filter(|port| !port.open()) {
-            self.service.log.notice(&format!("no longer listening on {}", port.address));
-        }
-        drop(old);
         for (address, socket) in sockets {
             let Some(index) = plan.listeners.iter().position(|listener| listener.address == address) else { continue };
             let port = Port::new(address.clone(), index as u32);
             if let Some(before) = ports.insert(address, port.clone()) {
-                before.close();
+                before.close(self.service.plan());
             }
             listen::spawn(self.service.clone(), port, socket);
         }
@@ -86,26 +85,26 @@ impl Thread {
     fn drain(&self, idle_ms: u64) {
         self.service.draining.set(true);
         for port in self.ports.borrow().values() {
-            port.close();
+            port.close(self.service.plan());
         }
         self.service.clock.tick();
         self.service.timeouts.hurry_idle(self.service.clock.now() + idle_ms);
     }
 }
 
-/// Runs an I/O thread until it is drained or its commands end.
+/// Runs an I/O thread until it is drained or its commands end. Returns how many connections were cut then.
 pub fn run(
     id: u32,
     shared: &Arc<Shared>,
     plan: Arc<Plan>,
     metrics: Arc<ThreadMetrics>,
     commands: UnboundedReceiver<Command>,
-) {
+) -> usize {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
         Ok(runtime) => runtime,
         Err(e) => {
             shared.log.line(&format!("[error] cannot start I/O thread {id}: {e}"));
-            return;
+            return 0;
         }
     };
     let local = Local::new(id, shared, metrics);
@@ -116,6 +115,7 @@ pub fn run(
         obey(&thread, commands).await;
         thread.service.log.flush_all();
     });
+    thread.service.connections.get()
 }
 
 /// Carries out commands until the thread is drained.
@@ -139,7 +139,9 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
         // Commands still matter while draining: a worker that dies now has a cause to tell.
         match tokio::time::timeout(Duration::from_millis(20), commands.recv()).await {
             Ok(Some(Command::Run(task))) => task(&thread.service),
-            Ok(Some(Command::Drain { deadline_ms: 0, .. })) => return,
+            Ok(Some(Command::Drain { deadline_ms, .. })) => {
+                until = until.min(tokio::time::Instant::now() + Duration::from_millis(deadline_ms));
+            }
             Ok(Some(_)) | Err(_) => {}
             Ok(None) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -149,8 +151,14 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
 async fn sweep(thread: Rc<Service>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut scarce = 0;
     for count in 0u64.. {
         ticks.tick().await;
+        let wanted = thread.shared.scarcity.calls.load(Ordering::Relaxed);
+        if wanted != scarce {
+            scarce = wanted;
+            thread.timeouts.give_up_idle();
+        }
         thread.clock.sync();
         thread.timeouts.sweep(thread.clock.now());
         if count % PRUNE_SWEEPS == 0 {

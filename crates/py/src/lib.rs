@@ -31,13 +31,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::config::{check_config, config_schema, definable_variables, regex_groups, variables};
+    use crate::config::{check_config, config_schema, regex_groups, variables};
     #[pymodule_export]
     use crate::fork::leave_gateways;
     #[pymodule_export]
     use crate::gateway::gateway_main;
     #[pymodule_export]
-    use crate::process::{become_subreaper, give_back_memory};
+    use crate::process::{become_subreaper, die_with_parent, give_back_memory};
     #[pymodule_export]
     #[allow(non_upper_case_globals)] // Python's name
     const __version__: &str = env!("CARGO_PKG_VERSION");

@@ -6,9 +6,15 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 
 STACKS_SIGNAL = signal.SIGRTMIN + 5
 """Makes a worker or gateway write the Python stacks of all its threads to its dump file (faulthandler)."""
+
+GROUP_SIGNALS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT,
+)  # fmt: skip
+"""Signals that a terminal or a service manager sends to all processes; the supervisor says what is to be done."""
 
 
 OPEN_FILES = 1 << 16
@@ -32,6 +38,10 @@ def raise_open_files() -> None:
 def drop(argument: str) -> None:
     """Become an identity for good (`Identity.argument`: `uid:gid:group,group`); before any thread is started."""
     uid, gid, groups = argument.split(":")
-    os.setgroups([int(number) for number in groups.split(",") if number])
-    os.setgid(int(gid))
-    os.setuid(int(uid))
+    try:
+        os.setgroups([int(number) for number in groups.split(",") if number])
+        os.setgid(int(gid))
+        os.setuid(int(uid))
+    except OSError as error:
+        sys.stderr.write(f"this process cannot become uid {uid}, gid {gid}: {error.strerror}\n")
+        sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -94,15 +95,19 @@ def environment(settings: AppSettings, identity: Identity | None) -> dict[str, s
 
 
 def environment_of_gateway() -> dict[str, str]:
-    """The environment of a gateway process: ours, less what is meant for the supervisor.
+    """The environment of a gateway process: what interpreter, locale and allocator read, and no secret of an app.
 
     Its allocator does not ask for huge pages unless the user says so: connections come and go in kilobytes, and a page
     of two megabytes stays as long as one of them lives in it.
     """
-    return _ALLOCATOR | {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+    return _ALLOCATOR | {name: value for name, value in os.environ.items() if _FOR_GATEWAYS.fullmatch(name)}
 
 
 _NOT_FOR_WORKERS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+_FOR_GATEWAYS = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TMP|TEMP|TZ|TZDIR|LANG|LANGUAGE|LC_\w+|LD_\w+|MIMALLOC_\w+|MALLOC_\w+|RUST_\w+"
+    r"|PYTHON\w+|VIRTUAL_ENV|__PYVENV_LAUNCHER__|GCOV_\w+|LLVM_PROFILE_FILE|[A-Z]+SAN_OPTIONS"
+)
 _ALLOCATOR = {"MIMALLOC_ALLOW_THP": "0"}
 
 
@@ -138,6 +143,7 @@ class ExecSource:
                 dump=worker.dump,
                 cwd=self._settings.chdir,
                 env=environment(self._settings, self._identity),
+                hold_signals=True,
             )
         worker.open(ours)
         return worker
@@ -176,15 +182,18 @@ class PreloadSource:
             self._child = launcher.reaper.adopt(Child(pid, f"preload of {pool}", lambda _status: None))
         else:
             ours, theirs = channel.pair()
-            options = ["--preload", "--control-fd", str(theirs.fileno())]
+            dump = dump_file(f"preload-{pool}")
+            options = ["--preload", "--control-fd", str(theirs.fileno()), "--dump-fd", str(dump)]
             with theirs:
                 self._child = launcher.reaper.spawn(
                     f"preload of {pool}",
                     [*launcher.worker_command, *arguments(settings, identity, *options)],
-                    lambda _status: None,
+                    lambda _status: self._child.close(),
                     pass_fds=[theirs.fileno()],
+                    dump=dump,
                     cwd=settings.chdir,
                     env=environment(settings, identity),
+                    hold_signals=True,
                 )
         self._channel = Channel(launcher.loop, ours, FromWorker, self._said, self._lost, self._breach, _MOST_MESSAGES)
 
@@ -201,6 +210,7 @@ class PreloadSource:
             launcher.reaper,
         )
         worker.is_forked = True
+        worker.importer = self._child
         ours, theirs = channel.pair()
         worker.open(ours)
         if self._imported and self._channel.is_open:

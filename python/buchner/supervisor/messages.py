@@ -256,6 +256,8 @@ class Attach(Message, tag="attach"):
     slots: int
     io_threads: int
     first_slot: int = 0
+    pid: int = 0
+    """The gateway's process; a worker whose supervisor is gone serves until it ends."""
 
 
 class Stop(Message, tag="stop"):

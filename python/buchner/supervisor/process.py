@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from buchner.supervisor.child import GROUP_SIGNALS
+
 
 @dataclass(eq=False)
 class Child:
@@ -82,6 +84,7 @@ class Reaper:
         env: Mapping[str, str] | None = None,
         dump: int = -1,
         output: int | None = None,
+        hold_signals: bool = False,
     ) -> Child:
         """Start a program; raises OSError where it cannot be started.
 
@@ -94,16 +97,22 @@ class Reaper:
             env: Its environment.
             dump: See `Child`; inherited too.
             output: Where its standard output and error go; ours when None.
+            hold_signals: It starts with the signals blocked that often reach a whole process group, and takes them
+                when it is ready to.
         """
-        popen = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            pass_fds=[*pass_fds, *([dump] if dump >= 0 else [])],
-            cwd=cwd,
-            stdout=output,
-            stderr=output,
-            env=None if env is None else dict(env),
-        )
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS if hold_signals else ())
+        try:
+            popen = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[*pass_fds, *([dump] if dump >= 0 else [])],
+                cwd=cwd,
+                stdout=output,
+                stderr=output,
+                env=None if env is None else dict(env),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return self.adopt(Child(popen.pid, name, on_exit, dump, _popen=popen))
 
     def adopt(self, child: Child) -> Child:

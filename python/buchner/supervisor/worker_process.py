@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor import memfd
-from buchner.supervisor.channel import MAX_DESCRIPTORS, Channel
+from buchner.supervisor.channel import Channel
 from buchner.supervisor.messages import (
     Attach,
     Broken,
@@ -39,6 +39,8 @@ _AFTER_REQUESTS = 0.5
 """A request that holds the interpreter as long as that is noticed by the gateway, which can name it."""
 _KILL_AFTER = 2.0
 """Seconds a worker has beyond its deadline, or the end of its control socket, to exit by itself."""
+_PAIRS_AT_A_TIME = 60
+"""Socket pairs that exist here until a packet takes them away; a packet holds 249 at most."""
 _MOST_MESSAGES = 1000
 """Control messages a worker may send within 10 s; one that is well sends a handful in its life."""
 
@@ -103,6 +105,8 @@ class WorkerProcess:
         self.recycling = False
         """Whether a replacement is on its way."""
         self.child: Child | None = None
+        self.importer: Child | None = None
+        """The preload process that imports the app for it."""
         self.is_forked = False
         """Whether a preload process forks it: its first message is `forked` then."""
         self._loop = loop
@@ -207,24 +211,23 @@ class WorkerProcess:
         """
         if self.state is not WorkerState.READY or self.number in gateway.attached:
             return
-        per_packet = max(1, (MAX_DESCRIPTORS - 1) // gateway.io_threads)
+        per_packet = max(1, _PAIRS_AT_A_TIME // gateway.io_threads)
+        gateway.known.add(self.number)
         claims = memfd.claims()
         try:
             for first in range(0, self.slots, per_packet):
                 count = min(per_packet, self.slots - first)
-                pairs = [socket.socketpair() for _ in range(count * gateway.io_threads)]
-                theirs = [left.detach() for left, _ in pairs]
-                workers = [right.detach() for _, right in pairs]
+                theirs, workers = _pairs(count * gateway.io_threads)
                 attach = Attach(
-                    gateway=gateway.number, slots=self.slots, io_threads=gateway.io_threads, first_slot=first
-                )
+                    gateway=gateway.number, slots=self.slots, io_threads=gateway.io_threads, first_slot=first,
+                    pid=gateway.pid,
+                )  # fmt: skip
                 self.channel.send(attach, [os.dup(claims), *workers])
                 message = Worker(pool=self.pool, worker=self.number, pid=self.pid, slots=self.slots, first_slot=first)
                 gateway.send(message, [os.dup(claims), *theirs])
         finally:
             os.close(claims)
         gateway.attached.add(self.number)
-        gateway.known.add(self.number)
 
     def ask_alive(self, seconds: float, silent: Callable[[], None]) -> None:
         """Call back when the main thread does not answer within `seconds`: C code holds the interpreter."""
@@ -296,3 +299,16 @@ class WorkerProcess:
             self.child.kill(signal.SIGKILL)
         else:
             self.ended(-signal.SIGKILL)
+
+
+def _pairs(count: int) -> tuple[list[int], list[int]]:
+    """Make socket pairs: all, or none and OSError."""
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    try:
+        pairs.extend(socket.socketpair() for _ in range(count))
+    except OSError:
+        for left, right in pairs:
+            left.close()
+            right.close()
+        raise
+    return [left.detach() for left, _ in pairs], [right.detach() for _, right in pairs]

@@ -1,7 +1,8 @@
 """A worker process: the main thread imports the app, then waits for control; each further thread is a slot.
 
-A worker ends when it is told to, or at the end of file on its control socket (the supervisor is gone). A SIGTERM sent
-to it directly asks to be replaced, start-first; when the whole service stops, the supervisor says so on the socket.
+A worker ends when it is told to. At the end of file on its control socket the supervisor is gone: then it serves until
+the gateways have finished, and one that still imports the app is killed by the kernel. A SIGTERM sent to it directly
+asks to be replaced, start-first; when the whole service stops, the supervisor says so on the socket.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import contextlib
 import faulthandler
 import importlib
+import io
 import logging
 import os
 import random
@@ -25,8 +27,9 @@ from typing import Protocol
 import msgspec
 
 from buchner.errors import AppImportError
+from buchner.log_format import LineFormatter
 from buchner.supervisor import channel
-from buchner.supervisor.child import STACKS_SIGNAL, drop, raise_open_files
+from buchner.supervisor.child import GROUP_SIGNALS, STACKS_SIGNAL, drop, raise_open_files
 from buchner.supervisor.messages import (
     Attach,
     Broken,
@@ -48,6 +51,7 @@ from buchner.worker.static import max_content_length, static_folders
 
 _CHECK_SECONDS = 5.0
 _ORPHAN_DEADLINE_MS = 30_000
+"""What a worker without a supervisor has to finish once the gateways are gone."""
 _JITTER = 0.1
 """Workers reach their limits up to a tenth later than set, so that they are not all replaced at once."""
 
@@ -101,8 +105,12 @@ def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) 
     factory = slots or importlib.import_module("buchner._native").Slots
     if options.identity:
         drop(options.identity)
+    _take_no_signals()
     control = socket.socket(fileno=options.control_fd)
     control.set_inheritable(False)
+    _die_with_supervisor(on=True)
+    if _is_alone(control):
+        return 0
     _log_to_stderr()
     pid = os.getpid()
     try:
@@ -119,6 +127,7 @@ def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) 
 
 def serve(app: WsgiApp, control: socket.socket, options: argparse.Namespace, factory: SlotsFactory) -> int:
     """Serve as an ordinary worker, or as the preload process that forks them, with an app that is imported."""
+    _die_with_supervisor(on=False)
     if options.preload:
         forked = _preload(app, control, options)
         if forked is None:
@@ -137,10 +146,50 @@ def _set_up_dump(fd: int) -> None:
         faulthandler.register(STACKS_SIGNAL, fd, all_threads=True)
 
 
+def _not_ours(_number: int, _frame: object) -> None:
+    """A signal that is for the supervisor.
+
+    A handler, not SIG_IGN: programs that the app starts get the default action back at their exec.
+    """
+
+
+def _take_no_signals() -> None:
+    """Until the app is imported, signals to the whole group are the supervisor's; it started us with them blocked."""
+    for number in GROUP_SIGNALS:
+        signal.signal(number, _not_ours)
+    os.register_at_fork(after_in_child=_give_signals_back)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+
+
+def _give_signals_back() -> None:
+    """In a child of the app's: signals are its own."""
+    for number in GROUP_SIGNALS:
+        if signal.getsignal(number) is _not_ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _die_with_supervisor(*, on: bool) -> None:
+    """An import that hangs must not outlive the supervisor; afterwards the control socket tells."""
+    with contextlib.suppress(OSError, AttributeError):
+        importlib.import_module("buchner._native").die_with_parent(on)
+
+
+def _is_alone(control: socket.socket) -> bool:
+    """Whether the supervisor is gone already."""
+    try:
+        return control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def _log_to_stderr() -> None:
-    """Give the worker's own log lines, and those of an app that set up no logging, a place to go."""
+    """Give log lines of the worker, and of an app that set up no logging, a place to go; show prints at once."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter())
     logger = logging.getLogger("buchner")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -162,7 +211,8 @@ def _ready(app: WsgiApp, options: argparse.Namespace, slots: int = 0) -> WorkerR
 
 def _is_handled(number: int) -> bool:
     """Whether the app has a handler for a signal."""
-    return signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None)
+    nobodys = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, _not_ours, None)
+    return signal.getsignal(number) not in nobodys
 
 
 class WorkerProcess:
@@ -189,6 +239,9 @@ class WorkerProcess:
         self._started = False
         self._masks = threading.local()
         self._handlers: dict[int, Callable[[int, object], None]] = {}
+        self._gateways: set[int] = set()
+        """Pidfds of the gateways it serves."""
+        self._is_orphan = False
 
     def recycle(self, why: str) -> None:
         """Ask to be replaced, once; may be called by any thread."""
@@ -208,15 +261,37 @@ class WorkerProcess:
         except OSError:
             return 0  # the supervisor is gone
         while True:
-            for fd in _readable([self._control.fileno(), wakeup], _CHECK_SECONDS):
-                if fd != self._control.fileno():
+            watched = [wakeup, *self._gateways] + ([] if self._is_orphan else [self._control.fileno()])
+            for fd in _readable(watched, _CHECK_SECONDS):
+                if fd in self._gateways:
+                    self._gateways.discard(fd)
+                    os.close(fd)
+                elif fd != self._control.fileno():
                     with contextlib.suppress(BlockingIOError):
                         os.read(fd, 4096)
-                    continue
-                deadline_ms = self._take_message()
-                if deadline_ms is not None:
-                    return self._stop(deadline_ms)
+                else:
+                    deadline_ms = self._take_message()
+                    if deadline_ms is not None:
+                        return self._stop(deadline_ms)
+            if self._is_orphan and not self._gateways:
+                return self._stop(_ORPHAN_DEADLINE_MS)
             self._check_limits()
+
+    def _attach(self, message: Attach, descriptors: list[int]) -> None:
+        if message.first_slot == 0 and message.pid > 0:
+            self._watch_gateway(message.pid)
+        claim, *sockets = descriptors
+        try:
+            self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
+            if not self._started:
+                self._started = True
+                self._slots.start()
+        except (OSError, ValueError, RuntimeError) as error:  # no memory, no thread
+            self._broken(f"it cannot start its threads: {error}")
+
+    def _watch_gateway(self, pid: int) -> None:
+        with contextlib.suppress(OSError):
+            self._gateways.add(os.pidfd_open(pid))
 
     def _take_signals(self) -> int:
         """Handle the signals that reach the whole process group; returns what becomes readable when one comes."""
@@ -275,7 +350,9 @@ class WorkerProcess:
         except OSError:
             payload, descriptors, flags = b"", [], 0
         if not payload:
-            return _ORPHAN_DEADLINE_MS
+            self._is_orphan = True  # the gateways finish what runs, for which they need their workers
+            self._handle(signal.SIGTERM, lambda _number, _frame: os._exit(1))
+            return None
         if flags & socket.MSG_CTRUNC:
             for fd in descriptors:
                 os.close(fd)
@@ -289,14 +366,7 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 channel.send_now(self._control, Pong())
         elif isinstance(message, Attach):
-            claim, *sockets = descriptors
-            try:
-                self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
-                if not self._started:
-                    self._started = True
-                    self._slots.start()
-            except (OSError, ValueError, RuntimeError) as error:  # no memory, no thread
-                self._broken(f"it cannot start its threads: {error}")
+            self._attach(message, descriptors)
         elif isinstance(message, Reopen):
             write_to(descriptors)
         elif isinstance(message, Stop):

@@ -1,8 +1,8 @@
 //! Where a connection was accepted, and whose it is.
 use crate::net::peer::Peer;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, PlanRef};
 use buchner_wire::proxy_protocol::ProxyHeader;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::sync::Notify;
@@ -17,11 +17,13 @@ pub struct Arrival {
     pub proxied: Option<Rc<ProxyHeader>>,
 }
 
-/// A listening address as its connections see it: which listener of the current plan it is.
+/// A listening address as its connections see it: which listener of the current plan it is. Once it is closed, of the last plan that
+/// had it: connections keep the listener that accepted them, whatever a reload removes or reorders.
 pub struct Port {
     /// Key of the socket.
     pub address: String,
     index: Cell<u32>,
+    last: RefCell<Option<PlanRef>>,
     open: Cell<bool>,
     closed: Notify,
 }
@@ -29,17 +31,23 @@ pub struct Port {
 impl Port {
     /// A port that stands for a plan's listener.
     pub fn new(address: String, index: u32) -> Rc<Self> {
-        Rc::new(Self { address, index: Cell::new(index), open: Cell::new(true), closed: Notify::new() })
+        Rc::new(Self {
+            address,
+            index: Cell::new(index),
+            last: RefCell::default(),
+            open: Cell::new(true),
+            closed: Notify::new(),
+        })
     }
 
-    /// The listener's index in the current plan. Of a closed port: 0, any, for the last answers of its connections.
-    pub fn index(&self) -> u32 {
-        self.index.get()
+    /// The plan its connections are served by: the one in force, or the last one that this port is in.
+    pub fn plan(&self, in_force: impl FnOnce() -> PlanRef) -> PlanRef {
+        if self.open() { in_force() } else { self.last.borrow().clone().unwrap_or_else(in_force) }
     }
 
-    /// What of a plan listens at an address whose connections come through this port.
+    /// What listens at an address whose connections come through this port, of the plan that [`Port::plan`] says.
     pub fn listener<'p>(&self, plan: &'p Plan, local: Peer) -> &'p plan::Listener {
-        let listener = &plan.listeners[self.index() as usize];
+        let listener = &plan.listeners[self.index.get() as usize];
         if listener.singles.is_empty() {
             return listener;
         }
@@ -63,10 +71,11 @@ impl Port {
         self.closed.notified().await;
     }
 
-    /// Stops accepting.
-    pub fn close(&self) {
-        self.open.set(false);
-        self.index.set(0);
+    /// Stops accepting; `plan` is the one that its index is of.
+    pub fn close(&self, plan: PlanRef) {
+        if self.open.replace(false) {
+            self.last.replace(Some(plan));
+        }
         self.closed.notify_one();
     }
 }

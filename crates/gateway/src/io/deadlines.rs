@@ -19,6 +19,14 @@ pub enum Waits {
     Write,
     /// Nothing in particular: an idle connection has nothing to be told.
     Idle,
+    /// The same, and no request has come yet.
+    Fresh,
+}
+
+impl Waits {
+    fn is_idle(self) -> bool {
+        matches!(self, Self::Idle | Self::Fresh)
+    }
 }
 
 struct Entry {
@@ -101,10 +109,35 @@ impl Timeouts {
         due.len()
     }
 
+    /// Shuts down an eighth of the idle connections, at least one and 32 at most, because their descriptors are needed: those first that
+    /// have sent no request yet, and then those that would be closed first anyway. Returns how many.
+    pub fn give_up_idle(&self) -> usize {
+        let mut entries = self.entries.borrow_mut();
+        let due = |entry: &Entry| if entry.deadline == 0 { u64::MAX } else { entry.deadline };
+        let idle = |entry: &&mut Entry| entry.waits.is_idle() && entry.sock.is_some() && !entry.expired;
+        let mut idle: Vec<&mut Entry> = entries.iter_mut().filter(idle).collect();
+        let most = idle.len().div_ceil(8).min(32);
+        idle.sort_unstable_by_key(|entry| (entry.waits == Waits::Idle, due(entry)));
+        idle.truncate(most);
+        let socks: Vec<_> = idle
+            .into_iter()
+            .filter_map(|entry| {
+                entry.deadline = 0;
+                entry.expired = true;
+                entry.sock.clone()
+            })
+            .collect();
+        drop(entries);
+        for sock in &socks {
+            sock.shutdown(Shutdown::Both);
+        }
+        socks.len()
+    }
+
     /// Gives every idle connection this deadline at the latest (a draining gateway).
     pub fn hurry_idle(&self, deadline: u64) {
         for entry in self.entries.borrow_mut().iter_mut() {
-            if entry.waits == Waits::Idle && (entry.deadline == 0 || entry.deadline > deadline) {
+            if entry.waits.is_idle() && (entry.deadline == 0 || entry.deadline > deadline) {
                 entry.deadline = deadline;
             }
         }

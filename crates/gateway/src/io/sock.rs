@@ -238,6 +238,11 @@ impl Io {
         self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Idle);
     }
 
+    /// The connection is new: its first request may take `after_ms` to begin.
+    pub fn fresh(&self, after_ms: u64) {
+        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Fresh);
+    }
+
     /// No deadline.
     pub fn no_deadline(&self) {
         self.thread.timeouts.clear(self.key);

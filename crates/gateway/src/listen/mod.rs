@@ -10,13 +10,16 @@ use crate::net::peer::Peer;
 use crate::upstream::pool;
 use places::{Place, Places};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The same when idle connections were closed for it: their descriptors are there in a moment.
+const SHORT_PAUSE: Duration = Duration::from_millis(2);
 /// Pauses closer together than this are one in the log; accepting that went well for so long goes on.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -95,6 +98,9 @@ pub fn spawn(thread: Rc<Service>, port: Rc<Port>, socket: Socket) {
                         if pauses.are_over() {
                             thread.log.notice(&format!("accepting on {} goes on", port.address));
                         }
+                        if sock.as_fd().as_raw_fd() as u64 >= thread.shared.scarcity.from {
+                            relieve(&thread);
+                        }
                         admit(&thread, &port, sock, peer, local);
                     }
                     Err(e) => pause(&thread, &port, &e, &mut pauses).await,
@@ -106,7 +112,7 @@ pub fn spawn(thread: Rc<Service>, port: Rc<Port>, socket: Socket) {
                     thread.log.warn(&format!("max_connections reached: accepting on {} pauses", port.address));
                 }
                 while full(&thread) && port.open() {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(relieve(&thread)).await;
                 }
             }
         }
@@ -133,6 +139,15 @@ impl Pauses {
         }
         over
     }
+}
+
+/// Descriptors run out: idle connections are closed, of other threads if this one has none. Returns how long to wait for them.
+fn relieve(thread: &Service) -> Duration {
+    if thread.timeouts.give_up_idle() > 0 {
+        return SHORT_PAUSE;
+    }
+    thread.shared.scarcity.calls.fetch_add(1, Ordering::Relaxed);
+    PAUSE
 }
 
 fn full(thread: &Service) -> bool {
@@ -229,5 +244,5 @@ async fn pause(thread: &Service, port: &Port, error: &io::Error, pauses: &mut Pa
         thread.log.error(&format!("cannot accept on {}: {error}{hint}; accepting pauses and resumes", port.address));
     }
     pool::of(thread).borrow_mut().prune(|_| true);
-    tokio::time::sleep(PAUSE).await;
+    tokio::time::sleep(relieve(thread)).await;
 }

@@ -92,10 +92,6 @@ impl Definition {
 
     /// Its value is looked for anew each time (nginx: volatile).
     pub fn volatile(&self) -> bool {
-        match self {
-            Self::Map(map) => map.volatile,
-            Self::Geo(geo) => geo.volatile,
-            _ => false,
-        }
+        matches!(self, Self::Map(map) if map.volatile)
     }
 }

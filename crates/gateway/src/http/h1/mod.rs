@@ -75,7 +75,7 @@ pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arriva
         pipelined: Cell::new(false),
         kept_ms: Cell::new(0),
     });
-    conn.io.idle(conn.with_listener(|listener| listener.head.header_timeout.0));
+    conn.io.fresh(conn.with_listener(|listener| listener.head.header_timeout.0));
     while conn.io.sock.readable().await.is_ok() {
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
@@ -151,9 +151,9 @@ impl Conn {
         f(self.listener(&plan))
     }
 
-    /// The plan in force.
+    /// The plan its requests are served by: the one in force, unless its address is not listened on any more.
     pub fn plan(&self) -> PlanRef {
-        self.service.plan()
+        self.port.plan(|| self.service.plan())
     }
 
     /// What it says about its client.
