@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    
 
 
 class Running:
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, stderr: int | None = None) -> None:
         self.directory = directory
         state = directory / "state"
         state.mkdir(mode=0o700, exist_ok=True)
@@ -40,7 +44,7 @@ class Running:
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "fakes" / "supervisor.py"), *arguments],
-                cwd=directory, env=self.environ, stdout=output, stderr=output,
+                cwd=directory, env=self.environ, stdout=output, stderr=output if stderr is None else stderr,
             )  # fmt: skip
 
     def text(self) -> str:
@@ -64,6 +68,13 @@ class Running:
 
     def workers(self) -> list[int]:
         return [worker["pid"] for worker in self.status()["pools"]["app"]["workers"]]
+
+    def descendants(self) -> list[int]:
+        found = [self.process.pid]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found[1:]
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -123,6 +134,29 @@ def test_a_sigterm_to_all_processes_is_a_stop_and_nothing_else(start: Callable[.
     assert server.end() == 0
     assert "is replaced" not in server.text()
     assert "killed" not in server.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGQUIT])
+def test_a_signal_to_an_importing_worker_does_not_refuse_the_reload(
+    start: Callable[..., Running], number: signal.Signals
+) -> None:
+    slow = "import time\nfrom pathlib import Path\nPath('importing').touch()\n"
+    slow += "while not Path('go').exists():\n    time.sleep(0.02)\n"
+    server = start("shop:app", "1")
+    server.says("serving")
+    before = server.workers()
+    (server.directory / "shop.py").write_text(slow + APP)
+    reload = subprocess.Popen(
+        [*BUCHNER, "reload"], env=server.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    new = wait_for(lambda: [pid for pid in server.workers() if pid not in before], "a new worker")
+    os.kill(new[0], number)  # while its interpreter starts, most likely
+    wait_for((server.directory / "importing").exists, "the import began")
+    os.kill(new[0], number)
+    (server.directory / "go").touch()
+    output, _ = reload.communicate(timeout=30)
+    assert reload.returncode == 0, output
+    assert new[0] in server.workers()
 
 
 def test_reload_replaces_workers_start_first(start: Callable[..., Running]) -> None:
@@ -284,3 +318,172 @@ def test_what_died_just_before_an_upgrade_is_started_though_the_upgrade_fails(tm
         assert "upgrade refused, nothing was changed" in instance.log
     finally:
         instance.end()
+
+
+def fill(pipe: int) -> None:
+    """Write until nothing more goes in; the pipe is a blocking one again then."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x" * 4096)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x")
+    os.set_blocking(pipe, True)
+
+
+def replaced(server: Running, before: list[int]) -> bool:
+    return server.workers() not in ([], before)
+
+
+def test_a_full_pipe_at_standard_error_does_not_hold_the_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    read_end, write_end = os.pipe()
+    server = Running(tmp_path, "shop:app", "1", stderr=write_end)
+    try:
+        wait_for(lambda: server.messages("worker"), "it serves")
+        fill(write_end)
+        for _ in range(3):
+            before = server.workers()
+            os.kill(before[0], signal.SIGKILL)
+            wait_for(partial(replaced, server, before), "a replacement")
+        assert server.ask("reload").returncode == 0
+        server.process.terminate()
+        assert server.process.wait(20) == 0
+    finally:
+        server.process.kill()
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_a_stopped_gateway_refuses_a_reload_in_time_and_holds_no_stop(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_PLAN_SECONDS", "1")
+    server = start("shop:app", "1")
+    server.says("serving")
+    gateway = server.messages("plan")[0]["gateway"]
+    os.kill(gateway, signal.SIGSTOP)
+    result = server.ask("reload")
+    assert result.returncode == 1
+    assert "did not take the configuration in 1 s" in result.stderr
+    assert server.status()["activity"] == ""
+    os.kill(gateway, signal.SIGCONT)
+    assert server.ask("reload").returncode == 0
+
+
+def test_the_gateway_does_not_inherit_secrets(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "geheim")
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:p@h/d")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    server = start("shop:app", "1")
+    server.says("serving")
+    of_gateway = Path(f"/proc/{server.messages('plan')[0]['gateway']}/environ").read_bytes().split(b"\0")
+    names = {entry.partition(b"=")[0] for entry in of_gateway}
+    assert b"LC_ALL=C.UTF-8" in of_gateway
+    assert b"PATH" in names
+    assert not {b"SECRET_KEY", b"DATABASE_URL", b"FAKE_GATEWAY_LOG", b"BUCHNER_STATE_DIR"} & names
+    of_worker = Path(f"/proc/{server.workers()[0]}/environ").read_bytes()
+    assert b"SECRET_KEY=geheim" in of_worker
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_control_socket_is_its_users_alone_and_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    state.chmod(0o755)
+    before = os.umask(0)
+    try:
+        server = Running(tmp_path, "shop:app", "1")
+    finally:
+        os.umask(before)
+    server.says("serving")
+    pid = server.process.pid
+    assert [mode(path) for path in (state, state / f"{pid}.sock", state / f"{pid}.json")] == [0o700, 0o600, 0o600]
+    shutil.rmtree(state)
+    wait_for(lambda: server.ask("status").returncode == 0, "the instance is found again")
+    (state / f"{pid}.sock").unlink()
+    wait_for(lambda: server.ask("reload").returncode == 0, "the instance is found again")
+    assert mode(state) == 0o700
+    assert server.end() == 0
+    assert not list(state.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_another_user_may_not_ask_whatever_the_modes_say(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    path = server.directory / "state" / f"{server.process.pid}.sock"
+    path.chmod(0o777)
+    for folder in path.parents:
+        folder.chmod(folder.stat().st_mode | 0o011)
+        if folder == server.directory.parents[1]:
+            break
+    program = "import os, socket, sys; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+    program += 's.connect(sys.argv[1]); s.sendall(b\'{"op": "stop"}\\n\'); print(s.recv(100))'
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert result.stdout.strip() == "b''" or "Error" in result.stderr, result
+    assert server.status()["activity"] == ""
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    os.kill(server.messages("plan")[0]["gateway"], signal.SIGSTOP)
+    server.process.terminate()
+    server.process.terminate()
+    server.says("stopping: requests have 5 s to finish")
+    os.kill(server.messages("plan")[0]["gateway"], signal.SIGCONT)
+    assert server.process.wait(20) == 0
+    assert "at once" not in server.text()
+
+
+HANGS = "import os, time\nif os.path.exists('hang'):\n    time.sleep(10**6)\n"
+
+
+def test_an_import_that_hangs_shows_where(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_START_TIMEOUT", "2")
+    for words in (["shop:app", "1"], ["shop:app", "1", "preload"]):
+        server = start(*words, app="import time\ntime.sleep(10**6)\n")
+        assert server.process.wait(30) == 1
+        assert "still importing the app after start_timeout (2 s)" in server.text()
+        assert 'shop.py", line 2' in server.text()
+
+
+def test_an_upgrade_check_that_hangs_is_refused_and_does_not_stay(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_START_TIMEOUT", "2")
+    server = start("shop:app", "1", app=HANGS + APP)
+    server.says("serving")
+    before = server.descendants()
+    (server.directory / "hang").touch()
+    result = server.ask("upgrade")
+    assert result.returncode == 1
+    assert "still importing after start_timeout (2 s)" in result.stderr
+    assert 'shop.py", line 3' in result.stderr
+    wait_for(lambda: server.descendants() == before, "the check has ended")
+
+
+def test_an_upgrade_check_ends_with_the_service(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1", app=HANGS + APP)
+    server.says("serving")
+    (server.directory / "hang").touch()
+    with subprocess.Popen([*BUCHNER, "upgrade"], env=server.environ, stderr=subprocess.DEVNULL):
+        processes = wait_for(lambda: found if len(found := server.descendants()) == 4 else [], "the check imports")
+        server.process.kill()
+        server.process.wait()
+        wait_for(lambda: all(state(pid) in ("Z", "") for pid in processes), "all processes ended", 30)
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

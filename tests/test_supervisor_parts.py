@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import pytest
 
 from buchner import cpus
 from buchner.errors import ConfigError, InstanceError, ListenError
-from buchner.supervisor import identity, listeners, memfd, registry
+from buchner.supervisor import child, identity, listeners, memfd, registry, worker_process
+from buchner.supervisor.log_writer import LogWriter
 from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import StaticFolder, WorkerReady
 from buchner.supervisor.notify import Notifier
 from buchner.supervisor.plan import complete
 from buchner.supervisor.pool import Backoff
 from buchner.supervisor.process import MemoryEvents, cause
+from buchner.supervisor.stop import duration
 
 
 @pytest.mark.parametrize(
@@ -268,3 +271,72 @@ def test_the_gateway_process_says_who_starts_it(words: list[str]) -> None:
     )
     assert result.returncode == 2
     assert "The supervisor starts this process" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.5, "0.5 s"), (30, "30 s"), (90, "1.5 min"), (7200, "2 h"), (86400, "1 day"), (30 * 86400, "30 days")],
+)
+def test_times_are_told_as_people_do(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_an_identity_that_a_user_namespace_does_not_have_is_told(tmp_path: Path) -> None:
+    nobody = identity.Identity("nobody", 65534, 65534, (), "/")
+    for name, text in (("uid_map", "0 1000 1\n"), ("gid_map", "0 1000 1\n"), ("setgroups", "deny\n")):
+        (tmp_path / name).write_text(text)
+    assert "has no uid 65534" in identity.not_here(nobody, tmp_path)
+    for name in ("uid_map", "gid_map"):
+        (tmp_path / name).write_text("0 1000 1\n1 100000 65535\n")
+    assert "groups" in identity.not_here(nobody, tmp_path)
+    (tmp_path / "setgroups").write_text("allow\n")
+    assert identity.not_here(nobody, tmp_path) == ""
+
+
+def test_a_process_that_cannot_become_its_user_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def denied(_groups: list[int]) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setgroups", denied)
+    with pytest.raises(SystemExit):
+        child.drop("65534:65534:65534")
+    assert "cannot become uid 65534, gid 65534: Operation not permitted" in capsys.readouterr().err
+
+
+def test_lines_for_a_log_that_nobody_reads_do_not_wait_and_are_counted() -> None:
+    read_end, write_end = os.pipe()
+    writer = LogWriter(write_end)
+    begun = time.monotonic()
+    for number in range(40_000):
+        writer.put(f"{number:07} {'x' * 92}\n")
+    assert time.monotonic() - begun < 10
+    assert not writer.flush(0.1)
+    text = b""
+    while b"are lost" not in text:
+        text += os.read(read_end, 1 << 16)
+    lines = text.decode().splitlines()
+    assert lines[0].startswith("0000000 ")
+    kept = [line for line in lines if line.endswith("x")]
+    lost = next(int(line.split()[0]) for line in lines if "are lost" in line)
+    assert lost + len(kept) == 40_000
+    assert writer.flush(10)
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_descriptors_that_run_out_while_sockets_are_made_leave_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    real = socket.socketpair
+
+    def socketpair() -> tuple[socket.socket, socket.socket]:
+        nonlocal made
+        made += 1
+        if made > 3:
+            raise OSError(24, "Too many open files")
+        return real()
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(socket, "socketpair", socketpair)
+    with pytest.raises(OSError, match="Too many open files"):
+        worker_process._pairs(10)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,6 +1,6 @@
 """A gateway process that speaks the control protocol and serves nothing, for tests of the supervisor.
 
-It appends every message it gets to $FAKE_GATEWAY_LOG as a JSON line. A plan whose
+It appends every message it gets to the file after --log as a JSON line. A plan whose
 `gateway.spool_dir` is "/" is refused.
 SIGUSR1 makes it report slot 0 of the newest worker as stuck.
 """
@@ -20,7 +20,7 @@ def tell(**message):
 
 
 def record(message):
-    with open(os.environ["FAKE_GATEWAY_LOG"], "a") as log:
+    with open(sys.argv[sys.argv.index("--log") + 1], "a") as log:
         log.write(json.dumps({**message, "gateway": os.getpid()}) + "\n")
 
 

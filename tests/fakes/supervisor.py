@@ -8,14 +8,15 @@ from typing import Any
 from buchner.cli import start
 from buchner.errors import BuchnerError
 from buchner.serving import Serving
-from buchner.supervisor import supervisor
+from buchner.supervisor import deployment, supervisor
 
 here = Path(__file__).parent
 original: Any = supervisor.Options
+setattr(deployment, "_PLAN_SECONDS", float(os.environ.get("TEST_PLAN_SECONDS", "60")))  # noqa: B010
 
 
 def options(**given):
-    given["gateway_command"] = [sys.executable, str(here / "gateway.py")]
+    given["gateway_command"] = [sys.executable, str(here / "gateway.py"), "--log", os.environ["FAKE_GATEWAY_LOG"]]
     given["worker_command"] = [sys.executable, str(here / "worker.py")]
     return original(**given)
 
@@ -26,8 +27,9 @@ setattr(start, "Options", options)  # noqa: B010 - a class is replaced by a func
 def load():
     text = Path("spool").read_text() if Path("spool").exists() else ""
     serving = Serving(
-        sys.argv[1], ["127.0.0.1:0"], workers=int(sys.argv[2]), preload="preload" in sys.argv, shutdown_timeout=5
-    )
+        sys.argv[1], ["127.0.0.1:0"], workers=int(sys.argv[2]), preload="preload" in sys.argv, shutdown_timeout=5,
+        start_timeout=float(os.environ.get("TEST_START_TIMEOUT", "60")),
+    )  # fmt: skip
     document = serving.document()
     if text:
         document["gateway"]["spool_dir"] = text

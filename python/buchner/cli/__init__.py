@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from buchner import stdio
+
 if TYPE_CHECKING:
     from buchner.errors import BuchnerError
 
@@ -97,4 +99,5 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    stdio.complete()
     cli.main(prog_name="buchner")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import click
 
 from buchner.errors import BuchnerError
 from buchner.supervisor import logs
@@ -18,7 +16,7 @@ from buchner.supervisor.control import ControlServer
 from buchner.supervisor.pid_file import PidFile
 from buchner.supervisor.registry import Instance
 from buchner.supervisor.supervisor import Options, Supervisor
-from buchner.supervisor.upgrade import Upgrade, check_apps, check_only, inherited_state
+from buchner.supervisor.upgrade import Upgrade, check_apps, check_only, die_with_supervisor, inherited_state
 from buchner.supervisor.watch import Watcher
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ def run(
     watch: bool = False,
     preload: tuple[socket.socket, int] | None = None,
     nginx: bool = False,
+    error_log: str | None = None,
 ) -> int:
     """Serve until told to stop; returns the exit status.
 
@@ -50,65 +49,84 @@ def run(
         watch: Reload when a file of the app changes.
         preload: See `Options`.
         nginx: See `Options`; and nothing is said when all is well.
+        error_log: Where a start that fails is noted as well, if the configuration names no error log.
 
     Raises:
         BuchnerError: It could not start.
     """
-    logs.set_up()
-    first = [load()]
-    if check_only():
-        check_apps(first[0])
-        return 0
-    process = first[0].process
-    logs.set_up(process.error_log)
-    state = inherited_state()
-    if process.daemon and state is None:
-        to_the_background(leave_output=nginx)
-    pid_file = PidFile(process.pid_file)
-    ready_fd, lifeline = _take_fd(READY_FD), _take_fd(LIFELINE_FD)
-    watchers: list[Watcher] = []
-
-    def serving(supervisor: Supervisor) -> None:
-        instance = Instance(
-            pid=os.getpid(),
-            title=title,
-            config=config_file and str(Path(config_file).resolve()),
-            directory=os.getcwd(),
-            addresses=[listener.url() for listener in supervisor.listeners.values()],
-        )
-        control = ControlServer(supervisor, instance)
-        control.open()
-        pid_file.write()
-        supervisor.at_exit += [control.close, pid_file.remove]
-        if not (nginx and process.daemon):
-            _greet(title, instance.addresses, supervisor, again=state is not None)
-        logs.leave_terminal()
-        if ready_fd is not None:
-            os.write(ready_fd, json.dumps({"urls": instance.addresses}).encode() + b"\n")
-            os.close(ready_fd)
-        if watch:
-            watchers.append(Watcher(supervisor, _watched(supervisor, config_file)))
-            watchers[0].start()
-
-    supervisor = Supervisor(
-        Options(
-            load=lambda: first.pop() if first else load(),
-            title=title,
-            on_serving=serving,
-            preload=preload,
-            nginx=nginx,
-        )
-    )
-    if preload is None:
-        supervisor.deployments.on_upgrade = Upgrade(supervisor).start
-    if lifeline is not None:
-        supervisor.hold_lifeline(lifeline)
-    pid_file.check()
+    startup = Startup(load, title, config_file=config_file, watch=watch, preload=preload, nginx=nginx)
     try:
-        return supervisor.run(state)
-    except BuchnerError:
-        logs.give_back()
+        return startup.run()
+    except BuchnerError as error:
+        if not check_only():
+            logs.record_failure(error, error_log)
         raise
+    finally:
+        logs.flush()
+
+
+@dataclass
+class Startup:
+    """One start: from the configuration to a supervisor that runs. The arguments are those of `run`."""
+
+    load: Callable[[], Loaded]
+    title: str
+    config_file: str = ""
+    watch: bool = False
+    preload: tuple[socket.socket, int] | None = None
+    nginx: bool = False
+
+    def run(self) -> int:
+        """Serve, or only check for an upgrade; returns the exit status."""
+        logs.set_up()
+        if check_only():
+            die_with_supervisor()
+            check_apps(self.load())
+            return 0
+        self._first = [self.load()]
+        self._process = self._first[0].process
+        logs.set_up(self._process.error_log)
+        self._state = inherited_state()
+        if self._process.daemon and self._state is None:
+            to_the_background(leave_output=self.nginx)
+        self._pid_file = PidFile(self._process.pid_file)
+        self._ready_fd, lifeline = _take_fd(READY_FD), _take_fd(LIFELINE_FD)
+        supervisor = self._supervisor()
+        if lifeline is not None:
+            supervisor.hold_lifeline(lifeline)
+        self._pid_file.check()
+        return supervisor.run(self._state)
+
+    def _supervisor(self) -> Supervisor:
+        supervisor = Supervisor(
+            Options(
+                load=lambda: self._first.pop() if self._first else self.load(),
+                title=self.title,
+                on_serving=self._serving,
+                preload=self.preload,
+                nginx=self.nginx,
+            )
+        )
+        if self.preload is None:
+            supervisor.deployments.on_upgrade = Upgrade(supervisor).start
+        return supervisor
+
+    def _serving(self, supervisor: Supervisor) -> None:
+        """The first configuration is in force: be found, and tell whoever waits for it."""
+        urls = [listener.url() for listener in supervisor.listeners.values()]
+        file = self.config_file and str(Path(self.config_file).resolve())
+        control = ControlServer(supervisor, Instance(os.getpid(), self.title, file, os.getcwd(), urls))
+        control.open()
+        self._pid_file.write()
+        supervisor.at_exit += [control.close, self._pid_file.remove]
+        if not (self.nginx and self._process.daemon):
+            _greet(self.title, urls, supervisor, again=self._state is not None)
+        logs.leave_terminal()
+        if self._ready_fd is not None:
+            os.write(self._ready_fd, json.dumps({"urls": urls}).encode() + b"\n")
+            os.close(self._ready_fd)
+        if self.watch:
+            Watcher(supervisor, _watched(supervisor, self.config_file)).start()
 
 
 def take_preload() -> tuple[socket.socket, int] | None:
@@ -136,10 +154,7 @@ def _greet(title: str, urls: list[str], supervisor: Supervisor, *, again: bool) 
     from buchner import __version__
 
     word = "upgraded, serving" if again else "serving"
-    click.echo(
-        f"Buchner {__version__} {word} {title} on {' and '.join(urls)} ({supervisor.workers.summary()})", err=True
-    )
-    sys.stderr.flush()
+    logs.say(f"Buchner {__version__} {word} {title} on {' and '.join(urls)} ({supervisor.workers.summary()})")
 
 
 def _watched(supervisor: Supervisor, config_file: str) -> list[str]:

@@ -9,8 +9,7 @@ from buchner.config import _generated as gen
 if TYPE_CHECKING:
     from buchner.nginx.scope import Scope
 
-ROOT = "html"
-"""Default of `root`; it starts from the prefix, as all relative names do."""
+_ROOT = "/usr/share/nginx/html"
 _REGEX = ("regex", "regex_nocase")
 _UNLIMITED = (1 << 32) - 1
 
@@ -20,7 +19,7 @@ def files_of(scope: Scope) -> gen.Files:
     coded = scope.value("gzip_static", "off")
     links, start = scope.value("disable_symlinks", ("off", None))
     files = gen.Files(
-        root=ROOT,
+        root=_ROOT,
         index=list(scope.value("index", ["index.html"])),
         etag=scope.value("etag", True),
         etag_precision="seconds",

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("buchner")
 
 _MAX_REQUEST = 65536
+_LOOK_EVERY = 2.0
+"""Seconds between two looks whether the instance can still be found."""
 
 
 class ControlServer:
@@ -33,33 +36,66 @@ class ControlServer:
         self._supervisor = supervisor
         self._instance = instance
         self._listener: socket.socket | None = None
+        self._inode = 0
+        self._closed = False
         self._stopping: list[socket.socket] = []
 
     def open(self) -> None:
         """Register the instance and listen; an instance that cannot be registered serves all the same."""
+        self._register(first=True)
+        self._supervisor.loop.call_later(_LOOK_EVERY, self._look)
+        if self._supervisor.upgraded_for is not None:
+            self._reply(self._supervisor.upgraded_for)(self._supervisor.upgrade_error)
+            self._supervisor.upgraded_for = None
+
+    def _register(self, *, first: bool) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path = self._instance.socket_path()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             listener.setblocking(False)
             listener.bind(path)
+            os.chmod(path, 0o600)  # before it listens
             listener.listen()
-            self._instance.file().write_bytes(msgspec.json.encode(self._instance))
+            file = self._instance.file()
+            file.unlink(missing_ok=True)
+            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as written:
+                written.write(msgspec.json.encode(self._instance))
+            self._inode = os.stat(path).st_ino
         except (OSError, BuchnerError) as error:
-            logger.warning("`buchner status` and the like will not find this instance: %s", error)
+            listener.close()
+            if first:
+                logger.warning("`buchner status` and the like will not find this instance: %s", error)
             return
+        self._stop_listening()
         self._listener = listener
         self._supervisor.loop.watch(listener.fileno(), self._accept)
-        if self._supervisor.upgraded_for is not None:
-            self._reply(self._supervisor.upgraded_for)(self._supervisor.upgrade_error)
-            self._supervisor.upgraded_for = None
+
+    def _look(self) -> None:
+        """Register again when someone has removed the files, or their directory."""
+        if self._closed:
+            return
+        self._supervisor.loop.call_later(_LOOK_EVERY, self._look)
+        with contextlib.suppress(OSError, BuchnerError):
+            if os.stat(self._instance.socket_path()).st_ino == self._inode and self._instance.file().exists():
+                return
+        self._register(first=False)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._supervisor.loop.unwatch(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
 
     def _accept(self, _events: int) -> None:
         if self._listener is None:
             return
         with contextlib.suppress(OSError):
             connection, _ = self._listener.accept()
+            if not _may_ask(connection):
+                connection.close()
+                return
             connection.settimeout(1.0)
             self._supervisor.loop.watch(connection.fileno(), lambda _events: self._read(connection))
 
@@ -153,10 +189,18 @@ class ControlServer:
 
     def close(self) -> None:
         """Unregister, and tell those who asked for the stop."""
+        self._closed = True
         if self._listener is not None:
-            self._listener.close()
+            self._stop_listening()
             for path in (self._instance.socket_path(), str(self._instance.file())):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
         for connection in self._stopping:
             self._answer(connection, {})
+
+
+def _may_ask(connection: socket.socket) -> bool:
+    """Whether the other end is root or the user of this process (SO_PEERCRED), whatever the modes of the files say."""
+    credentials = struct.Struct("3i")
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return credentials.unpack(raw)[1] in (0, os.geteuid())

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from buchner.config.sockets import SocketOptions
 from buchner.errors import AppImportError, BuchnerError
-from buchner.supervisor.gateways import Force
-from buchner.supervisor.identity import may_read, of_workers
+from buchner.supervisor.gateways import Force, Terms
+from buchner.supervisor.identity import may_read, of_gateway, of_workers
 from buchner.supervisor.listeners import open_listener, tune
 from buchner.supervisor.plan import complete, trusted
 from buchner.supervisor.sealed_plan import SealedPlan, io_threads
 
 if TYPE_CHECKING:
-    from buchner.config.model import Loaded
+    from buchner.config.model import Loaded, ProcessSettings
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.listeners import Listener
     from buchner.supervisor.messages import WorkerReady
@@ -33,6 +33,18 @@ logger = logging.getLogger("buchner")
 
 Done = Callable[[BuchnerError | None], None]
 
+_PLAN_SECONDS = 60.0
+"""What a gateway has to put a plan in force; ten thousand servers take about one second."""
+
+
+def terms_of(process: ProcessSettings) -> Terms:
+    """How the gateway of a configuration is run.
+
+    Raises:
+        ConfigError: Its user is unknown, or this process may not become it.
+    """
+    return Terms(of_gateway(process), process.open_files)
+
 
 class Deployment:
     """One attempt; ends with a call of `done`.
@@ -40,13 +52,17 @@ class Deployment:
     Args:
         supervisor: Whose state is changed on success.
         loaded: The configuration.
+        terms: How its gateway is run.
         replace_gateway: Start a new gateway process even if the one there could take the plan.
         done: Called with None on success, else with the reason nothing was changed.
     """
 
-    def __init__(self, supervisor: Supervisor, loaded: Loaded, *, replace_gateway: bool, done: Done) -> None:
+    def __init__(
+        self, supervisor: Supervisor, loaded: Loaded, terms: Terms, *, replace_gateway: bool, done: Done
+    ) -> None:
         self._supervisor = supervisor
         self.loaded = loaded
+        self._terms = terms
         self._done = done
         self._ended = False
         self._opened: list[Listener] = []
@@ -56,12 +72,13 @@ class Deployment:
         self._force: Force | None = None
         self.pools: dict[str, Pool] = {}
         self.gateway: GatewayProcess | None = None
-        current = supervisor.gateways.current
+        force = supervisor.gateways.force
         self._keeps_gateway = (
             not replace_gateway
-            and current is not None
-            and supervisor.gateways.force is not None
-            and supervisor.gateways.force.plan.io_threads == io_threads(loaded.plan)
+            and supervisor.gateways.current is not None
+            and force is not None
+            and force.plan.io_threads == io_threads(loaded.plan)
+            and force.terms == terms
         )
 
     def start(self) -> None:
@@ -70,7 +87,7 @@ class Deployment:
         try:
             self._open_listeners()
             if not self._keeps_gateway:
-                self.gateway = supervisor.gateways.spawn(io_threads(self.loaded.plan))
+                self.gateway = supervisor.gateways.spawn(io_threads(self.loaded.plan), self._terms)
             for name, settings in self.loaded.app.items():
                 self.pools[name] = supervisor.workers.make_pool(name, settings, self.loaded.process)
         except BuchnerError as error:
@@ -109,11 +126,19 @@ class Deployment:
         if gateway is None:
             self.fail(BuchnerError("the gateway ended while the configuration was made ready; it is being restarted"))
             return
-        plan = complete(self.loaded.plan, self._apps(), may_read(gateways.identity))
-        self._force = Force(SealedPlan.seal(plan), self._listeners)
+        plan = complete(self.loaded.plan, self._apps(), may_read(self._terms.identity))
+        self._force = Force(SealedPlan.seal(plan), self._listeners, self._terms)
         self.loaded = self.loaded.without_plan()
-        self._supervisor.prepare_logs(self._force.plan)
+        self._supervisor.prepare_logs(self._force)
         self._plan_number = gateways.send_plan(gateway, self._force)
+        self._supervisor.loop.call_later(_PLAN_SECONDS, lambda: self._plan_late(gateway))
+
+    def _plan_late(self, gateway: GatewayProcess) -> None:
+        if self._ended:
+            return
+        self.fail(
+            BuchnerError(f"the gateway (pid {gateway.pid}) did not take the configuration in {_PLAN_SECONDS:g} s")
+        )
 
     def _apps(self) -> dict[str, WorkerReady]:
         apps = {}
@@ -179,8 +204,7 @@ class Deployment:
             self._supervisor.workers.abandon(pool)
         gateways = self._supervisor.gateways
         if self.gateway is not None:
-            self.gateway.drain(0)
-            self.gateway.channel.close()
+            self.gateway.dismiss(self._supervisor.loop)
         elif self._plan_number is not None and gateways.current is not None and gateways.force is not None:
             # It was sent listeners that only a plan without them makes it close.
             gateways.current.addresses &= set(gateways.force.listeners)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from buchner.config import native
 from buchner.errors import BuchnerError
-from buchner.supervisor import identity
-from buchner.supervisor.deployment import Deployment
+from buchner.supervisor.deployment import Deployment, terms_of
 
 if TYPE_CHECKING:
     from buchner.config.model import Loaded
@@ -82,12 +81,11 @@ class Deployments:
                 supervisor.loop.call_later(0, lambda: self.reload(_to_all(waiting)))
 
         try:
-            supervisor.gateways.identity = identity.of_gateway(loaded.process)
-            supervisor.gateways.open_files = loaded.process.open_files
+            terms = terms_of(loaded.process)
         except BuchnerError as error:
             done(error)
             return
-        self.current = Deployment(supervisor, loaded, replace_gateway=replace_gateway, done=ended)
+        self.current = Deployment(supervisor, loaded, terms, replace_gateway=replace_gateway, done=ended)
         self.current.start()
 
     def upgrade(self, done: Reply) -> None:

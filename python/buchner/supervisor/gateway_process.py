@@ -157,6 +157,13 @@ class GatewayProcess:
             self.state = GatewayState.DRAINING
             self.send(Drain(deadline_ms=int(seconds * 1000)))
 
+    def dismiss(self, loop: Loop) -> None:
+        """End a gateway that never served."""
+        self.drain(0)
+        self.channel.close()
+        if self.child is not None:
+            loop.call_later(_KILL_AFTER, self.child.kill)
+
     def reopen(self, descriptors: Sequence[int]) -> None:
         """Reopen the log files; the descriptor is the new error log, where that is a file."""
         self.send(Reopen(), descriptors, close=False)

@@ -47,12 +47,26 @@ class GatewaysHost(Protocol):
         """A gateway's process has ended."""
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How a gateway process is run.
+
+    Args:
+        identity: Whom it becomes; None: the user of this process.
+        open_files: See `ProcessSettings.open_files`.
+    """
+
+    identity: Identity | None = None
+    open_files: int = 0
+
+
 @dataclass
 class Force:
     """What the serving gateway obeys; kept to start its successor with."""
 
     plan: SealedPlan
     listeners: dict[str, Listener]
+    terms: Terms
 
 
 class Gateways:
@@ -68,9 +82,6 @@ class Gateways:
         self.current: GatewayProcess | None = None
         self.all: dict[int, GatewayProcess] = {}
         self.force: Force | None = None
-        self.identity: Identity | None = None
-        self.open_files = 0
-        """See `ProcessSettings.open_files`; holds for gateways started from then on."""
         self.last_number = 0
         self.last_plan = 0
         self._loop = loop
@@ -81,12 +92,12 @@ class Gateways:
         self._backoff = Backoff()
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
 
-    def spawn(self, io_threads: int) -> GatewayProcess:
+    def spawn(self, io_threads: int, terms: Terms) -> GatewayProcess:
         """Start a gateway process; raises OSError where that is not possible."""
         self.last_number += 1
         gateway = GatewayProcess(self.last_number, io_threads, self)
-        command = [*self._command, "--open-files", str(self.open_files)] if self.open_files else self._command
-        gateway.start(self._reaper, self._loop, command, self.identity, environment_of_gateway())
+        command = [*self._command, "--open-files", str(terms.open_files)] if terms.open_files else self._command
+        gateway.start(self._reaper, self._loop, command, terms.identity, environment_of_gateway())
         self.all[gateway.number] = gateway
         return gateway
 
@@ -118,7 +129,7 @@ class Gateways:
     def attach(self, worker: WorkerProcess) -> None:
         """Give a worker to the gateway that serves; draining ones have no new requests to give."""
         if self.current is not None and self.current.is_usable:
-            worker.attach(self.current)
+            _attach(worker, self.current)
 
     def holders(self, worker: int) -> list[GatewayProcess]:
         """The gateways that may still have requests running on a worker."""
@@ -188,7 +199,7 @@ class Gateways:
         if self._host.stopping or self.current is not None or self.force is None:
             return
         try:
-            gateway = self.spawn(self.force.plan.io_threads)
+            gateway = self.spawn(self.force.plan.io_threads, self.force.terms)
         except OSError as error:
             logger.error("the gateway could not be started: %s", error)  # noqa: TRY400 - words, no frames
             self._loop.call_later(self._backoff.pause(0.0), self.restart)
@@ -196,9 +207,21 @@ class Gateways:
         self.current = gateway
         self.send_plan(gateway, self.force)
         for worker in self._host.serving_workers():
-            worker.attach(gateway)
+            _attach(worker, gateway)
 
     def reopen(self, descriptors: Sequence[int]) -> None:
         """Have all gateways reopen their log files."""
         for gateway in self.all.values():
             gateway.reopen(descriptors)
+
+
+def _attach(worker: WorkerProcess, gateway: GatewayProcess) -> None:
+    """Give a worker to a gateway; one that cannot be given is of no use, and its replacement tries again."""
+    try:
+        worker.attach(gateway)
+    except OSError as error:
+        logger.error(  # noqa: TRY400 - words, no frames
+            "%s (pid %d) cannot be given to the gateway: %s; raise the limit of open files (LimitNOFILE=, ulimit -n)",
+            worker, worker.pid, error.strerror,
+        )  # fmt: skip
+        worker.kill(f"it could not be given to the gateway ({error.strerror})")

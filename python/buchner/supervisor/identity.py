@@ -95,7 +95,10 @@ def of_gateway(process: ProcessSettings) -> Identity | None:
     """
     if process.user is not None:
         return choose(process.user, process.group)
-    return look_up(UNPRIVILEGED) if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return None
+    identity = look_up(UNPRIVILEGED)
+    return None if not_here(identity) else identity
 
 
 def of_workers(settings: AppSettings, process: ProcessSettings) -> Identity | None:
@@ -121,4 +124,25 @@ def choose(user: str | None, group: str | None) -> Identity | None:
         if identity.uid == os.geteuid():
             return None
         raise ConfigError(f'user: only root may run processes as "{user}"; start Buchner as root or leave `user` out')
+    if identity.uid != 0 and (why := not_here(identity)):
+        raise ConfigError(f'user: no process can become "{user}" here: {why}; leave `user` out')
     return identity
+
+
+def not_here(identity: Identity, proc: Path = Path("/proc/self")) -> str:
+    """Why the user namespace of this process does not let it become an identity; empty: it does."""
+    try:
+        if not _maps(proc / "uid_map", identity.uid) or not _maps(proc / "gid_map", identity.gid):
+            return (
+                f"this user namespace (unshare -U, a rootless container) has no uid {identity.uid}, gid {identity.gid}"
+            )
+        if (proc / "setgroups").read_text().strip() == "deny":
+            return "this user namespace does not permit to change groups (setgroups: deny)"
+    except (OSError, ValueError):
+        return ""
+    return ""
+
+
+def _maps(table: Path, number: int) -> bool:
+    ranges = [[int(word) for word in line.split()] for line in table.read_text().splitlines()]
+    return any(first <= number < first + count for first, _outside, count in ranges)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from buchner.errors import BuchnerError
+from buchner.errors import BuchnerError, ConfigError
+from buchner.log_format import LineFormatter
+from buchner.supervisor.log_writer import LogWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,9 +22,34 @@ logger = logging.getLogger("buchner")
 
 _PREPARE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_FLUSH_SECONDS = 1.0
+"""Longest wait for a reader of standard error, where its lines have to be out."""
+
+_writer = LogWriter()
 _error_log: str | None = None
 _terminal: int | None = None
 """Standard error as it was, until the service serves."""
+
+
+class _Handler(logging.Handler):
+    """Hands the lines to the thread that writes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            _writer.put(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - as logging's own handlers
+            self.handleError(record)
+
+
+def say(line: str) -> None:
+    """Write a line as it is."""
+    _writer.put(f"{line}\n")
+
+
+def flush() -> None:
+    """Wait a moment for what was written to be out."""
+    _writer.flush(_FLUSH_SECONDS)
 
 
 def set_up(error_log: str = "-") -> None:
@@ -32,8 +60,8 @@ def set_up(error_log: str = "-") -> None:
     """
     global _error_log, _terminal  # noqa: PLW0603 - standard error is the process's own global
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+        handler = _Handler()
+        handler.setFormatter(LineFormatter())
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -45,9 +73,26 @@ def set_up(error_log: str = "-") -> None:
 
 def give_back() -> None:
     """Make standard error what it was, for whoever waits for the start and has to be told why it failed."""
+    flush()
     if _terminal is not None:
         sys.stderr.flush()
         os.dup2(_terminal, sys.stderr.fileno())
+
+
+def record_failure(error: BuchnerError, default: str | None = None) -> None:
+    """Note in the error log, if that is a file, why the start failed; standard error is told by the command line.
+
+    Args:
+        error: Why.
+        default: The error log while no configuration has said one.
+    """
+    if _error_log is None and default not in (None, "-", "stderr"):
+        with contextlib.suppress(BuchnerError):
+            set_up(str(default))
+    if _error_log is not None:
+        for problem in error.problems if isinstance(error, ConfigError) else [error]:
+            logger.critical("%s", str(problem).partition("\n")[0])
+    give_back()
 
 
 def leave_terminal() -> None:
@@ -70,6 +115,7 @@ def reopen() -> bool:
         fd = os.open(_error_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise BuchnerError(f"error_log: {_error_log} cannot be opened: {error.strerror}") from error
+    flush()
     sys.stderr.flush()
     os.dup2(fd, sys.stderr.fileno())
     os.close(fd)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from buchner.supervisor.child import DEFAULT_THREADS
 from buchner.supervisor.process import MemoryEvents, cause
+from buchner.supervisor.stacks import collect
 from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 
 if TYPE_CHECKING:
@@ -130,14 +131,21 @@ class Pool:
     def _check_start(self) -> None:
         if self.active or self.closed:
             return
-        slow = [worker for worker in self.workers.values() if worker.state is WorkerState.STARTING]
-        if slow:
-            self._host.pool_failed(
-                self,
-                f"{slow[0]} was still importing the app after start_timeout ({self.settings.start_timeout:g} s)",
-                "",
-                imported=False,
-            )
+        slow = next((worker for worker in self.workers.values() if worker.state is WorkerState.STARTING), None)
+        if slow is None:
+            return
+        message = f"{slow} was still importing the app after start_timeout ({self.settings.start_timeout:g} s)"
+        importer = slow.child or slow.importer
+
+        def failed(stacks: str) -> None:
+            if not self.active and not self.closed:
+                shown = f"{message}. This is where it is (an `app.run()` at module level never ends):\n{stacks}"
+                self._host.pool_failed(self, shown if stacks else message, "", imported=False)
+
+        if importer is None:
+            failed("")
+        else:
+            collect(self._loop, importer, failed)
 
     def _balance(self) -> None:
         """Start what is missing."""

@@ -1,7 +1,7 @@
 """Which instances run on this machine: one JSON file and one control socket each, in a directory of this user.
 
 The directory is $BUCHNER_STATE_DIR, else /run/buchner for root, else $XDG_RUNTIME_DIR/buchner, else
-/tmp/buchner-UID. Others may not enter it, so who reaches a socket may give orders.
+/tmp/buchner-UID. Others may not enter it, nor use a socket in it, and an instance looks at who asks all the same.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import stat
 import time
@@ -22,6 +23,7 @@ from buchner.errors import InstanceError
 _EXECUTING = 10.0
 """Seconds an instance may take to execute its new version and to listen again."""
 _AGAIN = 0.05
+_OURS = re.compile(r"\d+\.(json|sock)")
 
 
 class Instance(msgspec.Struct):
@@ -70,6 +72,8 @@ def state_directory() -> Path:
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise InstanceError(f"state directory {path} is not a directory that only this user writes to; move it away")
+    if status.st_mode & 0o077 and all(_OURS.fullmatch(name) for name in os.listdir(path)):
+        path.chmod(0o700)  # it is for nothing else; in another one the mode of the sockets and who connects decide
     return path
 
 

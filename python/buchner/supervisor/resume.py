@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from buchner.config import AppSettings, Loaded
+from buchner.supervisor.deployment import terms_of
 from buchner.supervisor.gateways import Force
 from buchner.supervisor.listeners import Listener
 from buchner.supervisor.messages import WorkerReady
@@ -39,6 +40,7 @@ def resume(supervisor: Supervisor, state: State) -> None:
         pool = supervisor.workers.make_pool(name, settings, state.process)
         pool.adopt(staying.get(name, []))
         supervisor.workers.pools[name] = pool
+    terms = terms_of(state.process)
     for saved_gateway in state.gateways:
         sock = socket.socket(fileno=_own(saved_gateway.fd))
         gateway = supervisor.gateways.adopt(
@@ -48,9 +50,9 @@ def resume(supervisor: Supervisor, state: State) -> None:
         gateway.known = set(saved_gateway.attached)
         gateway.addresses = set(supervisor.listeners)
         if saved_gateway.current:
-            supervisor.gateways.promote(gateway, Force(plan, dict(supervisor.listeners)))
+            supervisor.gateways.promote(gateway, Force(plan, dict(supervisor.listeners), terms))
     if supervisor.gateways.force is None:
-        supervisor.gateways.force = Force(plan, dict(supervisor.listeners))
+        supervisor.gateways.force = Force(plan, dict(supervisor.listeners), terms)
         supervisor.loop.call_later(0, supervisor.gateways.restart)  # it died just before
     for name, workers in leaving.items():
         pool = supervisor.workers.make_pool(name, state.apps.get(name, AppSettings()), state.process)

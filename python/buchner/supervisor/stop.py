@@ -17,6 +17,17 @@ logger = logging.getLogger("buchner")
 _SLACK = 3.0
 """Seconds beyond the deadline until what is left is killed."""
 _DEFAULT_SECONDS = 30.0
+_SAME_REQUEST = 0.5
+"""Seconds within which a second signal means the same: timeout(1) sends one to the process and one to its group."""
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `30 s`, `1.5 min`, `2 h`, `30 days`."""
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            number = f"{seconds / size:.1f}".removesuffix(".0")
+            return f"{number} {unit}{'s' if unit == 'day' and number != '1' else ''}"
+    return f"{seconds:g} s"
 
 
 class Shutdown:
@@ -29,6 +40,7 @@ class Shutdown:
         self._seconds = default if seconds is None else seconds
         self._deadline = time.monotonic() + self._seconds
         self._hurried = False
+        self._begun = time.monotonic()
         self._workers_told = False
 
     @property
@@ -44,7 +56,7 @@ class Shutdown:
             supervisor.deployments.current.fail(BuchnerError("Buchner was stopped"))
         serving = [gateway for gateway in supervisor.gateways.all.values() if gateway.serving_since is not None]
         if serving:
-            logger.info("stopping: requests have %g s to finish", self._seconds)
+            logger.info("stopping: requests have %s to finish", duration(self._seconds))
         supervisor.close_listeners()  # who comes now is refused at once, not left in a queue that nobody reads
         for gateway in list(supervisor.gateways.all.values()):
             gateway.drain(self._seconds)
@@ -54,8 +66,8 @@ class Shutdown:
         self.step()
 
     def hurry(self) -> None:
-        """Asked again: kill everything."""
-        if not self._hurried:
+        """Asked again: kill everything, unless it is the same request twice."""
+        if not self._hurried and time.monotonic() - self._begun >= _SAME_REQUEST:
             self._hurried = True
             logger.warning("stopping at once: running requests are broken off")
             self._kill_all()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from buchner.config.model import Loaded
     from buchner.supervisor.deployments import Reply
     from buchner.supervisor.gateway_process import GatewayProcess
-    from buchner.supervisor.sealed_plan import SealedPlan
+    from buchner.supervisor.gateways import Force
     from buchner.supervisor.upgrade import State
     from buchner.supervisor.worker_process import WorkerProcess
 
@@ -192,9 +192,9 @@ class Supervisor:
         """The socket of socket activation that is bound to this address."""
         return self._passed.pop(address, None)
 
-    def prepare_logs(self, plan: SealedPlan) -> None:
+    def prepare_logs(self, force: Force) -> None:
         """Make the access logs the gateway's user may not create."""
-        logs.prepare(plan.logs, self.gateways.identity)
+        logs.prepare(force.plan.logs, force.terms.identity)
 
     # What gateways need
 
@@ -246,7 +246,7 @@ class Supervisor:
             logger.error("%s; the one that is open stays", error)  # noqa: TRY400 - words, no frames
             failure = error
         if self.gateways.force is not None:
-            self.prepare_logs(self.gateways.force.plan)
+            self.prepare_logs(self.gateways.force)
         error_log = [sys.stderr.fileno()] if renewed else []
         self.gateways.reopen(error_log)
         if renewed:

@@ -10,22 +10,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from buchner.config import AppSettings, ProcessSettings
+from buchner.config import AppSettings, ProcessSettings, native
 from buchner.errors import BuchnerError, UpgradeError
+from buchner.supervisor import logs
+from buchner.supervisor.child import STACKS_SIGNAL
 from buchner.supervisor.identity import of_workers
 from buchner.supervisor.launch import arguments, environment
-from buchner.supervisor.process import python_command
+from buchner.supervisor.process import Child, dump_file, python_command
 from buchner.supervisor.sealed_plan import SealedPlan
 from buchner.supervisor.worker_process import WorkerState
 
@@ -38,6 +42,11 @@ logger = logging.getLogger("buchner")
 _STATE = "BUCHNER_UPGRADE_STATE"
 _CHECK = "BUCHNER_UPGRADE_CHECK"
 _VERSION = 1
+_STACKS_SECONDS = 0.5
+_CHECK_SECONDS = 60.0
+"""What the check has besides the `start_timeout` of the apps."""
+_FLUSH_SECONDS = 10.0
+"""What gateways and workers have to read what they were sent, before the new version is executed."""
 _SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -120,6 +129,13 @@ def check_only(environ: Any = os.environ) -> bool:
     return environ.get(_CHECK) is not None
 
 
+def die_with_supervisor(environ: Any = os.environ) -> None:
+    """Have the kernel kill this check when the supervisor ends, which may have been just now."""
+    native.die_with_parent(True)
+    if environ.get(_CHECK) != str(os.getppid()):
+        sys.exit(1)
+
+
 def check_apps(loaded: Loaded) -> None:
     """Import each app in a process of its own.
 
@@ -130,22 +146,41 @@ def check_apps(loaded: Loaded) -> None:
         identity = of_workers(settings, loaded.process)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            words = arguments(settings, identity, "--check", "--control-fd", str(theirs.fileno()))
-            result = subprocess.run(
-                [*python_command("buchner.worker"), *words],
-                pass_fds=[theirs.fileno()],
+            dump = dump_file("check")
+            options = ["--check", "--control-fd", str(theirs.fileno()), "--dump-fd", str(dump)]
+            process = subprocess.Popen(
+                [*python_command("buchner.worker"), *arguments(settings, identity, *options)],
+                pass_fds=[theirs.fileno(), dump],
                 cwd=settings.chdir,
                 env=environment(settings, identity),
-                check=False,
             )
+            try:
+                status = process.wait(settings.start_timeout)
+            except subprocess.TimeoutExpired:
+                stacks = _stacks(process, dump)
+                raise UpgradeError(
+                    f"app {name}: still importing after start_timeout ({settings.start_timeout:g} s)\n{stacks}".rstrip()
+                ) from None
+            finally:
+                os.close(dump)
             ours.setblocking(False)
             try:
                 said = msgspec.json.decode(ours.recv(1 << 18))
             except (OSError, msgspec.DecodeError):
                 said = {}
-        if result.returncode != 0:
-            reason = said.get("error", f"the process ended with status {result.returncode}")
+        if status != 0:
+            reason = said.get("error", f"the process ended with status {status}")
             raise UpgradeError(f"app {name}: {reason}\n{said.get('traceback', '')}".rstrip())
+
+
+def _stacks(process: subprocess.Popen[bytes], dump: int) -> str:
+    """Where a process is that imports an app for too long; it is killed."""
+    process.send_signal(STACKS_SIGNAL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STACKS_SECONDS)
+    process.kill()
+    process.wait()
+    return os.pread(dump, 1 << 16, 0).decode(errors="replace")
 
 
 class Upgrade:
@@ -163,33 +198,48 @@ class Upgrade:
         self._running = True
         logger.info("upgrade: checking the new version")
         output = os.memfd_create("buchner-upgrade-check")
+        loaded = self._supervisor.loaded
+        limits = [settings.start_timeout for settings in loaded.app.values()] if loaded else []
+        seconds = _CHECK_SECONDS + sum(limits)
 
         def checked(status: int) -> None:
             self._running = False
             text = os.pread(output, 1 << 16, 0).decode(errors="replace").strip()
             os.close(output)
             if status != 0:
-                done(UpgradeError(f"the new version did not pass its check:\n{text}"))
+                late = time.monotonic() - begun >= seconds
+                words = f"did not end its check within {seconds:g} s" if late else "did not pass its check"
+                done(UpgradeError(f"the new version {words}:\n{text}"))
             elif self._supervisor.stopping or self._supervisor.deployments.current is not None:
                 done(UpgradeError("a reload or a stop has begun meanwhile; try again when it is done"))
             else:
-                self._execute(done)
+                self._execute(done, time.monotonic() + _FLUSH_SECONDS)
 
-        environ = {**os.environ, _CHECK: "1"}
+        environ = {**os.environ, _CHECK: str(os.getpid())}
         for name in ("NOTIFY_SOCKET", "LISTEN_PID"):
             environ.pop(name, None)
+        begun = time.monotonic()
         try:
-            self._supervisor.reaper.spawn("upgrade check", _command(), checked, env=environ, output=output)
+            check: Child = self._supervisor.reaper.spawn(
+                "upgrade check", _command(), checked, env=environ, output=output
+            )
         except OSError as error:
             self._running = False
             done(UpgradeError(f"the check could not be started: {error}"))
+        else:
+            self._supervisor.loop.call_later(seconds, check.kill)
 
-    def _execute(self, done: Callable[[BuchnerError | None], None]) -> None:
+    def _execute(self, done: Callable[[BuchnerError | None], None], until: float) -> None:
         supervisor = self._supervisor
         channels = [gateway.channel for gateway in supervisor.gateways.all.values()]
         channels += [worker.channel for worker in supervisor.workers.all()]
         if not all(channel.is_flushed for channel in channels):
-            supervisor.loop.call_later(0.05, lambda: self._execute(done))
+            if time.monotonic() >= until:
+                done(UpgradeError("a gateway or a worker does not read what it is told: it is stopped, or hangs"))
+            elif supervisor.stopping:
+                done(UpgradeError("Buchner is stopping"))
+            else:
+                supervisor.loop.call_later(0.05, lambda: self._execute(done, until))
             return
         logger.info("upgrade: executing the new version")
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -199,6 +249,7 @@ class Upgrade:
         for inherited in [fd, *_descriptors(state)]:
             os.set_inheritable(inherited, True)
         os.environ[_STATE] = f"{os.getpid()}:{fd}"
+        logs.flush()
         sys.stdout.flush()
         sys.stderr.flush()
         try:

@@ -162,7 +162,7 @@ class Workers:
         logger.error("%s (pid %d): %s passed its app_timeout after %d ms", worker, worker.pid, what, message.thread_ms)
         if worker.number not in self._dumps:
             self._dumps[worker.number] = StackDump(
-                self._supervisor.loop, worker, what, lambda: self._dumps.pop(worker.number, None)
+                self._supervisor.loop, worker, what, lambda: self._forget_dump(worker)
             )
         worker.hung = f"{what} hung"
         pool = self.pools.get(worker.pool)
@@ -212,6 +212,9 @@ class Workers:
         """No thread of this worker can run Python: take it out now, its replacement is on the way."""
         logger.error("%s (pid %d): C code holds its interpreter; it gets no more requests", worker, worker.pid)
         self.retire(worker, _HELD_GRACE)
+
+    def _forget_dump(self, worker: WorkerProcess) -> None:
+        self._dumps.pop(worker.number, None)
 
     def reopen(self, error_log: Sequence[int]) -> None:
         """Have all workers write to a new error log."""
