@@ -31,8 +31,11 @@ Run = Callable[..., Instance]
 SHOP = (
     APP
     + '''
-import ctypes, resource, socket, threading
+import ctypes, pathlib, resource, socket, threading
 from flask_sock import Sock
+
+while (pathlib.Path(__file__).parent / "hang").exists():
+    time.sleep(0.1)
 
 @Sock(app).route("/echo")
 def echo(ws):
@@ -226,6 +229,16 @@ def test_a_stopped_worker_is_noticed(run: Run) -> None:
     wait_for(lambda: len(instance.ready_workers()) == 2, "the replacement")
     assert before[1] in instance.ready_workers()
     assert all(instance.get("/pid").status == 200 for _ in range(10))
+
+
+def test_a_replacement_that_hangs_while_it_is_imported_is_replaced(run: Run) -> None:
+    instance = run(app="start_timeout = 2")
+    before = instance.ready_workers()
+    (instance.directory / "hang").touch()
+    kill(before[0])
+    instance.says("was killed: it was still importing the app after start_timeout (2 s)", 30)
+    (instance.directory / "hang").unlink()
+    recovers(instance, before, 30)
 
 
 def test_the_heartbeat_s_default_is_the_longest_app_timeout(tmp_path: Path) -> None:

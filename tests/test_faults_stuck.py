@@ -177,7 +177,9 @@ def test_a_worker_killed_inside_a_post_answers_502_that_names_the_cause(serve: S
     instance.says('request: "POST /die')
     lines = [line for line in instance.log.splitlines() if 'request: "POST /die' in line]
     assert len(lines) == 3
-    assert all("was killed (SIGKILL)" in line for line in lines)
+    assert all("was killed (SIGKILL)" in line for line in lines[:2])
+    assert "such requests of this client killed workers" in lines[2], "a third worker is not risked"
+    wait_for(lambda: len(instance.ready_workers()) == 2, "both workers are back")
 
 
 def test_posts_that_no_thread_had_begun_go_to_another_worker(serve: Serve) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from buchner.supervisor.child import DEFAULT_THREADS
@@ -166,6 +167,12 @@ class Pool:
                 return
             worker.events = self
             self.workers[worker.number] = worker
+            if self.active:
+                self._loop.call_later(self.settings.start_timeout, partial(self._check_replacement, worker))
+
+    def _check_replacement(self, worker: WorkerProcess) -> None:
+        if worker.state is WorkerState.STARTING:
+            worker.kill(f"it was still importing the app after start_timeout ({self.settings.start_timeout:g} s)")
 
     def _could_not_start(self, error: OSError) -> None:
         message = f"a worker of {self.name} could not be started: {error}"

@@ -95,7 +95,10 @@ impl Source for SlotBody {
                     return Poll::Ready(Err(broken(&words)));
                 }
                 _ => {
-                    self.waiter = None;
+                    if let Some(waiter) = self.waiter.take() {
+                        let place = &waiter.link.place;
+                        place.pool.culprits.died(&waiter.call, place.worker);
+                    }
                     return Poll::Ready(Err(
                         Error::new(Kind::WorkerDied, "the worker died while it answered").closing()
                     ));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -121,6 +122,8 @@ pub struct Call {
     pub answered: Cell<bool>,
     /// It passed its time.
     pub late: Cell<bool>,
+    /// It is run on trial, alone in its worker: see [`super::culprits`].
+    pub on_trial: Cell<bool>,
     /// Its body goes to the slot as it comes from the client, so no other slot can have it.
     pub streamed: bool,
     /// More of that body may still be sent.
@@ -131,8 +134,14 @@ pub struct Call {
     pub memory: usize,
     /// Where more of the body goes, where the route lets answers be buffered.
     spool: Option<(Arc<Spool>, u64)>,
-    method: Method,
-    path: Bytes,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// Its method.
+    pub method: Method,
+    /// Its path.
+    pub path: Bytes,
+    /// Its target, as sent.
+    pub target: Bytes,
     id: RequestId,
 }
 
@@ -152,13 +161,16 @@ impl Call {
             revoked: Cell::default(),
             answered: Cell::default(),
             late: Cell::default(),
+            on_trial: Cell::default(),
             streamed: matches!(ex.request.body, RequestBody::Stream(_)),
             sending: Cell::new(matches!(ex.request.body, RequestBody::Stream(_))),
             limit: Duration::from_millis(settings.app_timeout.0),
             memory: settings.buffer_memory.0 as usize,
             spool: settings.buffering.then(|| (ex.plan.spool.clone(), settings.buffer_spool.0)),
             method: ex.request.method.clone(),
+            client: ex.client.addr.ip(),
             path: ex.request.path.clone(),
+            target: ex.request.target.clone(),
             id: ex.id.clone(),
         })
     }
@@ -317,13 +329,16 @@ mod tests {
             revoked: Cell::default(),
             answered: Cell::default(),
             late: Cell::default(),
+            on_trial: Cell::default(),
             streamed: false,
             sending: Cell::default(),
             limit: Duration::ZERO,
             memory,
             spool: Some((Spool::new(std::env::temp_dir(), 1 << 20), 1 << 20)),
             method: Method::Get,
+            client: None,
             path: Bytes::new(),
+            target: Bytes::new(),
             id: RequestId::default(),
         }
     }

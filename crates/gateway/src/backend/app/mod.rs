@@ -8,6 +8,7 @@
 //! | [`link`] | one thread's socket to one slot |
 //! | [`outbox`] | what waits to be sent over it |
 //! | [`call`] | one request at a slot |
+//! | [`culprits`] | requests that kill workers |
 //! | [`uplink`] | a request body that the client still sends |
 //! | [`large`] | request bodies that are not read ahead |
 //! | [`body`] | answers that come over time |
@@ -15,6 +16,7 @@
 mod body;
 mod call;
 mod control;
+mod culprits;
 mod environ;
 mod large;
 mod link;
@@ -42,6 +44,7 @@ use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::slot;
 use call::{Call, Event, Head, Waiter};
+use culprits::Case;
 use large::Large;
 use pool::{Asked, Grant, Pool};
 use std::fs::File;
@@ -55,10 +58,6 @@ use uplink::Uplink;
 
 /// How long a request whose worker died waits for the supervisor to say why.
 const CAUSE_WAIT: Duration = Duration::from_millis(500);
-
-/// A request that saw so many workers die may be what kills them: no further one gets it. Fewer, and all workers being killed
-/// one after the other would lose requests that did no harm.
-const MOST_DEATHS: u8 = 4;
 
 /// A route that an app answers.
 pub struct App {
@@ -98,9 +97,13 @@ impl App {
         let began = ex.thread.clock.now();
         let (mut frame, file) = self.frame(ex)?;
         let streamed = matches!(ex.request.body, RequestBody::Stream(_));
-        let (mut bound, mut front, mut died) = (streamed || upgrades, false, 0);
+        let (mut bound, mut front) = (streamed || upgrades, false);
+        let mut case = Case::open(&pool, ex).await?;
         loop {
-            let grant = self.acquire(&pool, bound, front).await?;
+            let grant = match case.grant().await {
+                Some(grant) => grant,
+                None => self.acquire(&pool, bound, front).await?,
+            };
             front = true;
             let Some(waiter) = start(ex, grant, &mut frame, file.clone()) else {
                 bound = true;
@@ -114,20 +117,26 @@ impl App {
                     return Poll::Ready(Ok(event));
                 }
                 uplink.as_mut().map_or(Poll::Pending, |uplink| uplink.poll_failed(cx).map(Err))
-            })
-            .await?;
+            });
+            let event = case.run(&waiter, event).await?;
             ex.upstream.header_ms = ex.thread.clock.now().saturating_sub(began);
             match event {
-                Event::Head(head) => return self.respond(ex, waiter, uplink, head).map(Outcome::Respond),
+                Event::Head(head) => {
+                    if head.flags & slot::COMPLETE != 0 {
+                        case.survived(ex);
+                    }
+                    return self.respond(ex, waiter, uplink, head).map(Outcome::Respond);
+                }
                 Event::Upgraded(None) => return Err(no_descriptor()),
                 Event::Upgraded(Some(socket)) => {
                     return upgrade::respond(ex, waiter, socket).await.map(Outcome::Respond);
                 }
                 Event::Revoked => bound |= front && ex.upstream.tries > 3,
                 Event::Died => {
-                    died += 1;
-                    if streamed || !ex.request.method.is_idempotent() || died == MOST_DEATHS {
-                        return Err(self.died(&pool, waiter.link.place.worker).await);
+                    let worker = waiter.link.place.worker;
+                    let again = !streamed && ex.request.method.is_idempotent();
+                    if !case.died(ex, worker, again).await? {
+                        return Err(self.died(&pool, worker).await);
                     }
                 }
                 Event::TimedOut => return Err(late(ex)),

@@ -2,6 +2,11 @@
 //!
 //! Laws: a slot is granted with its count raised, and every grant is either used or given back ([`Grant`] does so when it is
 //! dropped). Who frees a slot serves the queue first. The lock is held for a few instructions, never across I/O.
+mod alone;
+
+pub use alone::Alone;
+
+use super::culprits::Culprits;
 use crate::config::AppPool;
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
@@ -34,11 +39,13 @@ struct Slot {
     /// Its socket ended.
     dead: bool,
     retiring: bool,
+    /// Its worker is kept for one request.
+    alone: bool,
 }
 
 impl Slot {
     fn open(&self) -> bool {
-        self.linked == self.threads && !self.dead && !self.retiring
+        self.linked == self.threads && !self.dead && !self.retiring && !self.alone
     }
 
     fn takes_ahead(&self) -> bool {
@@ -75,6 +82,8 @@ struct Waiting {
 /// A pool.
 #[derive(Default)]
 pub struct Pool {
+    /// Requests that killed workers.
+    pub culprits: Culprits,
     inner: Mutex<Inner>,
     /// Slots that may be busy for as long as a client takes to send a large body.
     large: AtomicUsize,
@@ -228,6 +237,7 @@ impl Pool {
                 bound: false,
                 dead: false,
                 retiring: false,
+                alone: false,
             };
             inner.slots.insert(slot, state);
         }
@@ -274,6 +284,16 @@ impl Pool {
         if inner.causes.len() > 64 {
             inner.causes.pop_front();
         }
+    }
+
+    /// How long a request may wait.
+    pub fn queue_timeout(&self) -> Duration {
+        Duration::from_millis(self.lock().config.queue_timeout.0)
+    }
+
+    /// True when some slot takes requests.
+    pub fn has_open(&self) -> bool {
+        self.lock().slots.values().any(Slot::open)
     }
 
     /// True when there is no worker.
@@ -342,7 +362,7 @@ impl Inner {
 mod tests {
     use super::*;
 
-    fn pool(slots: u64, look_ahead: u32, queue: u32) -> Arc<Pool> {
+    pub(super) fn pool(slots: u64, look_ahead: u32, queue: u32) -> Arc<Pool> {
         let pool = Arc::new(Pool::default());
         pool.configure(&AppPool { queue, look_ahead, ..AppPool::default() });
         pool.add(1, 0..slots, 1, 16);
@@ -350,14 +370,14 @@ mod tests {
         pool
     }
 
-    fn granted(asked: Asked) -> (u64, bool) {
+    pub(super) fn granted(asked: Asked) -> (u64, bool) {
         let Asked::Granted(grant) = asked else { panic!("not granted") };
         let place = (grant.slot, grant.ahead);
         grant.used();
         place
     }
 
-    fn queued(asked: Asked) -> oneshot::Receiver<Grant> {
+    pub(super) fn queued(asked: Asked) -> oneshot::Receiver<Grant> {
         let Asked::Queued(receiver, _) = asked else { panic!("not queued") };
         receiver
     }

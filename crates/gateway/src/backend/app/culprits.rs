@@ -1,0 +1,358 @@
+//! Requests that kill workers: remembered for a while, so that a client kills two at most by one endpoint.
+//!
+//! A death may be a neighbour's doing, because threads share a process. So a request whose worker died is tried again *on
+//! trial*: one at a time in a pool, once no further worker dies, alone in a worker. If that dies as well, the client is refused
+//! at this endpoint for [`FORGET`]. An endpoint alone would be too little to go by: whoever finds a fatal query could close `/` to all.
+//! Others who send the very same request are put on trial, too, until one survives.
+use super::call::{Call, Waiter};
+use super::pool::{Alone, Grant, Pool};
+use crate::error::{Error, Kind, Result};
+use crate::exchange::Exchange;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A death is remembered so long.
+const FORGET: Duration = Duration::from_secs(60);
+/// Deaths that one request, or one client at one endpoint, may cause.
+const MOST_DEATHS: u8 = 2;
+/// Entries that are kept; each has cost a worker.
+const MOST_ENTRIES: usize = 1024;
+/// Workers of recent trials that are remembered.
+const MOST_TRIALS: usize = 64;
+/// Requests that may wait for their trial.
+const MOST_WAITING: usize = 100;
+/// A trial holds others up no longer.
+const TRIAL: Duration = Duration::from_millis(250);
+/// Several workers that are killed from outside die within this time of each other.
+const SETTLE: Duration = Duration::from_millis(150);
+/// Time for that, and for a worker to be there after a trial.
+const SETTLED_BY: Duration = Duration::from_secs(2);
+/// Time for a worker to be there for a trial.
+const WORKER_BY: Duration = Duration::from_secs(5);
+/// Time it has to finish what it had.
+const DRAINED_BY: Duration = Duration::from_millis(500);
+/// Between two looks at a state.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a request is recognised by.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    /// The client at this endpoint.
+    client: u64,
+    /// The exact request, whoever sends it.
+    target: u64,
+}
+
+/// What is known of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Free,
+    Suspect,
+    Culprit,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Deaths, and when the last was.
+    entries: HashMap<u64, (u8, Instant)>,
+    /// The workers that ran trials: others that die with them are not to blame.
+    trials: VecDeque<u64>,
+    last_death: Option<Instant>,
+}
+
+/// What a pool knows of requests that killed its workers.
+#[derive(Debug)]
+pub struct Culprits {
+    /// Entries there are: nothing is looked up while there are none.
+    known: AtomicUsize,
+    waiting: AtomicUsize,
+    state: Mutex<State>,
+    hasher: RandomState,
+    trial: Arc<Semaphore>,
+}
+
+impl Default for Culprits {
+    fn default() -> Self {
+        Self {
+            known: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::default(),
+            hasher: RandomState::new(),
+            trial: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+impl Culprits {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self, client: Option<IpAddr>, method: &str, path: &[u8], target: &[u8]) -> Keys {
+        // A network of v6 addresses is one client's.
+        let client = client.map(|ip| match ip {
+            IpAddr::V4(ip) => u64::from(u32::from(ip)),
+            IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+        });
+        Keys {
+            client: self.hasher.hash_one((client, method, path)),
+            target: self.hasher.hash_one((method, path, target)),
+        }
+    }
+
+    fn keys_of(&self, ex: &Exchange) -> Keys {
+        let request = &ex.request;
+        self.keys(ex.client.addr.ip(), request.method.as_str(), &request.path, &request.target)
+    }
+
+    fn judge(&self, keys: Keys) -> Verdict {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let recent = |at: Instant| now.duration_since(at) < FORGET;
+        if !state.last_death.is_some_and(recent) {
+            state.entries.clear();
+        }
+        self.known.store(state.entries.len(), Ordering::Relaxed);
+        let deaths = |key| state.entries.get(&key).filter(|(_, at)| recent(*at)).map_or(0, |(deaths, _)| *deaths);
+        match (deaths(keys.client), deaths(keys.target)) {
+            (MOST_DEATHS.., _) => Verdict::Culprit,
+            (0, 0) => Verdict::Free,
+            _ => Verdict::Suspect,
+        }
+    }
+
+    /// A worker died while it ran a request, which is `certain` to be the cause if it was alone. True when the request may be
+    /// tried again.
+    fn accuse(&self, keys: Keys, certain: bool) -> bool {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.entries.len() + 2 > MOST_ENTRIES {
+            state.entries.retain(|_, (_, at)| now.duration_since(*at) < FORGET);
+            while state.entries.len() + 2 > MOST_ENTRIES {
+                let oldest = state.entries.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
+                oldest.map(|key| state.entries.remove(&key));
+            }
+        }
+        state.last_death = Some(now);
+        // The same request has killed a worker on its own before: this client's first is enough.
+        let known = state.entries.get(&keys.target).is_some_and(|(deaths, _)| *deaths >= MOST_DEATHS);
+        let mut count = |key, by: u8| {
+            let entry = state.entries.entry(key).or_insert((0, now));
+            *entry = (if certain { entry.0.saturating_add(by) } else { entry.0.max(1) }, now);
+            entry.0
+        };
+        let deaths = count(keys.client, if known { MOST_DEATHS } else { 1 });
+        count(keys.target, 1);
+        self.known.store(state.entries.len(), Ordering::Relaxed);
+        deaths < MOST_DEATHS
+    }
+
+    /// A worker died after the request's head, where nobody tries it again.
+    pub fn died(&self, call: &Call, worker: u64) {
+        let on_trial = call.on_trial.get();
+        if on_trial || !self.lock().trials.contains(&worker) {
+            self.accuse(self.keys(call.client, call.method.as_str(), &call.path, &call.target), on_trial);
+        }
+    }
+
+    /// A trial runs on this worker.
+    fn tries(&self, worker: u64) {
+        let mut state = self.lock();
+        state.trials.push_back(worker);
+        if state.trials.len() > MOST_TRIALS {
+            state.trials.pop_front();
+        }
+    }
+
+    /// The very request that was suspected has harmed nobody.
+    fn acquit(&self, keys: Keys) {
+        let mut state = self.lock();
+        if state.entries.remove(&keys.target).is_some() {
+            state.entries.remove(&keys.client);
+        }
+        self.known.store(state.entries.len(), Ordering::Relaxed);
+    }
+
+    /// Waits for the trial before this one.
+    async fn turn(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
+        let busy =
+            || Error::new(Kind::QueueFull, "requests like this one have killed workers: too many wait to be tried");
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(busy());
+        }
+        let permit = tokio::time::timeout(limit, self.trial.clone().acquire_owned()).await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        permit.ok().and_then(std::result::Result::ok).ok_or_else(busy)
+    }
+
+    /// Waits until no further worker dies.
+    async fn settle(&self) {
+        let until = Instant::now() + SETTLED_BY;
+        while Instant::now() < until && self.lock().last_death.is_some_and(|at| at.elapsed() < SETTLE) {
+            tokio::time::sleep(SETTLE / 3).await;
+        }
+    }
+}
+
+fn refused() -> Error {
+    let seconds = FORGET.as_secs();
+    Error::new(Kind::WorkerDied, format!("such requests of this client killed workers; it is refused for {seconds} s"))
+}
+
+/// What one request has to do with deaths of workers.
+pub struct Case {
+    pool: Arc<Pool>,
+    deaths: u8,
+    on_trial: bool,
+    alone: Option<Alone>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Case {
+    /// Opens a request's case: nearly always there is nothing against it.
+    pub async fn open(pool: &Arc<Pool>, ex: &Exchange) -> Result<Self> {
+        let mut case = Self { pool: pool.clone(), deaths: 0, on_trial: false, alone: None, permit: None };
+        let culprits = &pool.culprits;
+        if culprits.known.load(Ordering::Relaxed) == 0 {
+            return Ok(case);
+        }
+        let keys = culprits.keys_of(ex);
+        if culprits.judge(keys) == Verdict::Suspect {
+            case.permit = Some(culprits.turn(pool.queue_timeout()).await?);
+            case.on_trial = true;
+        }
+        match culprits.judge(keys) {
+            Verdict::Culprit => return Err(refused()),
+            Verdict::Suspect => culprits.settle().await,
+            Verdict::Free => (case.on_trial, case.permit) = (false, None),
+        }
+        Ok(case)
+    }
+
+    /// A place on a worker that has no other request, for a trial.
+    pub async fn grant(&mut self) -> Option<Grant> {
+        self.permit.as_ref()?;
+        let began = Instant::now();
+        while self.alone.is_none() && began.elapsed() < WORKER_BY {
+            self.alone = self.pool.keep_alone();
+            if self.alone.is_none() {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        let kept = Instant::now();
+        while kept.elapsed() < DRAINED_BY {
+            if let Some(grant) = self.alone.as_ref()?.grant() {
+                return Some(grant);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.alone = None;
+        None
+    }
+
+    /// Waits for what comes of the request.
+    pub async fn run<T>(&mut self, waiter: &Waiter, event: impl Future<Output = T>) -> T {
+        let mut event: Pin<&mut _> = std::pin::pin!(event);
+        if self.on_trial {
+            self.pool.culprits.tries(waiter.link.place.worker);
+            waiter.call.on_trial.set(self.alone.is_some());
+            if let Ok(came) = tokio::time::timeout(TRIAL, event.as_mut()).await {
+                return came;
+            }
+            (self.permit, self.alone) = (None, None);
+        }
+        event.await
+    }
+
+    /// The app's whole response is there.
+    pub fn survived(&mut self, ex: &Exchange) {
+        if self.on_trial {
+            self.pool.culprits.acquit(self.pool.culprits.keys_of(ex));
+            (self.permit, self.alone) = (None, None);
+        }
+    }
+
+    /// The worker died. True when the request may be tried again, and it is its turn.
+    pub async fn died(&mut self, ex: &Exchange, worker: u64, again: bool) -> Result<bool> {
+        let pool = self.pool.clone();
+        let culprits = &pool.culprits;
+        let innocent = !self.on_trial && culprits.lock().trials.contains(&worker);
+        let certain = self.alone.take().is_some();
+        self.deaths += 1;
+        let may = innocent || culprits.accuse(culprits.keys_of(ex), certain);
+        let most = if innocent { 2 * MOST_DEATHS } else { MOST_DEATHS };
+        if let Some(permit) = self.permit.take() {
+            tokio::task::spawn_local(release(pool.clone(), permit));
+        }
+        if !may || !again || self.deaths >= most {
+            return Ok(false);
+        }
+        self.permit = Some(culprits.turn(pool.queue_timeout()).await?);
+        self.on_trial = true;
+        culprits.settle().await;
+        Ok(true)
+    }
+}
+
+/// The next trial begins when there is a worker again.
+async fn release(pool: Arc<Pool>, permit: OwnedSemaphorePermit) {
+    let until = Instant::now() + SETTLED_BY;
+    while Instant::now() < until && !pool.has_open() {
+        tokio::time::sleep(SETTLE / 3).await;
+    }
+    drop(permit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(culprits: &Culprits, client: u8, target: &str) -> Keys {
+        let path = target.split('?').next().unwrap();
+        culprits.keys(Some(IpAddr::from([10, 0, 0, client])), "GET", path.as_bytes(), target.as_bytes())
+    }
+
+    #[test]
+    fn a_client_is_refused_at_an_endpoint_after_two_deaths_and_others_are_not() {
+        let culprits = Culprits::default();
+        let judge = |client, target| culprits.judge(keys(&culprits, client, target));
+        assert_eq!(judge(1, "/a?x"), Verdict::Free);
+        assert!(culprits.accuse(keys(&culprits, 1, "/a?x"), false));
+        assert!(culprits.accuse(keys(&culprits, 1, "/a?x"), false), "it may have been a neighbour's doing again");
+        assert_eq!(judge(1, "/a?y"), Verdict::Suspect);
+        assert_eq!(judge(2, "/a?x"), Verdict::Suspect);
+        assert_eq!(judge(2, "/a"), Verdict::Free);
+        assert!(!culprits.accuse(keys(&culprits, 1, "/a?x"), true));
+        assert_eq!(judge(1, "/a?y"), Verdict::Culprit);
+        assert_eq!(judge(1, "/b"), Verdict::Free);
+        assert_eq!(judge(2, "/a"), Verdict::Free);
+        assert!(!culprits.accuse(keys(&culprits, 2, "/a?x"), true), "what has killed two is known");
+    }
+
+    #[test]
+    fn who_survives_is_no_suspect_any_more() {
+        let culprits = Culprits::default();
+        culprits.accuse(keys(&culprits, 1, "/"), false);
+        culprits.acquit(keys(&culprits, 1, "/"));
+        assert_eq!(culprits.judge(keys(&culprits, 1, "/")), Verdict::Free);
+        assert_eq!(culprits.known.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let culprits = Culprits::default();
+        for number in 0..2 * MOST_ENTRIES {
+            culprits.accuse(keys(&culprits, 1, &format!("/{number}")), true);
+        }
+        assert!(culprits.lock().entries.len() <= MOST_ENTRIES);
+    }
+}
