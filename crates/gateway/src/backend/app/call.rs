@@ -147,6 +147,8 @@ pub struct Call {
 
 /// Bytes read back from a file in one go.
 const BLOCK: u64 = 256 << 10;
+/// A client that takes nothing for so long does not keep up with the app.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 impl Call {
     /// A request on its way to a slot.
@@ -202,10 +204,13 @@ impl Call {
 
     /// Takes a piece of the body: into memory, then into a file; where that is not to be had, the slot waits.
     pub async fn take(&self, bytes: Bytes, file: &mut Option<SpoolFile>) {
-        let spills = {
-            let state = self.state.borrow();
-            !state.abandoned && (state.spill.is_some() || state.buffered + bytes.len() > self.memory)
-        };
+        self.end_spill(file);
+        let mut spills = self.is_full(bytes.len());
+        if spills && self.spool.is_some() && self.state.borrow().spill.is_none() {
+            // The file is for clients that do not keep up: the others would wait for the disk.
+            let room = self.wait(|state| state.buffered == 0 || state.buffered + bytes.len() <= self.memory);
+            spills = tokio::time::timeout(PATIENCE, room).await.is_err() && self.is_full(bytes.len());
+        }
         if let Some((spool, most)) = self.spool.as_ref().filter(|_| spills) {
             if file.is_none() {
                 *file = spool.create().ok();
@@ -223,6 +228,21 @@ impl Call {
         self.push(Event::Chunk(bytes));
         if spills || self.spool.is_none() {
             self.wait(|state| state.buffered < self.memory.max(1)).await;
+        }
+    }
+
+    /// There is no room in memory for a piece, or it comes after what is in the file.
+    fn is_full(&self, bytes: usize) -> bool {
+        let state = self.state.borrow();
+        !state.abandoned && (state.spill.is_some() || state.buffered + bytes > self.memory)
+    }
+
+    /// A client that has caught up with the file gets the next pieces from memory again.
+    fn end_spill(&self, file: &mut Option<SpoolFile>) {
+        let mut state = self.state.borrow_mut();
+        if state.spill.as_ref().is_some_and(|spill| spill.read == spill.written) {
+            state.spill = None;
+            *file = None;
         }
     }
 
@@ -350,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_came_before_a_spill_is_heard_before_it_and_the_end_behind() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (call, mut file) = (call(100), None);
             call.push(head());
@@ -362,6 +382,41 @@ mod tests {
             assert!(matches!(next().await, Event::Chunk(bytes) if bytes.len() == 80));
             assert!(matches!(next().await, Event::Spilled { offset: 0, length: 80, .. }));
             assert!(matches!(next().await, Event::End));
+        });
+    }
+
+    #[test]
+    fn a_client_that_keeps_up_needs_no_file_and_one_that_has_caught_up_none_any_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let call = Rc::new(call(100));
+            let theirs = call.clone();
+            let taker = tokio::task::spawn_local(async move {
+                let mut pieces = Vec::new();
+                loop {
+                    match std::future::poll_fn(|cx| theirs.poll(cx)).await {
+                        Event::Chunk(bytes) => pieces.push(bytes[0]),
+                        Event::Spilled { .. } => pieces.push(b'f'),
+                        _ => return pieces,
+                    }
+                }
+            });
+            let mut file = None;
+            for piece in 0..50 {
+                call.take(vec![piece; 80].into(), &mut file).await;
+            }
+            assert!(file.is_none());
+            call.push(Event::End);
+            assert_eq!(taker.await.unwrap(), (0..50).collect::<Vec<_>>());
+            call.take(vec![1; 80].into(), &mut file).await;
+            call.take(vec![2; 80].into(), &mut file).await;
+            assert!(file.is_some());
+            let next = || std::future::poll_fn(|cx| call.poll(cx));
+            assert!(matches!(next().await, Event::Chunk(_)));
+            assert!(matches!(next().await, Event::Spilled { length: 80, .. }));
+            call.take(vec![3; 80].into(), &mut file).await;
+            assert!(file.is_none() && matches!(next().await, Event::Chunk(bytes) if bytes[0] == 3));
         });
     }
 }
