@@ -18,12 +18,13 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from buchner.supervisor.loop import Loop
-from buchner.supervisor.messages import Message
+if TYPE_CHECKING:
+    from buchner.supervisor.loop import Loop
+    from buchner.supervisor.messages import Message
 
 logger = logging.getLogger("buchner")
 

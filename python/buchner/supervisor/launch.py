@@ -91,15 +91,11 @@ def environment(settings: AppSettings, identity: Identity | None) -> dict[str, s
     env = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
     if identity is not None:
         env |= {"HOME": identity.home, "USER": identity.name, "LOGNAME": identity.name}
-    return env | settings.env | {IN_WORKER: "1"}
+    return _ALLOCATOR | env | settings.env | {IN_WORKER: "1"}
 
 
 def environment_of_gateway() -> dict[str, str]:
-    """The environment of a gateway process: what interpreter, locale and allocator read, and no secret of an app.
-
-    Its allocator does not ask for huge pages unless the user says so: connections come and go in kilobytes, and a page
-    of two megabytes stays as long as one of them lives in it.
-    """
+    """The environment of a gateway process: what interpreter, locale and allocator read, and no secret of an app."""
     return _ALLOCATOR | {name: value for name, value in os.environ.items() if _FOR_GATEWAYS.fullmatch(name)}
 
 
@@ -109,6 +105,9 @@ _FOR_GATEWAYS = re.compile(
     r"|PYTHON\w+|VIRTUAL_ENV|__PYVENV_LAUNCHER__|GCOV_\w+|LLVM_PROFILE_FILE|[A-Z]+SAN_OPTIONS"
 )
 _ALLOCATOR = {"MIMALLOC_ALLOW_THP": "0"}
+"""The allocator of our native half does not ask for huge pages unless the user says so. Connections come and go in
+kilobytes, and a page of two megabytes stays as long as one of them lives in it; in a worker the first of them would be
+most of what Buchner takes beside the app."""
 
 
 class ExecSource:

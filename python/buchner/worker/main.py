@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import gc
 import importlib
 import io
 import logging
@@ -256,8 +257,12 @@ class WorkerProcess:
         os.register_at_fork(
             before=self._hold_signals, after_in_parent=self._release_signals, after_in_child=self._leave_service
         )
+        ready = _ready(self._app, self._options, self._threads)
+        # What the import made stays: collections while requests run need not look at it.
+        gc.collect()
+        gc.freeze()
         try:
-            channel.send_now(self._control, _ready(self._app, self._options, self._threads))
+            channel.send_now(self._control, ready)
         except OSError:
             return 0  # the supervisor is gone
         while True:
@@ -434,8 +439,6 @@ def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) 
 
     Forking twice makes each worker a child of the supervisor (a subreaper), which then reaps it like any other.
     """
-    import gc
-
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
         logging.getLogger("buchner").warning(

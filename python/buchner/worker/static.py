@@ -98,12 +98,22 @@ def _left_to_the_app() -> list[str]:
     """Ends of names whose type the app has changed, or for which Flask sends a Content-Encoding."""
     if not mimetypes.inited:
         mimetypes.init()
-    usual = mimetypes.MimeTypes()
-    for file in mimetypes.knownfiles:
-        if os.path.isfile(file):
-            usual.read(file)
-    changed = [ending for ending, kind in mimetypes.types_map.items() if usual.types_map[True].get(ending) != kind]
+    usual = mimetypes.MimeTypes().types_map[True]
+    changed = {ending: kind for ending, kind in mimetypes.types_map.items() if usual.get(ending) != kind}
+    for name in mimetypes.knownfiles:
+        if changed and os.path.isfile(name):
+            _drop_usual(changed, name)
     return sorted({*changed, *mimetypes.encodings_map, *mimetypes.suffix_map})
+
+
+def _drop_usual(changed: dict[str, str], name: str | os.PathLike[str]) -> None:
+    """Take out the types that are those of a mime.types file; line by line, since it may be a large one."""
+    with open(name, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            kind, *endings = line.partition("#")[0].split() or [""]
+            for ending in endings:
+                if changed.get(f".{ending}") == kind:
+                    del changed[f".{ending}"]
 
 
 def _folder_of(app: Flask, rule: Rule) -> StaticFolder | None:
