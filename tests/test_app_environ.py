@@ -7,6 +7,8 @@ from wsgiref.util import request_uri
 
 import pytest
 
+from slot_driver import until
+
 Environ = dict[str, Any]
 
 
@@ -127,3 +129,24 @@ def test_headers_about_the_connection_do_not_reach_the_client(serve_app: Any) ->
         assert b"close" not in head.replace(b"X-Buchner-Dropped", b"")
         assert (b"X-Buchner-Dropped: Connection, Keep-Alive, Transfer-Encoding, X-Hop" in head) == development, head
         assert b"Proxy-Authenticate: Basic" in second
+
+
+def test_a_peer_that_is_not_believed_is_told_of_once(serve_app: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    def app(environ: Environ, start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [environ.get("HTTP_X_FORWARDED_PROTO", "none").encode()]
+
+    gateway = serve_app(app)
+    log = ""
+
+    def told() -> bool:
+        nonlocal log
+        log += capfd.readouterr().err
+        return "--trusted-proxies 127.0.0.1" in log
+
+    for _ in range(3):
+        assert gateway.ask("/", headers=FROM_A_PROXY)[2] == b"none"
+    until(told)
+    gateway.ask("/none", headers=FROM_A_PROXY)
+    log += capfd.readouterr().err
+    assert log.count("X-Forwarded-Proto") == 1

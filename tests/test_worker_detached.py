@@ -109,3 +109,23 @@ def test_beyond_max_detached_an_upgrade_holds_its_slot(serve_slots: Any) -> None
     assert os.read(answer.fds[0], 10) == b"raw"
     os.close(answer.fds[0])
     assert gateway.peers[0].frame().kind == END
+
+
+@pytest.mark.parametrize(
+    ("raised", "logged"),
+    [(ConnectionError, 0), (StopIteration, 0), (ConnectionResetError, 1), (lambda: ConnectionError("the database"), 1)],
+)
+def test_an_upgrade_that_ends_on_purpose_is_not_logged(
+    serve_slots: Any, caplog: pytest.LogCaptureFixture, raised: Any, logged: int
+) -> None:
+    def app(environ: Environ, _start: Start) -> list[bytes]:
+        environ["werkzeug.socket"].sendall(b"raw")
+        raise raised()
+
+    gateway = serve_slots(app)
+    answer = gateway.ask(flags=UPGRADE)
+    os.close(answer.fds[0])
+    until(lambda: gateway.slots.stats()["detached"] == 0)
+    assert gateway.ask("/", flags=UPGRADE).kind == UPGRADED
+    assert len([record for record in caplog.records if "the app raised" in record.getMessage()]) >= logged
+    assert bool(caplog.records) == bool(logged)
