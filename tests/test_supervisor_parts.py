@@ -117,6 +117,11 @@ def test_a_folder_the_gateway_may_not_read_and_a_route_of_the_configuration_win(
     assert len(complete(own, {"app": ready})["server"][0]["route"]) == 2
 
 
+def test_an_app_that_takes_no_bodies_has_none_read_ahead() -> None:
+    made = complete(plan(), {"app": WorkerReady(pid=1, app="a", max_content_length=0)})
+    assert made["settings"][1] == {"max_body": 0, "request_buffering_max": 1}
+
+
 @pytest.mark.parametrize("limit", [0, 5, 64 << 20])
 def test_a_body_limit_of_the_configuration_wins_whatever_its_value(limit: int) -> None:
     own = plan()

@@ -83,7 +83,8 @@ class _Settings:
         changed = dict(base)
         if ready.max_content_length is not None and "max_body" not in base:
             changed["max_body"] = 0
-            changed.setdefault("request_buffering_max", ready.max_content_length)
+            # 0 is any number here, and none for Flask.
+            changed.setdefault("request_buffering_max", max(1, ready.max_content_length))
         wanted = base.get("sendfile_headers", ready.x_sendfile)
         if wanted and ready.folders and "sendfile_roots" not in base:
             changed["sendfile_roots"] = ready.folders
