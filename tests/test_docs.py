@@ -33,9 +33,11 @@ def backends() -> set[str]:
 
 
 def balancers() -> set[str]:
-    found = re.search(r"KINDS: &\[&str\] = &\[(.*?)\]", (GATEWAY / "upstream/balance/mod.rs").read_text(), re.DOTALL)
+    found = re.search(
+        r"const BALANCERS: .*? = &\[(.*?)\];", (GATEWAY / "upstream/balance/mod.rs").read_text(), re.DOTALL
+    )
     assert found
-    return set(re.findall(r'"(\w+)"', found[1]))
+    return set(re.findall(r'\("(\w+)"', found[1]))
 
 
 def filters() -> set[str]:

@@ -38,14 +38,14 @@ class Upstream:
     `heads` are the request heads, `connections` is how many connections were accepted, `open` are those still there.
     """
 
-    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
+    def __init__(self, script: Script, host: str = "127.0.0.1", port: int = 0) -> None:
         self.script = script
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
         self.open: set[socket.socket] = set()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listener = socket.create_server((host, 0), family=family)
+        self.listener = socket.create_server((host, port), family=family)
         self.port: int = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -39,10 +39,10 @@ pub struct UpstreamServer {
     /// Never used. Default: false.
     #[serde(default)]
     pub down: bool,
-    /// Failures within `fail_timeout` before it rests. Default: 1; 0: never rests (nginx: `max_fails`).
+    /// Failures within `fail_timeout` that make it unavailable. Default: 1; 0: none do (nginx: `max_fails`).
     #[serde(default = "one")]
     pub max_fails: u32,
-    /// Window for `max_fails`, and how long it rests. Default: 10 s (nginx: `fail_timeout`).
+    /// Window for `max_fails`, and how long it is unavailable then. Default: 10 s (nginx: `fail_timeout`).
     #[serde(default = "ten_seconds")]
     pub fail_timeout: Millis,
     /// Requests at a time; 0: no limit. Default: 0.

@@ -285,6 +285,20 @@ impl Io {
         self.write_all(&body[n - head.len()..], false).await
     }
 
+    /// Writes what the kernel takes of two buffers now; returns how many bytes that is.
+    pub async fn send_once(&self, head: &[u8], body: &[u8], flags: SendFlags) -> io::Result<usize> {
+        let slices = [IoSlice::new(head), IoSlice::new(body)];
+        std::future::poll_fn(|cx| {
+            let sent = if body.is_empty() {
+                self.sock.poll_send(cx, head, flags)
+            } else {
+                self.sock.poll_send_vectored(cx, &slices)
+            };
+            Poll::Ready(if let Poll::Ready(sent) = sent { sent } else { Ok(0) })
+        })
+        .await
+    }
+
     /// Sends `length` bytes of a file from `offset`. `deadline_ms` bounds the time between two writes.
     pub async fn send_file(&self, file: BorrowedFd<'_>, mut offset: u64, length: u64, deadline_ms: u64) -> Result<()> {
         let end = offset + length;

@@ -1,14 +1,16 @@
-//! Connections to upstream servers, kept per I/O thread, newest first.
-use super::resolve::{NameServers, Resolvers};
-use super::{Address, Group};
+//! Connections to upstream servers, kept per I/O thread and address, newest first.
+use super::health::Health;
+use super::resolve::Found;
+use super::{Address, Group, Server};
 use crate::error::{Error, Kind, Result};
 use crate::io::local::Local;
 use crate::io::sock::{Io, Sock};
 use crate::tables::ById;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,50 +48,161 @@ pub struct Outgoing {
     pub keepalive: bool,
 }
 
-/// One thread's connections and its place in each group.
+/// Where one peer is.
+#[derive(Clone, Debug)]
+enum Place {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// One address of a server, as one thread sees it: a name has several.
+pub struct Peer {
+    group: Arc<Group>,
+    server: usize,
+    place: Place,
+    /// The address as logs have it.
+    pub name: Rc<str>,
+    /// Its health, which all threads share.
+    pub health: Arc<Health>,
+    idle: RefCell<Vec<(Io, Used)>>,
+}
+
+impl Peer {
+    fn new(group: &Arc<Group>, server: usize, place: Place, health: Arc<Health>) -> Rc<Self> {
+        let name = match &place {
+            Place::Ip(addr) => addr.to_string().into(),
+            Place::Unix(_) => group.servers[server].address.to_string().into(),
+        };
+        Rc::new(Self { group: group.clone(), server, place, name, health, idle: RefCell::default() })
+    }
+
+    /// The server it is an address of.
+    pub fn server(&self) -> &Server {
+        &self.group.servers[self.server]
+    }
+
+    /// What messages call it: by its name too, if it has one.
+    pub fn label(&self) -> String {
+        match &self.server().address {
+            address @ Address::Name(..) => format!("{address} ({})", self.name),
+            _ => (*self.name).to_owned(),
+        }
+    }
+}
+
+/// A request that keeps a peer busy until this is dropped.
+pub struct Busy(Rc<Peer>);
+
+impl Busy {
+    /// The request begins.
+    pub fn new(peer: &Rc<Peer>) -> Self {
+        peer.server().begin();
+        Self(peer.clone())
+    }
+
+    /// The peer.
+    pub fn peer(&self) -> &Rc<Peer> {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.server().end();
+    }
+}
+
+/// The addresses of one server.
+struct Seat {
+    peers: Rc<[Rc<Peer>]>,
+    /// Where the next request begins, so that equal addresses take turns.
+    turn: usize,
+}
+
+/// A group as one thread sees it.
+pub struct Members {
+    /// The group.
+    pub group: Arc<Group>,
+    /// This thread's position in it.
+    pub cursor: Cell<usize>,
+    seats: Vec<RefCell<Seat>>,
+}
+
+/// Addresses of a name that are used; more are left out.
+const MOST_ADDRESSES: usize = 64;
+
+impl Members {
+    /// A group without connections.
+    pub fn new(group: &Arc<Group>) -> Self {
+        let seat = |(index, server): (usize, &Server)| {
+            let place = match &server.address {
+                Address::Ip(addr) => Some(Place::Ip(*addr)),
+                Address::Unix(path) => Some(Place::Unix(path.clone())),
+                Address::Name(..) => None,
+            };
+            let peer = place.map(|place| Peer::new(group, index, place, server.health.clone()));
+            RefCell::new(Seat { peers: peer.into_iter().collect(), turn: crate::exchange::id::random() as usize })
+        };
+        Self {
+            // Threads start at different servers so that few requests on many threads still spread.
+            cursor: Cell::new(crate::exchange::id::random() as usize % group.servers.len().max(1)),
+            seats: group.servers.iter().enumerate().map(seat).collect(),
+            group: group.clone(),
+        }
+    }
+
+    /// The peers of a server whose address is not a name.
+    pub fn peers(&self, server: usize) -> Option<Rc<[Rc<Peer>]>> {
+        let named = matches!(self.group.servers[server].address, Address::Name(..));
+        (!named).then(|| self.seats[server].borrow().peers.clone())
+    }
+
+    /// The peers at the addresses of a server's name, and which of them is next. Peers whose address is still one of them stay
+    /// with their connections.
+    pub fn found(&self, server: usize, found: &Found) -> (Rc<[Rc<Peer>]>, usize) {
+        let mut seat = self.seats[server].borrow_mut();
+        let addresses = &found.addresses[..found.addresses.len().min(MOST_ADDRESSES)];
+        if !seat.peers.iter().map(|peer| peer.ip()).eq(addresses.iter().copied().map(Some)) {
+            seat.peers = addresses.iter().map(|ip| self.peer_at(&seat.peers, server, *ip)).collect();
+        }
+        seat.turn = seat.turn.wrapping_add(1);
+        let start = if found.ordered { 0 } else { seat.turn % seat.peers.len().max(1) };
+        (seat.peers.clone(), start)
+    }
+
+    fn peer_at(&self, known: &[Rc<Peer>], server: usize, ip: IpAddr) -> Rc<Peer> {
+        if let Some(peer) = known.iter().find(|peer| peer.ip() == Some(ip)) {
+            return peer.clone();
+        }
+        let port = match self.group.servers[server].address {
+            Address::Name(_, port) => port,
+            _ => 0,
+        };
+        let health = self.group.servers[server].health_of(ip);
+        Peer::new(&self.group, server, Place::Ip(SocketAddr::new(ip, port)), health)
+    }
+}
+
+impl Peer {
+    fn ip(&self) -> Option<IpAddr> {
+        match self.place {
+            Place::Ip(addr) => Some(addr.ip()),
+            Place::Unix(_) => None,
+        }
+    }
+}
+
+/// One thread's groups.
 #[derive(Default)]
 pub struct Pools {
-    groups: HashMap<u64, GroupState, BuildHasherDefault<ById>>,
+    groups: HashMap<u64, Rc<Members>, BuildHasherDefault<ById>>,
     singles: HashMap<Box<str>, Arc<Group>>,
 }
 
-#[derive(Default)]
-struct GroupState {
-    cursor: usize,
-    idle: Vec<Vec<(Io, Used)>>,
-    names: Vec<Rc<str>>,
-}
-
 impl Pools {
-    fn local(&mut self, group: &Group) -> &mut GroupState {
-        self.groups.entry(group.id).or_insert_with(|| GroupState {
-            // Threads start at different servers so that few requests on many threads still spread.
-            cursor: crate::exchange::id::random() as usize % group.servers.len().max(1),
-            idle: group.servers.iter().map(|_| Vec::new()).collect(),
-            names: group.servers.iter().map(|server| server.address.to_string().into()).collect(),
-        })
-    }
-
-    /// Chooses a server.
-    pub fn pick(&mut self, group: &Group, tried: &[usize], now: u64) -> Option<usize> {
-        group.pick(&mut self.local(group).cursor, tried, now)
-    }
-
-    /// The name of a server, for logs and messages.
-    pub fn name(&mut self, group: &Group, server: usize) -> Rc<str> {
-        self.local(group).names[server].clone()
-    }
-
-    /// The address that the name of a server led to, for logs, in the name's place.
-    pub fn found(&mut self, group: &Group, server: usize, io: &Io) -> Rc<str> {
-        let name = &mut self.local(group).names[server];
-        if let (Address::Name(..), Some(address)) = (&group.servers[server].address, io.sock.peer()) {
-            let address = address.to_string();
-            if **name != *address {
-                *name = address.into();
-            }
-        }
-        name.clone()
+    /// A group as this thread sees it.
+    pub fn members(&mut self, group: &Arc<Group>) -> Rc<Members> {
+        self.groups.entry(group.id).or_insert_with(|| Rc::new(Members::new(group))).clone()
     }
 
     /// The group of one server that a URL with variables names.
@@ -109,16 +222,17 @@ impl Pools {
     /// Drops connections that ended or idled too long, and groups no plan has any more.
     pub fn prune(&mut self, alive: impl Fn(u64) -> bool) {
         self.groups.retain(|id, _| alive(*id));
-        for local in self.groups.values_mut() {
-            for idle in &mut local.idle {
-                idle.retain(|(io, _)| !io.expired() && !io.sock.has_event());
+        for seat in self.groups.values().flat_map(|members| &members.seats) {
+            for peer in seat.borrow().peers.iter() {
+                peer.idle.borrow_mut().retain(|(io, _)| !io.expired() && !io.sock.has_event());
             }
         }
     }
 
     /// Idle connections in all.
     pub fn idle(&self) -> usize {
-        self.groups.values().flat_map(|local| &local.idle).map(Vec::len).sum()
+        let seats = self.groups.values().flat_map(|members| &members.seats);
+        seats.map(|seat| seat.borrow().peers.iter().map(|peer| peer.idle.borrow().len()).sum::<usize>()).sum()
     }
 }
 
@@ -127,15 +241,12 @@ pub fn of(thread: &Local) -> Rc<RefCell<Pools>> {
     thread.rooms.get()
 }
 
-/// Takes an idle connection to a server. The kernel is asked whether it is still open, and silent: bytes that came late would
+/// Takes an idle connection to a peer. The kernel is asked whether it is still open, and silent: bytes that came late would
 /// become the response to the next request.
-pub fn take(thread: &Local, group: &Group, server: usize) -> Option<(Io, Used)> {
-    let pools = of(thread);
-    let mut pools = pools.borrow_mut();
-    let idle = &mut pools.local(group).idle[server];
+pub fn take(peer: &Peer) -> Option<(Io, Used)> {
+    let mut idle = peer.idle.borrow_mut();
     while let Some((io, used)) = idle.pop() {
-        let dead = io.expired() || io.sock.peek_dead();
-        if !dead {
+        if !io.expired() && !io.sock.peek_dead() {
             return Some((io, Used { requests: used.requests.saturating_add(1), ..used }));
         }
     }
@@ -143,96 +254,67 @@ pub fn take(thread: &Local, group: &Group, server: usize) -> Option<(Io, Used)> 
 }
 
 /// Gives a connection back for the next request.
-pub fn give(group: &Group, server: usize, io: Io, used: Used) {
-    let thread = io.thread().clone();
-    let config = &group.config;
+pub fn give(peer: &Peer, io: Io, used: Used) {
+    let config = &peer.group.config;
+    let now = io.thread().clock.now();
     let served = config.keepalive_requests.is_some_and(|most| most != 0 && used.requests >= most)
-        || config.keepalive_time.is_some_and(|most| thread.clock.now().saturating_sub(used.since) >= most.0);
-    if served {
-        return;
-    }
-    let most = group.config.keepalive.map_or(DEFAULT_KEEPALIVE, |n| n as usize);
-    let pools = of(&thread);
-    let mut pools = pools.borrow_mut();
-    let idle = &mut pools.local(group).idle[server];
-    if idle.len() < most && !thread.draining.get() {
-        io.idle(group.config.keepalive_timeout.map_or(DEFAULT_KEEPALIVE_MS, |ms| ms.0));
+        || config.keepalive_time.is_some_and(|most| now.saturating_sub(used.since) >= most.0);
+    let most = config.keepalive.map_or(DEFAULT_KEEPALIVE, |n| n as usize);
+    let mut idle = peer.idle.borrow_mut();
+    if !served && idle.len() < most && !io.thread().draining.get() {
+        io.idle(config.keepalive_timeout.map_or(DEFAULT_KEEPALIVE_MS, |ms| ms.0));
         idle.push((io, used));
     }
 }
 
-/// Opens a connection, trying every address the name has.
-pub async fn connect(
-    thread: &Rc<Local>,
-    address: &Address,
-    timeout_ms: u64,
-    outgoing: Outgoing,
-    servers: &Arc<NameServers>,
-) -> Result<Io> {
+/// Opens a connection.
+pub async fn connect(thread: &Rc<Local>, peer: &Peer, timeout_ms: u64, outgoing: Outgoing) -> Result<Io> {
     let limit = Duration::from_millis(if timeout_ms == 0 { 60_000 } else { timeout_ms });
-    match tokio::time::timeout(limit, connect_any(thread, address, outgoing, servers)).await {
-        Ok(connected) => connected.map(|sock| Io::new(thread.clone(), sock)),
+    match tokio::time::timeout(limit, open(&peer.place, outgoing)).await {
+        Ok(opened) => opened.map(|sock| Io::new(thread.clone(), sock)).map_err(|error| refused(peer, &error)),
         Err(_) => Err(Error::new(
             Kind::UpstreamConnectTimeout,
             format!(
-                "upstream {address} did not accept the connection within {} ms (connect_timeout)",
+                "upstream {} did not accept the connection within {} ms (connect_timeout)",
+                peer.label(),
                 limit.as_millis()
             ),
         )),
     }
 }
 
-async fn connect_any(
-    thread: &Rc<Local>,
-    address: &Address,
-    outgoing: Outgoing,
-    servers: &Arc<NameServers>,
-) -> Result<Sock> {
-    let addresses = match address {
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(|e| refused(address, &e))?;
-            return Ok(Sock::Unix(stream));
-        }
-        Address::Ip(addr) => vec![*addr],
-        Address::Name(host, port) => thread.rooms.get::<Resolvers>().of(servers).lookup(thread, host, *port).await?,
+async fn open(place: &Place, outgoing: Outgoing) -> std::io::Result<Sock> {
+    let addr = match place {
+        Place::Unix(path) => return UnixStream::connect(path).await.map(Sock::Unix),
+        Place::Ip(addr) => *addr,
     };
-    let mut last = None;
-    for addr in addresses {
-        match open(addr, outgoing).await {
-            Ok(stream) => {
-                if outgoing.keepalive {
-                    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
-                }
-                let _ = stream.set_nodelay(true);
-                return Ok(Sock::Tcp(stream));
-            }
-            Err(e) => last = Some(e),
+    let stream = match outgoing.bind {
+        None => TcpStream::connect(addr).await?,
+        Some(local) => {
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.bind(local)?;
+            socket.connect(addr).await?
         }
+    };
+    if outgoing.keepalive {
+        let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     }
-    Err(match last {
-        Some(e) => refused(address, &e),
-        None => Error::new(Kind::UpstreamConnect, format!("upstream {address}: the name has no address")),
-    })
+    let _ = stream.set_nodelay(true);
+    Ok(Sock::Tcp(stream))
 }
 
-async fn open(addr: SocketAddr, outgoing: Outgoing) -> std::io::Result<TcpStream> {
-    let Some(local) = outgoing.bind else { return TcpStream::connect(addr).await };
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(local)?;
-    socket.connect(addr).await
-}
-
-fn refused(address: &Address, error: &std::io::Error) -> Error {
+fn refused(peer: &Peer, error: &std::io::Error) -> Error {
     use std::io::ErrorKind;
+    let name = peer.label();
     let cause = match error.kind() {
         ErrorKind::ConnectionRefused => {
-            format!("upstream {address} refused the connection: is the app running and listening there?")
+            format!("upstream {name} refused the connection: is the app running and listening there?")
         }
-        ErrorKind::NotFound => format!("upstream {address}: no such socket; is the app running?"),
+        ErrorKind::NotFound => format!("upstream {name}: no such socket; is the app running?"),
         ErrorKind::PermissionDenied => {
-            format!("upstream {address}: permission denied; the gateway's user needs write access to the socket")
+            format!("upstream {name}: permission denied; the gateway's user needs write access to the socket")
         }
-        _ => format!("cannot connect to upstream {address}: {error}"),
+        _ => format!("cannot connect to upstream {name}: {error}"),
     };
     Error::new(Kind::UpstreamConnect, cause)
 }

@@ -1,10 +1,13 @@
-//! Names of upstream servers, looked up where the settings say (nginx: `resolver`), and resolved again when their time to live is over. Until a new answer is there the old one is used.
+//! Names of upstream servers, looked up where the settings say (nginx: `resolver`), and again when their time to live is over.
+//! Requests that want the same name share a query.
 use crate::config::{Gateway, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::io::local::Local;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::name_server::TokioConnectionProvider;
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::xfer::Protocol;
+use hickory_resolver::proto::{ProtoError, ProtoErrorKind};
 use hickory_resolver::{ResolveError, TokioResolver};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -12,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// An answer is used at least this long, so that a time to live of 0 doesn't mean a query per request.
 const LEAST_TTL: Duration = Duration::from_secs(1);
@@ -22,11 +26,54 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// A server is asked again after this at the latest; after half of the time there is, at the earliest.
 const MOST_A_TRY: Duration = Duration::from_secs(5);
 
-#[derive(Clone)]
+/// Names a resolver remembers. Clients choose them where a URL has variables.
+const MOST_NAMES: usize = 1024;
+/// Addresses are used that much longer while no name server responds; one that says there is no such name ends them.
+const GRACE: Duration = Duration::from_secs(300);
+/// Time between two queries while no name server responds.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The addresses of a name.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// All of them.
+    pub addresses: Rc<[IpAddr]>,
+    /// The first is preferred; otherwise they are equal.
+    pub ordered: bool,
+}
+
+/// Addresses, and how long they hold.
 struct Entry {
-    addresses: Vec<IpAddr>,
+    found: Found,
     until: Instant,
-    refreshing: bool,
+    /// The end of that if no name server responds any more.
+    limit: Instant,
+}
+
+/// What is known of a name.
+#[derive(Default)]
+struct Name {
+    entry: Option<Entry>,
+    /// The query that is under way; all who want the name wait for it.
+    query: Option<Rc<Query>>,
+}
+
+/// A query that is under way.
+#[derive(Default)]
+struct Query {
+    result: OnceCell<std::result::Result<Found, Box<str>>>,
+    done: Notify,
+}
+
+impl Query {
+    async fn wait(&self) -> std::result::Result<Found, Box<str>> {
+        loop {
+            if let Some(result) = self.result.get() {
+                return result.clone();
+            }
+            self.done.notified().await;
+        }
+    }
 }
 
 /// Which name servers are asked, for what, and how long: one resolver each.
@@ -104,69 +151,80 @@ impl Resolvers {
 pub struct Resolver {
     servers: Arc<NameServers>,
     resolver: OnceCell<TokioResolver>,
-    cache: RefCell<HashMap<String, Entry>>,
+    names: RefCell<HashMap<Box<str>, Name>>,
 }
 
 impl Resolver {
     fn new(servers: Arc<NameServers>) -> Self {
-        Self { servers, resolver: OnceCell::new(), cache: RefCell::default() }
+        Self { servers, resolver: OnceCell::new(), names: RefCell::default() }
     }
 
-    /// Every address of a name.
-    pub async fn lookup(self: &Rc<Self>, thread: &Rc<Local>, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
-        if let Some(addresses) = self.cached(thread, host) {
-            return Ok(with_port(&addresses, port));
-        }
-        let entry = self.query(host).await.map_err(|e| {
-            Error::new(
-                Kind::UpstreamConnect,
-                format!("cannot resolve upstream name {host}: {e}; check the name and the resolver"),
-            )
-        })?;
-        let addresses = with_port(&entry.addresses, port);
-        self.cache.borrow_mut().insert(host.to_owned(), entry);
-        Ok(addresses)
-    }
-
-    fn cached(self: &Rc<Self>, thread: &Rc<Local>, host: &str) -> Option<Vec<IpAddr>> {
-        let mut cache = self.cache.borrow_mut();
-        let entry = cache.get_mut(host)?;
-        if entry.until <= Instant::now() && !entry.refreshing {
-            entry.refreshing = true;
-            let (this, thread, host) = (self.clone(), thread.clone(), host.to_owned());
-            tokio::task::spawn_local(async move { this.refresh(&thread, &host).await });
-        }
-        Some(entry.addresses.clone())
-    }
-
-    async fn refresh(&self, thread: &Local, host: &str) {
-        let answer = self.query(host).await;
-        let mut cache = self.cache.borrow_mut();
-        let Some(old) = cache.get_mut(host) else { return };
-        match answer {
-            Ok(entry) => {
-                if entry.addresses != old.addresses {
-                    thread.log.notice(&format!(
-                        "upstream name {host} now has {:?} (was {:?})",
-                        entry.addresses, old.addresses
-                    ));
-                }
-                *old = entry;
+    /// The addresses of a name.
+    pub async fn lookup(self: &Rc<Self>, thread: &Rc<Local>, host: &str) -> Result<Found> {
+        let query = {
+            let mut names = self.names.borrow_mut();
+            let now = Instant::now();
+            if let Some(entry) = names.get(host).and_then(|name| name.entry.as_ref()).filter(|entry| entry.until > now)
+            {
+                return Ok(entry.found.clone());
             }
-            Err(e) => {
-                thread.log.warn(&format!("cannot resolve {host} again: {e}; going on with {:?}", old.addresses));
-                old.until = Instant::now() + Duration::from_secs(5);
-                old.refreshing = false;
+            if !names.contains_key(host) {
+                make_room(&mut names, now);
             }
-        }
+            let name = names.entry(host.into()).or_default();
+            name.query.get_or_insert_with(|| self.start(thread, host)).clone()
+        };
+        query.wait().await.map_err(|error| {
+            let cause = format!("cannot resolve upstream name {host}: {error}; check the name and the resolver");
+            Error::new(Kind::UpstreamConnect, cause)
+        })
     }
 
-    async fn query(&self, host: &str) -> std::result::Result<Entry, ResolveError> {
+    /// Starts a query. It has a task of its own, so that it doesn't end with the request that wanted it first.
+    fn start(self: &Rc<Self>, thread: &Rc<Local>, host: &str) -> Rc<Query> {
+        let query = Rc::new(Query::default());
+        let (this, thread, host, asked) = (self.clone(), thread.clone(), Box::<str>::from(host), query.clone());
+        tokio::task::spawn_local(async move {
+            let answer = this.query(&host).await;
+            let result = this.learn(&host, answer, |text| thread.log.warn(text));
+            let _ = asked.result.set(result);
+            asked.done.notify_waiters();
+        });
+        query
+    }
+
+    /// Remembers what came of a query.
+    fn learn(
+        &self,
+        host: &str,
+        answer: std::result::Result<Entry, Failure>,
+        warn: impl Fn(&str),
+    ) -> std::result::Result<Found, Box<str>> {
+        let mut names = self.names.borrow_mut();
+        let old = names.remove(host).and_then(|name| name.entry);
+        let (entry, result) = match (answer, old) {
+            (Ok(entry), _) => {
+                let found = entry.found.clone();
+                (entry, Ok(found))
+            }
+            (Err(Failure { text, gone: false }), Some(old)) if old.limit > Instant::now() => {
+                warn(&format!("cannot resolve {host} again: {text}; going on with {:?}", old.found.addresses));
+                let found = old.found.clone();
+                (Entry { until: Instant::now() + RETRY, ..old }, Ok(found))
+            }
+            (Err(failure), _) => return Err(failure.text),
+        };
+        names.insert(host.into(), Name { entry: Some(entry), query: None });
+        result
+    }
+
+    async fn query(&self, host: &str) -> std::result::Result<Entry, Failure> {
         let now = Instant::now();
         if host == "localhost" {
             // RFC 6761 section 6.3: never asked of a server. Both families, as an app may listen on either.
-            let addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
-            return Ok(Entry { addresses, until: now + MOST_TTL, refreshing: false });
+            let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+            let found = Found { addresses: addresses.into(), ordered: true };
+            return Ok(Entry { found, until: now + MOST_TTL, limit: now + MOST_TTL });
         }
         if self.resolver.get().is_none() {
             let _ = self.resolver.set(build(&self.servers)?);
@@ -177,6 +235,7 @@ impl Resolver {
             return Err(format!("no answer within {} ms (resolver_timeout)", patience.as_millis()).into());
         };
         let answer = answer?;
+        let now = Instant::now();
         let until = match self.servers.valid {
             Some(valid) => now + valid,
             None => answer.valid_until().clamp(now + LEAST_TTL, now + MOST_TTL),
@@ -184,7 +243,58 @@ impl Resolver {
         let wanted = |ip: &IpAddr| if ip.is_ipv4() { self.servers.ipv4 } else { self.servers.ipv6 };
         let mut addresses: Vec<IpAddr> = answer.iter().filter(wanted).collect();
         addresses.sort_unstable();
-        Ok(Entry { addresses, until, refreshing: false })
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(Failure { text: "the name has no address".into(), gone: true });
+        }
+        Ok(Entry { found: Found { addresses: addresses.into(), ordered: false }, until, limit: until + GRACE })
+    }
+}
+
+/// Why there is no answer.
+struct Failure {
+    text: Box<str>,
+    /// There is no such name, or it has no address.
+    gone: bool,
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        let gone = match error.proto().map(ProtoError::kind) {
+            // hickory's word for every response without records, SERVFAIL too.
+            Some(ProtoErrorKind::NoRecordsFound { response_code, .. }) => {
+                matches!(response_code, ResponseCode::NXDomain | ResponseCode::NoError)
+            }
+            _ => false,
+        };
+        Self { gone, text: error.to_string().into() }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self { text: text.into(), gone: false }
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), gone: false }
+    }
+}
+
+/// Makes room for a name: what holds no more goes, else any that nobody waits for.
+fn make_room(names: &mut HashMap<Box<str>, Name>, now: Instant) {
+    if names.len() < MOST_NAMES {
+        return;
+    }
+    let fresh = |name: &Name| name.entry.as_ref().is_some_and(|entry| entry.until > now);
+    names.retain(|_, name| name.query.is_some() || fresh(name));
+    while names.len() >= MOST_NAMES {
+        let Some(idle) = names.iter().find(|(_, name)| name.query.is_none()).map(|(host, _)| host.clone()) else {
+            return;
+        };
+        names.remove(&idle);
     }
 }
 
@@ -215,6 +325,46 @@ fn build(servers: &NameServers) -> std::result::Result<TokioResolver, ResolveErr
     Ok(builder.build())
 }
 
-fn with_port(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver() -> Resolver {
+        Resolver::new(NameServers::compile(&Settings::default(), &Gateway::default()).unwrap())
+    }
+
+    fn entry(last: u8, until: Instant, limit: Instant) -> Entry {
+        let addresses: Rc<[IpAddr]> = [IpAddr::from([127, 0, 0, last])].into();
+        Entry { found: Found { addresses, ordered: false }, until, limit }
+    }
+
+    fn silent(_: &str) {}
+
+    #[test]
+    fn old_addresses_serve_while_no_server_responds_and_end_with_their_name() {
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        let known = resolver();
+        let learn = |answer| known.learn("a", answer, silent).map(|found| found.addresses[0].to_string());
+        assert!(learn(Err("timeout".into())).is_err());
+        assert_eq!(learn(Ok(entry(1, now, now + hour))).unwrap(), "127.0.0.1");
+        assert_eq!(learn(Err("timeout".into())).unwrap(), "127.0.0.1");
+        assert_eq!(learn(Ok(entry(2, now, now + hour))).unwrap(), "127.0.0.2");
+        assert!(learn(Err(Failure { text: "NXDOMAIN".into(), gone: true })).is_err());
+        assert!(learn(Err("timeout".into())).is_err());
+        assert!(learn(Ok(entry(3, now, now))).is_ok());
+        assert!(learn(Err("timeout".into())).is_err(), "not without end");
+        assert!(known.names.borrow().is_empty());
+    }
+
+    #[test]
+    fn names_are_forgotten_when_there_are_too_many() {
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        let known = resolver();
+        for n in 0..MOST_NAMES * 2 {
+            make_room(&mut known.names.borrow_mut(), now);
+            let until = if n % 4 == 0 { now } else { now + hour };
+            let _ = known.learn(&format!("name{n}"), Ok(entry(1, until, until)), silent);
+            assert!(known.names.borrow().len() <= MOST_NAMES);
+        }
+    }
 }

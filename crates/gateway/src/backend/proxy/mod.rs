@@ -2,8 +2,6 @@
 pub mod config;
 mod cookie;
 pub mod head;
-mod kept;
-mod link;
 pub mod next;
 pub mod options;
 mod replace;
@@ -17,29 +15,28 @@ use crate::body::pace::paced;
 use crate::body::spool;
 use crate::body::spool::Buffered;
 use crate::body::{Body, RequestBody, Upgraded};
-use crate::error::{Error, Kind, Result, Side};
+use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response, Streamed, permitted};
 use crate::io::sock::Io;
 use crate::units::size;
-use crate::upstream::pool::{self, Outgoing, Used};
-use crate::upstream::{Group, Hold};
+use crate::upstream::pool::{self, Busy, Outgoing, Peer, Used};
+use crate::upstream::resolve::Resolvers;
+use crate::upstream::{
+    Address, Attempts, Group, Language, Limits, Link, Outbound, Rest, Server, Step, Talk, Uplink, UpstreamBody,
+};
 use crate::vars::{Names, Sent, Template};
-use buchner_wire::chunked::BodyDecoder;
-use buchner_wire::h1::{Framing, Limits, ResponseHead};
+use buchner_wire::h1::{Framing, ResponseHead};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
-use link::{Link, Uplink, UpstreamBody};
 use options::Options;
+use rustix::net::SendFlags;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use target::{Uri, host_and_port};
-
-/// Limits of an upstream's head: generous, it is not hostile by default, yet bounded.
-const LIMITS: Limits = Limits { max_head: 256 << 10, max_target: 0, max_field: 128 << 10, max_fields: 500 };
 
 /// A proxied route.
 pub enum Proxy {
@@ -60,7 +57,7 @@ enum Asked {
 /// What is sent in place of what the client sent.
 struct Own {
     method: Option<Method>,
-    body: Option<Vec<u8>>,
+    body: Option<Bytes>,
 }
 
 impl Proxy {
@@ -87,6 +84,7 @@ impl Proxy {
             None => (format!("http://{authority}{}/", socket_colon(authority)), "/".to_owned()),
         };
         Ok(Self::Group(Target {
+            language: Language::Http1,
             group: group.clone(),
             host: group.config.host.as_deref().unwrap_or(host).into(),
             port: port.into(),
@@ -143,165 +141,177 @@ impl Own {
                 Some(method.ok_or_else(|| Error::new(Kind::Internal, "proxy_method: its value is not a method"))?)
             }
         };
-        Ok(Self { method, body: options.body.as_ref().map(|body| body.value(ex, Sent::default())) })
+        Ok(Self { method, body: options.body.as_ref().map(|body| body.value(ex, Sent::default()).into()) })
     }
 }
 
 impl Target {
     /// Asks the group's servers, another one where that is safe and wanted.
     async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
-        let next = ex.settings().next;
-        let began = ex.thread.clock.now();
+        let members = pool::of(&ex.thread).borrow_mut().members(&self.group);
         let streamed = matches!(ex.request.body, RequestBody::Stream(_));
-        let repeatable = ex.request.method.is_idempotent() || next.non_idempotent();
-        let most = self.group.tries(next.tries);
-        let mut tried = Vec::new();
+        let repeatable = !streamed && (ex.request.method.is_idempotent() || ex.settings().next.non_idempotent());
         let rerouted = ex.upstream.tries > 0;
+        let mut attempts = Attempts::new(members, ex.settings().next, ex.thread.clock.now(), repeatable);
         loop {
             let now = ex.thread.clock.now();
-            let picked = pool::of(&ex.thread).borrow_mut().pick(&self.group, &tried, now);
-            let Some(server) = picked else {
-                let cause = format!("upstream {}: every server is down, busy or was tried", self.group.name);
-                return Err(Error::new(Kind::NoUpstream, cause));
+            let peer = match attempts.step(now) {
+                Step::Ask(peer) => peer,
+                Step::LookUp(server) => {
+                    self.look_up(ex, &mut attempts, server).await?;
+                    continue;
+                }
+                Step::Nobody => {
+                    let cause = format!("upstream {}: every server is down, busy or was tried", self.group.name);
+                    return Err(Error::new(Kind::NoUpstream, cause));
+                }
             };
-            ex.upstream.begin(now, rerouted && tried.is_empty());
-            let more = tried.len() + 1 < most && (next.timeout_ms == 0 || now.saturating_sub(began) < next.timeout_ms);
-            let asked = self.ask(ex, server, more && repeatable && !streamed).await;
+            ex.upstream.begin(now, rerouted && attempts.made() == 1);
+            ex.upstream.address = Some(peer.name.clone());
+            let asked = self.ask(ex, &peer, attempts.may_pass_over()).await;
             let now = ex.thread.clock.now();
             ex.upstream.header_ms = now.saturating_sub(ex.upstream.began);
             match asked {
                 Ok(Asked::Answer(response)) => {
-                    self.group.servers[server].succeeded();
+                    attempts.passed();
                     ex.upstream.passing = true;
                     return Ok(Outcome::Respond(response));
                 }
-                // These say nothing bad about the server.
-                Ok(Asked::Next(403 | 404)) => {}
                 Ok(Asked::Next(status)) => {
-                    if self.group.servers[server].failed(now) {
-                        let address = &self.group.servers[server].address;
-                        ex.log_warn(&format!("upstream {address} rests: it answered {status}"));
+                    if attempts.passed_over(status, now) {
+                        unavailable(ex, &peer.label(), peer.server(), &format!("it responded with {status}"));
                     }
                 }
                 Err(failure) => {
                     ex.upstream.status = failure.kind.status();
-                    if failure.kind.side() == Side::Upstream && self.group.servers[server].failed(now) {
-                        let address = &self.group.servers[server].address;
-                        ex.log_warn(&format!("upstream {address} rests: {failure}"));
+                    let verdict = attempts.failed(&failure, now);
+                    if verdict.unavailable {
+                        unavailable(ex, &peer.label(), peer.server(), &failure.to_string());
                     }
-                    let unsent = failure.kind.nothing_sent();
-                    let safe = unsent || (repeatable && !streamed);
-                    let late = next.timeout_ms != 0 && now.saturating_sub(began) >= next.timeout_ms;
-                    if !safe || late || !more || !next.after(failure.kind) {
+                    if !verdict.again {
                         return Err(failure);
                     }
                 }
             }
-            tried.push(server);
         }
     }
 
-    /// Asks one server: over a kept connection first, and once more over a new one when the kept one turns out to be
-    /// stale. `more`: another server may be asked instead of passing its answer on.
-    async fn ask(&self, ex: &mut Exchange, server: usize, more: bool) -> Result<Asked> {
-        let address = &self.group.servers[server].address;
-        ex.upstream.address = Some(pool::of(&ex.thread).borrow_mut().name(&self.group, server));
+    /// Looks up the name of a server. Fails if nobody else can be asked.
+    async fn look_up(&self, ex: &Exchange, attempts: &mut Attempts, server: usize) -> Result<()> {
+        let resolver = ex.thread.rooms.get::<Resolvers>().of(&ex.settings().name_servers);
+        let known = &self.group.servers[server];
+        let Address::Name(host, _) = &known.address else { return Ok(()) };
+        let failure = match resolver.lookup(&ex.thread, host).await {
+            Ok(found) => {
+                attempts.found(server, &found);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let verdict = attempts.not_found(server, &failure, ex.thread.clock.now());
+        if verdict.unavailable {
+            unavailable(ex, &known.address.to_string(), known, &failure.to_string());
+        }
+        if verdict.again { Ok(()) } else { Err(failure) }
+    }
+
+    /// Asks one peer: over a kept connection first, and once more over a new one if the kept one turns out to be stale.
+    /// `more`: another peer may be asked instead of passing its response on.
+    async fn ask(&self, ex: &mut Exchange, peer: &Rc<Peer>, more: bool) -> Result<Asked> {
         let own = Own::new(ex)?;
         let repeatable = ex.request.method.is_idempotent();
-        let mut hold = Hold::new(&self.group, server);
-        if let Some((io, used)) = pool::take(&ex.thread, &self.group, server) {
+        if let Some((io, used)) = pool::take(peer) {
+            let busy = Busy::new(peer);
             let streamed = matches!(ex.request.body, RequestBody::Stream(_));
             ex.upstream.connect_ms = Some(0);
-            match self.exchange(ex, server, (io, used, hold.take()), &own, more).await {
+            match self.exchange(ex, (io, used, busy), &own, more).await {
                 // It ended meanwhile, or what came belongs to the response before.
                 Err(e) if matches!(e.kind, Kind::UpstreamClosed | Kind::UpstreamInvalid) && repeatable && !streamed => {
                 }
                 other => return other,
             }
             ex.upstream.connect_ms = None;
-            hold = Hold::new(&self.group, server);
         }
+        let busy = Busy::new(peer);
         let outgoing = outgoing(ex);
-        let settings = ex.settings();
-        let (timeout, servers) = (settings.connect_timeout.0, settings.name_servers.clone());
-        let io = pool::connect(&ex.thread, address, timeout, outgoing, &servers).await?;
-        ex.upstream.address = Some(pool::of(&ex.thread).borrow_mut().found(&self.group, server, &io));
+        let io = pool::connect(&ex.thread, peer, ex.settings().connect_timeout.0, outgoing).await?;
         let now = ex.thread.clock.now();
         ex.upstream.connect_ms = Some(now.saturating_sub(ex.upstream.began));
-        self.exchange(ex, server, (io, Used::new(now), hold), &own, more).await
+        self.exchange(ex, (io, Used::new(now), busy), &own, more).await
     }
 
     /// One request and the head of its response on one connection.
     async fn exchange(
         &self,
         ex: &mut Exchange,
-        server: usize,
-        (io, used, hold): (Io, Used, Option<Hold>),
+        (io, used, busy): (Io, Used, Busy),
         own: &Own,
         more: bool,
     ) -> Result<Asked> {
-        let method = own.method.clone().unwrap_or_else(|| ex.request.method.clone());
+        let method = own.method.as_ref().unwrap_or(&ex.request.method);
+        let mut talk = self.language.talk(method);
         let mut head = ex.thread.bufs.take_write();
-        self.write_head(ex, &method, own.body.as_ref().map(Vec::len), &mut head)?;
-        let send_timeout = ex.settings().upstream_send_timeout.0;
-        io.write_deadline(send_timeout);
-        let uplink = self.send(ex, &io, &head, own.body.as_deref()).await?;
-        let body = own.body.as_ref().map_or_else(|| ex.request.body.length().unwrap_or(0), |body| body.len() as u64);
+        let own_body = own.body.as_ref().map(Bytes::len);
+        talk.write_request(&Outbound { ex, target: self, method, own_body }, &mut head)?;
+        let timeouts = (ex.settings().read_timeout.0, ex.settings().upstream_send_timeout.0);
+        io.write_deadline(timeouts.1);
+        let uplink = Self::send(ex, &io, &talk, &head, own.body.as_ref()).await?;
+        let body = own_body.map_or_else(|| ex.request.body.length().unwrap_or(0), |length| length as u64);
         ex.upstream.sent = head.len() as u64 + body;
         ex.thread.bufs.give_write(head);
-        let buf = ex.thread.bufs.take_read();
-        let read_timeout = ex.settings().read_timeout.0;
-        let mut link = Link { io, buf, uplink, read_timeout, send_timeout, used, hold, head_bytes: 0, reset: false };
+        let mut link = Link::new(io, used, busy, uplink, timeouts);
         let hint = |headers: &Headers| {
             if let Some(options) = ex.settings().proxy.as_deref() {
                 options.hint(ex, headers);
             }
         };
-        let response = link.read_head(&method, &self.group.servers[server].address, hint).await?;
+        let response = link.read_head(&mut talk, hint).await?;
         ex.upstream.status = response.status;
         ex.upstream.answered = true;
         ex.upstream.head_bytes = link.head_bytes as u64;
         if more && response.status >= 400 && ex.settings().next.after_status(response.status) {
             return Ok(Asked::Next(response.status));
         }
-        self.respond(ex, server, link, response).map(Asked::Answer)
+        self.respond(ex, link, talk, response).map(Asked::Answer)
     }
 
-    async fn send(&self, ex: &mut Exchange, io: &Io, head: &[u8], own: Option<&[u8]>) -> Result<Option<Uplink>> {
-        let timeout = ex.settings().upstream_send_timeout.0;
+    /// Begins to send a request. What the kernel doesn't take at once goes up while the response is awaited: a server may respond
+    /// before it has read everything (413), and stop reading.
+    async fn send(ex: &mut Exchange, io: &Io, talk: &Talk, head: &[u8], own: Option<&Bytes>) -> Result<Option<Uplink>> {
         let pass = ex.settings().proxy.as_deref().is_none_or(|options| options.pass_body);
-        let sent = match &mut ex.request.body {
-            _ if own.is_some() => io.write_both(head, own.unwrap_or_default()).await,
-            _ if !pass => io.write_all(head, false).await,
-            RequestBody::Empty => io.write_all(head, false).await,
-            RequestBody::Buffered(Buffered::Memory(body)) => io.write_both(head, body).await,
-            RequestBody::Buffered(Buffered::File(file)) => match io.write_all(head, true).await {
-                Ok(()) => {
-                    io.send_file(file.file().as_fd(), 0, file.length(), timeout)
-                        .await
-                        .map_err(|_| Self::closed(io, ex))?;
-                    Ok(())
+        let (frame, mut rest) = (talk.frame(ex.request.body.length()), Rest::Nothing);
+        let body = match &mut ex.request.body {
+            _ if own.is_some() => own.cloned(),
+            _ if !pass => None,
+            RequestBody::Empty => None,
+            RequestBody::Buffered(Buffered::Memory(body)) => Some(body.clone()),
+            RequestBody::Buffered(Buffered::File(file)) => {
+                rest = Rest::File(file.file().clone(), 0, file.length());
+                None
+            }
+            body @ RequestBody::Stream(_) => {
+                if let RequestBody::Stream(source) = std::mem::replace(body, RequestBody::Empty) {
+                    rest = Rest::Client(source);
                 }
-                Err(e) => Err(e),
-            },
-            RequestBody::Stream(_) => {
-                let RequestBody::Stream(source) = std::mem::replace(&mut ex.request.body, RequestBody::Empty) else {
-                    return Ok(None);
-                };
-                let chunked = source.length().is_none();
-                let sent = io.write_all(head, false).await;
-                sent.map_err(|_| Self::closed(io, ex))?;
-                return Ok(Some(Uplink { source, chunked, out: Bytes::new(), ended: false }));
+                None
             }
         };
-        // A server may answer and close before it read everything (413); its answer is still worth reading.
-        match sent {
-            Err(_) if io.expired() => Err(Self::closed(io, ex)),
-            Err(e) if !matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
-                Err(Self::closed(io, ex))
-            }
-            _ => Ok(None),
+        let body = body.unwrap_or_default();
+        let flags = if matches!(rest, Rest::File(..)) { SendFlags::MORE } else { SendFlags::empty() };
+        let sent = match io.send_once(head, &body, flags).await {
+            Ok(sent) => sent,
+            // It may have responded and closed.
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => return Ok(None),
+            Err(_) => return Err(Self::closed(io, ex)),
+        };
+        let left = match sent.checked_sub(head.len()) {
+            Some(sent) => body.slice(sent..),
+            None => [&head[sent..], &body].concat().into(),
+        };
+        if left.is_empty() && matches!(rest, Rest::Nothing) {
+            return Ok(None);
         }
+        Ok(Some(Uplink::new(left, rest, frame)))
     }
 
     fn closed(io: &Io, ex: &Exchange) -> Error {
@@ -316,7 +326,7 @@ impl Target {
         )
     }
 
-    fn respond(&self, ex: &mut Exchange, server: usize, mut link: Link, head: ResponseHead) -> Result<Response> {
+    fn respond(&self, ex: &mut Exchange, mut link: Link, mut talk: Talk, head: ResponseHead) -> Result<Response> {
         let ResponseHead { status, mut headers, framing, keep_alive, .. } = head;
         if status == 101 {
             return Self::upgraded(ex, link, headers);
@@ -337,33 +347,30 @@ impl Target {
         }
         let trailers = options.is_some_and(|options| options.trailers);
         let ranges = options.is_some_and(|options| options.force_ranges);
-        let reusable = keep_alive && link.uplink.is_none();
         let body = match framing {
             Framing::None => {
                 let bodiless = matches!(status, 204 | 304) || ex.request.method == Method::Head;
-                self.finish(server, link, reusable);
+                link.finish(keep_alive);
                 Body::None { length: if bodiless { length } else { Some(0) } }
             }
             Framing::Length(length) if link.buf.len() as u64 >= length => {
                 let body = link.buf.split_to(length as usize).freeze();
-                self.finish(server, link, reusable);
+                link.finish(keep_alive);
                 ex.upstream.length = length;
                 Body::Full(body)
             }
             framing => {
                 let noted = ex.plan.wants.body.then(Rc::<Streamed>::default);
                 ex.upstream.streamed.clone_from(&noted);
+                talk.begin_body(framing);
                 Body::Stream(Box::new(UpstreamBody {
-                    decoder: BodyDecoder::new(framing, &LIMITS),
+                    talk,
                     link: Some(link),
-                    group: self.group.clone(),
-                    server,
                     keep_alive,
-                    address: ex.upstream.address.clone(),
                     flush,
                     noted,
                     trailers,
-                    limits: (!flush).then(|| kept::Limits {
+                    limits: (!flush).then(|| Limits {
                         memory: ex.settings().buffer_memory.0,
                         most: ex.settings().buffer_spool.0,
                         spool: ex.plan.spool.clone(),
@@ -394,20 +401,18 @@ impl Target {
         let idle_ms = ex.settings().tunnel_timeout.map_or(ex.settings().read_timeout.0, |timeout| timeout.0);
         link.io.no_deadline();
         let received = link.buf.split().freeze();
-        let guard = link.hold.map(|hold| Box::new(hold) as Box<dyn std::any::Any>);
+        let guard = Some(Box::new(link.busy) as Box<dyn std::any::Any>);
         let mut response =
             Response::new(101, Body::Upgraded(Box::new(Upgraded { io: link.io, received, idle_ms, guard })));
         response.headers = headers;
         Ok(response)
     }
+}
 
-    fn finish(&self, server: usize, link: Link, reusable: bool) {
-        if reusable && link.buf.is_empty() {
-            let thread = link.io.thread().clone();
-            pool::give(&self.group, server, link.io, link.used);
-            thread.bufs.give_read(link.buf);
-        }
-    }
+/// Says that a server is left alone.
+fn unavailable(ex: &Exchange, name: &str, server: &Server, why: &str) {
+    let seconds = server.config.fail_timeout.0.div_ceil(1000);
+    ex.log_warn(&format!("upstream {name} is marked unavailable for {seconds} s: {why}"));
 }
 
 fn parse_number(value: &[u8]) -> Option<u64> {

@@ -3,12 +3,14 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
 use crate::rewrite::escape::{Escape, escape};
 use crate::upstream::pool;
-use crate::upstream::{Address, Group};
+use crate::upstream::{Address, Group, Language};
 use crate::vars::{Sent, Template};
 use std::sync::Arc;
 
 /// Where a request goes.
 pub struct Target {
+    /// What the servers speak.
+    pub language: Language,
     /// The servers.
     pub group: Arc<Group>,
     /// Value of `Host` unless `set_headers` has one (nginx: `$proxy_host`).
@@ -56,7 +58,7 @@ impl Target {
         };
         let (host, port) = host_and_port(authority);
         let uri = if uri.is_empty() { Uri::Same } else { Uri::Whole(with_path(uri)) };
-        Ok(Self { group, host: host.into(), port: port.into(), uri, default: None })
+        Ok(Self { language: Language::Http1, group, host: host.into(), port: port.into(), uri, default: None })
     }
 
     /// Appends the URI.

@@ -1,5 +1,5 @@
 //! Smooth weighted round robin (nginx's default): a server of weight 5 beside two of weight 1 is not asked five times in a row.
-use super::Balancer;
+use super::{Balancer, Choice};
 use crate::config::UpstreamServer;
 
 /// Longest schedule; larger sums of weights are scaled down to it.
@@ -50,11 +50,12 @@ fn smooth(weights: &[i64]) -> Vec<u32> {
 }
 
 impl Balancer for RoundRobin {
-    fn pick(&self, cursor: &mut usize, open: &dyn Fn(usize) -> bool) -> Option<usize> {
+    fn pick(&self, choice: &Choice<'_>) -> Option<usize> {
         for _ in 0..self.schedule.len() {
-            let server = self.schedule[*cursor % self.schedule.len()] as usize;
-            *cursor = cursor.wrapping_add(1);
-            if open(server) {
+            let at = choice.cursor.get();
+            choice.cursor.set(at.wrapping_add(1));
+            let server = self.schedule[at % self.schedule.len()] as usize;
+            if choice.open(server) {
                 return Some(server);
             }
         }
@@ -65,28 +66,35 @@ impl Balancer for RoundRobin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::Server;
+    use std::cell::Cell;
 
     fn servers(weights: &[u32]) -> Vec<UpstreamServer> {
         let server = |w: &u32| serde_json::from_value(serde_json::json!({"address": "a:1", "weight": w})).unwrap();
         weights.iter().map(server).collect()
     }
 
+    /// What a balancer of these weights picks, one after the other, where some servers were tried.
+    fn picks(weights: &[u32], tried: &[usize], count: usize) -> Vec<Option<usize>> {
+        let config = servers(weights);
+        let balancer = RoundRobin::new(&config);
+        let servers: Vec<Server> = config.iter().map(|server| Server::new(server).unwrap()).collect();
+        let (cursor, backup) = (Cell::new(0), false);
+        let choice = Choice { key: b"", servers: &servers, cursor: &cursor, now: 1, random: || 0, tried, backup };
+        (0..count).map(|_| balancer.pick(&choice)).collect()
+    }
+
     #[test]
     fn nginx_smooth_sequence_of_5_1_1() {
-        let balancer = RoundRobin::new(&servers(&[5, 1, 1]));
-        let mut cursor = 0;
-        let picks: Vec<_> = (0..7).map(|_| balancer.pick(&mut cursor, &|_| true).unwrap()).collect();
-        assert_eq!(picks, [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(picks(&[5, 1, 1], &[], 7), [0, 0, 1, 0, 2, 0, 0].map(Some));
     }
 
     #[test]
     fn shares_are_the_weights_and_closed_servers_are_passed_over() {
-        let balancer = RoundRobin::new(&servers(&[300, 100]));
-        assert_eq!(balancer.schedule.len(), 4);
-        let mut cursor = 0;
-        assert!((0..9).all(|_| balancer.pick(&mut cursor, &|i| i == 1) == Some(1)));
-        assert_eq!(balancer.pick(&mut cursor, &|_| false), None);
-        assert_eq!(RoundRobin::new(&servers(&[0])).pick(&mut cursor, &|_| true), None);
+        assert_eq!(RoundRobin::new(&servers(&[300, 100])).schedule.len(), 4);
+        assert_eq!(picks(&[300, 100], &[0], 9), [Some(1); 9]);
+        assert_eq!(picks(&[300, 100], &[0, 1], 1), [None]);
+        assert_eq!(picks(&[0], &[], 1), [None]);
     }
 
     #[test]

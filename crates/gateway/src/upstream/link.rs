@@ -1,17 +1,19 @@
 //! A connection to an upstream in use: what goes up, the head and the body that come down.
-use super::LIMITS;
 use super::kept::{self, Kept};
+use super::pool::{self, Busy, Peer, Used};
+use super::protocol::{Frame, Talk};
 use crate::body::Source;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Streamed;
 use crate::io::sock::{Io, READ_SIZE};
-use crate::upstream::pool::{self, Used};
-use crate::upstream::{Group, Hold};
-use buchner_wire::chunked::{self, BodyDecoder, Decoded};
-use buchner_wire::h1::{self, H1ErrorKind, ResponseHead};
+use buchner_wire::chunked::{self, Decoded};
+use buchner_wire::h1::{H1ErrorKind, ResponseHead};
 use buchner_wire::headers::Headers;
-use buchner_wire::method::Method;
 use bytes::{Bytes, BytesMut};
+use rustix::net::SendFlags;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,52 +21,99 @@ use std::task::{Context, Poll, ready};
 /// Bytes read at a time of a large body.
 const RELAY_SIZE: usize = 64 << 10;
 
-/// A request body on its way up while the response is already being read.
+/// The rest of a request on its way up while the response is already awaited.
 pub struct Uplink {
-    /// The body as the client sends it.
-    pub source: Box<dyn Source>,
-    /// It goes up in chunks, its length is not known.
-    pub chunked: bool,
     /// Bytes that are next.
-    pub out: Bytes,
-    /// The source has ended.
-    pub ended: bool,
+    out: Bytes,
+    /// What follows them.
+    rest: Rest,
+    /// How that is sent.
+    frame: Frame,
+}
+
+/// The rest of a request's body.
+pub enum Rest {
+    /// There is none.
+    Nothing,
+    /// In a file, from the first of these bytes to the second.
+    File(Arc<File>, u64, u64),
+    /// As the client sends it.
+    Client(Box<dyn Source>),
 }
 
 impl Uplink {
+    /// Sends `out` and what follows.
+    pub fn new(out: Bytes, rest: Rest, frame: Frame) -> Self {
+        Self { out, rest, frame }
+    }
+
+    /// What is missing has to come from the client first.
+    fn waits_for_client(&self) -> bool {
+        self.out.is_empty() && matches!(self.rest, Rest::Client(_))
+    }
+
     /// Moves bytes until it must wait. Ready when the whole body is sent.
     fn poll_send(&mut self, cx: &mut Context<'_>, io: &Io) -> Poll<Result<()>> {
         loop {
-            while !self.out.is_empty() {
-                let sent = ready!(io.sock.poll_send(cx, &self.out, rustix::net::SendFlags::empty()));
-                match sent {
-                    Ok(n) => drop(self.out.split_to(n)),
-                    Err(_) if io.expired() => {
-                        let cause = "the upstream did not take the request in time (upstream_send_timeout)";
-                        return Poll::Ready(Err(Error::new(Kind::UpstreamTimeout, cause)));
-                    }
-                    // The server stopped reading; what it answers is still read.
-                    Err(_) => return Poll::Ready(Ok(())),
+            let sent = if self.out.is_empty() {
+                match ready!(self.poll_rest(cx, io))? {
+                    Some(sent) => sent,
+                    None => return Poll::Ready(Ok(())),
                 }
+            } else {
+                ready!(io.sock.poll_send(cx, &self.out, SendFlags::empty())).map(|n| drop(self.out.split_to(n)))
+            };
+            if sent.is_err() && io.expired() {
+                let cause = "the upstream did not take the request in time (upstream_send_timeout)";
+                return Poll::Ready(Err(Error::new(Kind::UpstreamTimeout, cause)));
             }
-            if self.ended {
+            if sent.is_err() {
+                // The server stopped reading; its response is still read.
                 return Poll::Ready(Ok(()));
             }
-            match ready!(self.source.poll_chunk(cx))? {
-                Some(chunk) if self.chunked => {
-                    let mut out = Vec::with_capacity(chunk.len() + 20);
-                    chunked::encode_chunk_header(chunk.len(), &mut out);
-                    out.extend_from_slice(&chunk);
-                    out.extend_from_slice(b"\r\n");
-                    self.out = out.into();
-                }
-                Some(chunk) => self.out = chunk,
-                None => {
-                    self.ended = true;
-                    self.out = if self.chunked { Bytes::from_static(chunked::LAST_CHUNK) } else { Bytes::new() };
+        }
+    }
+
+    /// Sends some of a file, or takes a piece from the client; `None` at the end.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, io: &Io) -> Poll<Result<Option<io::Result<()>>>> {
+        match &mut self.rest {
+            Rest::Nothing => Poll::Ready(Ok(None)),
+            Rest::File(_, at, end) if at == end => Poll::Ready(Ok(None)),
+            Rest::File(file, at, end) => {
+                let count = (*end - *at).min(1 << 30) as usize;
+                match ready!(io.sock.poll_sendfile(cx, file.as_fd(), at, count)) {
+                    Ok(0) => {
+                        let cause = "the file of the request's body became shorter while it was sent";
+                        Poll::Ready(Err(Error::new(Kind::Internal, cause)))
+                    }
+                    sent => Poll::Ready(Ok(Some(sent.map(drop)))),
                 }
             }
+            Rest::Client(source) => {
+                let chunk = ready!(source.poll_chunk(cx))?;
+                self.frame(chunk);
+                Poll::Ready(Ok(Some(Ok(()))))
+            }
         }
+    }
+
+    /// Makes a piece of the client's body, or its end, what is sent next.
+    fn frame(&mut self, chunk: Option<Bytes>) {
+        if chunk.is_none() {
+            self.rest = Rest::Nothing;
+        }
+        self.out = match (chunk, self.frame) {
+            (Some(chunk), Frame::Plain) => chunk,
+            (Some(chunk), Frame::Chunked) => {
+                let mut out = Vec::with_capacity(chunk.len() + 20);
+                chunked::encode_chunk_header(chunk.len(), &mut out);
+                out.extend_from_slice(&chunk);
+                out.extend_from_slice(b"\r\n");
+                out.into()
+            }
+            (None, Frame::Plain) => Bytes::new(),
+            (None, Frame::Chunked) => Bytes::from_static(chunked::LAST_CHUNK),
+        };
     }
 }
 
@@ -82,21 +131,39 @@ pub struct Link {
     pub send_timeout: u64,
     /// How long and how often the connection has served.
     pub used: Used,
-    /// Its place among the connections its server takes at a time.
-    pub hold: Option<Hold>,
+    /// The peer is busy with it.
+    pub busy: Busy,
     /// Bytes of the response's head.
     pub head_bytes: usize,
-    /// The server reset the connection.
-    pub reset: bool,
+    /// How the connection ended, if not by a FIN: a body that ends with it is not complete then.
+    cut: Option<&'static str>,
 }
 
 impl Link {
-    /// Why reading ended, unless the server has sent all it wanted to.
-    fn cut(&self) -> Option<&'static str> {
-        match (self.io.expired(), self.reset) {
-            (true, _) => Some("stopped sending (read_timeout)"),
-            (false, true) => Some("reset the connection"),
-            (false, false) => None,
+    /// A connection that a request was written to, as far as `uplink` doesn't have it.
+    pub fn new(
+        io: Io,
+        used: Used,
+        busy: Busy,
+        uplink: Option<Uplink>,
+        (read_timeout, send_timeout): (u64, u64),
+    ) -> Self {
+        let buf = io.thread().bufs.take_read();
+        Self { io, buf, uplink, read_timeout, send_timeout, used, busy, head_bytes: 0, cut: None }
+    }
+
+    /// The peer.
+    pub fn peer(&self) -> &Rc<Peer> {
+        self.busy.peer()
+    }
+
+    /// Gives the connection back for another request, if it can serve one.
+    pub fn finish(self, reusable: bool) {
+        let Self { io, buf, uplink, used, busy, .. } = self;
+        if reusable && uplink.is_none() && buf.is_empty() {
+            let thread = io.thread().clone();
+            pool::give(busy.peer(), io, used);
+            thread.bufs.give_read(buf);
         }
     }
 
@@ -110,41 +177,34 @@ impl Link {
                     self.io.deadline(self.read_timeout);
                 }
                 // How long a client may take is the client's own deadline, and the answer waits for the request.
-                Poll::Pending if uplink.out.is_empty() => self.io.no_deadline(),
+                Poll::Pending if uplink.waits_for_client() => self.io.no_deadline(),
                 Poll::Pending => self.io.write_deadline(self.send_timeout),
             }
         }
         if self.buf.capacity() - self.buf.len() < size / 2 {
             self.buf.reserve(size);
         }
-        // A reset is an end too, yet not that of a body which ends with its connection.
-        self.io.sock.poll_read(cx, &mut self.buf).map(|read| {
-            self.reset |= read.is_err();
-            Ok(read.unwrap_or(0))
-        })
+        let read = ready!(self.io.sock.poll_read(cx, &mut self.buf));
+        if read.is_err() || (matches!(read, Ok(0)) && self.io.expired()) {
+            let expired = self.io.expired();
+            self.cut = Some(if expired { "stopped sending (read_timeout)" } else { "reset the connection" });
+        }
+        Poll::Ready(Ok(read.unwrap_or(0)))
     }
 
     /// Reads until the head of the response is complete. `hint` hears of early hints; other interim answers are skipped.
-    pub async fn read_head(
-        &mut self,
-        method: &Method,
-        address: &crate::upstream::Address,
-        hint: impl Fn(&Headers),
-    ) -> Result<ResponseHead> {
-        let mut scanned = 0;
+    pub async fn read_head(&mut self, talk: &mut Talk, hint: impl Fn(&Headers)) -> Result<ResponseHead> {
         self.io.deadline(self.read_timeout);
         loop {
             let n = std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await?;
             if n == 0 {
-                return Err(self.ended(address));
+                return Err(self.ended());
             }
             loop {
                 let before = self.buf.len();
-                let parsed = h1::parse_response(&mut self.buf, &LIMITS, &mut scanned, method);
-                match parsed {
+                match talk.read_head(&mut self.buf) {
                     Ok(None) => break,
                     Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
-                        scanned = 0;
                         if head.status == 103 {
                             hint(&head.headers);
                         }
@@ -154,7 +214,7 @@ impl Link {
                         return Ok(head);
                     }
                     Err(e) => {
-                        let cause = format!("upstream {address} sent an invalid response head: {e}");
+                        let cause = format!("upstream {} sent an invalid response head: {e}", self.peer().label());
                         return Err(Error::new(Kind::UpstreamInvalid, cause));
                     }
                 }
@@ -162,7 +222,8 @@ impl Link {
         }
     }
 
-    fn ended(&self, address: &crate::upstream::Address) -> Error {
+    fn ended(&self) -> Error {
+        let address = self.peer().label();
         if self.io.expired() {
             let cause = format!("upstream {address} sent no answer within {} ms (read_timeout)", self.read_timeout);
             return Error::new(Kind::UpstreamTimeout, cause);
@@ -175,17 +236,11 @@ impl Link {
 /// A response body as it arrives.
 pub struct UpstreamBody {
     /// Finds the end.
-    pub decoder: BodyDecoder,
+    pub talk: Talk,
     /// The connection, until the end.
     pub link: Option<Link>,
-    /// Where the connection goes back to.
-    pub group: Arc<Group>,
-    /// The server it leads to.
-    pub server: usize,
     /// It can be used again.
     pub keep_alive: bool,
-    /// Name of the server, for messages.
-    pub address: Option<Rc<str>>,
     /// Every piece leaves at once.
     pub flush: bool,
     /// Takes what is known only at the end, where a log wants it.
@@ -206,19 +261,11 @@ impl UpstreamBody {
         let Some(link) = self.link.take() else { return };
         if let Some(noted) = &self.noted {
             noted.ended.set(link.io.thread().clock.now());
-            if let Some(trailers) = self.decoder.trailers() {
+            if let Some(trailers) = self.talk.trailers() {
                 let _ = noted.trailers.set(trailers.clone());
             }
         }
-        if well && self.keep_alive && link.uplink.is_none() && link.buf.is_empty() {
-            pool::give(&self.group, self.server, link.io, link.used);
-        }
-    }
-
-    fn broke_off(&self, how: &str) -> Error {
-        let address = self.address.as_deref().unwrap_or_default();
-        let cause = format!("upstream {address} {how} in the middle of its response");
-        Error::new(Kind::UpstreamClosed, cause).closing()
+        link.finish(well && self.keep_alive);
     }
 
     /// The next piece from the upstream itself.
@@ -226,37 +273,38 @@ impl UpstreamBody {
         let mut eof = false;
         loop {
             let Some(link) = &mut self.link else { return Poll::Ready(Ok(None)) };
-            let cut = if eof { link.cut() } else { None };
-            if let (Some(how), BodyDecoder::UntilClose, true) = (cut, &self.decoder, link.buf.is_empty()) {
-                return Poll::Ready(Err(self.broke_off(how)));
-            }
-            match self.decoder.decode(&mut link.buf, eof) {
+            match self.talk.read_body(&mut link.buf, eof) {
                 Ok(Decoded::Data(bytes)) => {
                     if let Some(noted) = &self.noted {
                         noted.length.set(noted.length.get() + bytes.len() as u64);
                     }
                     return Poll::Ready(Ok(Some(bytes)));
                 }
+                Ok(Decoded::End) if link.cut.is_some() => return Poll::Ready(Err(cut(link))),
                 Ok(Decoded::End) => {
                     self.end(!eof);
                     return Poll::Ready(Ok(None));
                 }
-                Err(e) if eof && e.kind == H1ErrorKind::Truncated => {
-                    return Poll::Ready(Err(self.broke_off(cut.unwrap_or("closed the connection"))));
-                }
+                Err(e) if eof && e.kind == H1ErrorKind::Truncated => return Poll::Ready(Err(cut(link))),
                 Ok(Decoded::NeedMore) => {
                     link.io.deadline(link.read_timeout);
                     eof = ready!(link.poll_fill(cx, RELAY_SIZE))? == 0;
                     link.io.no_deadline(); // until the next read: a slow client is not the upstream's fault
                 }
                 Err(e) => {
-                    let cause =
-                        format!("upstream {} sent an invalid body: {e}", self.address.as_deref().unwrap_or_default());
+                    let cause = format!("upstream {} sent an invalid body: {e}", link.peer().label());
                     return Poll::Ready(Err(Error::new(Kind::UpstreamInvalid, cause).closing()));
                 }
             }
         }
     }
+}
+
+/// A response that broke off.
+fn cut(link: &Link) -> Error {
+    let how = link.cut.unwrap_or("closed the connection");
+    let cause = format!("upstream {} {how} in the middle of its response", link.peer().label());
+    Error::new(Kind::UpstreamClosed, cause).closing()
 }
 
 impl Source for UpstreamBody {
@@ -274,7 +322,7 @@ impl Source for UpstreamBody {
 
     fn length(&self) -> Option<u64> {
         let kept = self.kept.as_ref().map_or(0, Kept::length);
-        self.decoder.remaining().map(|remaining| remaining + kept)
+        self.talk.remaining().map(|remaining| remaining + kept)
     }
 
     fn poll_ahead(&mut self, cx: &mut Context<'_>) {
@@ -295,6 +343,6 @@ impl Source for UpstreamBody {
     }
 
     fn trailers(&self) -> Option<&Headers> {
-        self.decoder.trailers().filter(|trailers| self.trailers && !trailers.is_empty())
+        self.talk.trailers().filter(|trailers| self.trailers && !trailers.is_empty())
     }
 }

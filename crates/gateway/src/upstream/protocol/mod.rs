@@ -1,0 +1,151 @@
+//! The languages of upstreams. A new one is a codec in `wire`, a file here and a row in the list below; attempts, connections,
+//! bodies and their buffers are the same for all.
+pub mod h1;
+
+use crate::backend::proxy::Target;
+use crate::error::Result;
+use crate::exchange::Exchange;
+use buchner_wire::chunked::Decoded;
+use buchner_wire::h1::{Framing, H1Error, ResponseHead};
+use buchner_wire::headers::Headers;
+use buchner_wire::method::Method;
+use bytes::BytesMut;
+
+/// A request on its way to an upstream.
+pub struct Outbound<'a> {
+    /// The client's.
+    pub ex: &'a Exchange,
+    /// Where it goes.
+    pub target: &'a Target,
+    /// The method that is sent.
+    pub method: &'a Method,
+    /// Bytes of the body that takes the place of the client's.
+    pub own_body: Option<usize>,
+}
+
+/// How the pieces of a request's body are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// As they are.
+    Plain,
+    /// As chunks of HTTP/1.1.
+    Chunked,
+}
+
+/// One request and its response in a language.
+pub trait Protocol {
+    /// Requests that a connection carries at a time: one, unless the language numbers them.
+    const AT_A_TIME: usize = 1;
+
+    /// A request with this method.
+    fn new(method: &Method) -> Self;
+
+    /// Appends the request without its body.
+    fn write_request(&self, request: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()>;
+
+    /// How a body of this length is sent.
+    fn frame(&self, length: Option<u64>) -> Frame;
+
+    /// Takes the head of the response, interim ones too, once all of it was read.
+    fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, H1Error>;
+
+    /// A body with this framing follows the head.
+    fn begin_body(&mut self, framing: Framing);
+
+    /// Takes the next piece of the body.
+    fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, H1Error>;
+
+    /// Bytes of the body still to come, where known.
+    fn remaining(&self) -> Option<u64>;
+
+    /// The trailers, at the end of the body.
+    fn trailers(&self) -> Option<&Headers>;
+}
+
+/// Makes of the list of languages the one a request is in, which costs no dynamic call.
+macro_rules! protocols {
+    ($($(#[$doc:meta])* $name:ident = $type:ty,)*) => {
+        /// Which language an upstream speaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Language {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// A request and its response, in the language of its upstream.
+        pub enum Talk {
+            $($(#[$doc])* $name($type),)*
+        }
+
+        impl Language {
+            /// A request with this method.
+            pub fn talk(self, method: &Method) -> Talk {
+                match self {
+                    $(Self::$name => Talk::$name(<$type>::new(method)),)*
+                }
+            }
+
+            /// Requests that a connection carries at a time.
+            pub fn at_a_time(self) -> usize {
+                match self {
+                    $(Self::$name => <$type>::AT_A_TIME,)*
+                }
+            }
+        }
+
+        impl Talk {
+            /// See [`Protocol::write_request`].
+            pub fn write_request(&self, request: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()> {
+                match self {
+                    $(Self::$name(talk) => talk.write_request(request, out),)*
+                }
+            }
+
+            /// See [`Protocol::frame`].
+            pub fn frame(&self, length: Option<u64>) -> Frame {
+                match self {
+                    $(Self::$name(talk) => talk.frame(length),)*
+                }
+            }
+
+            /// See [`Protocol::read_head`].
+            pub fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, H1Error> {
+                match self {
+                    $(Self::$name(talk) => talk.read_head(buf),)*
+                }
+            }
+
+            /// See [`Protocol::begin_body`].
+            pub fn begin_body(&mut self, framing: Framing) {
+                match self {
+                    $(Self::$name(talk) => talk.begin_body(framing),)*
+                }
+            }
+
+            /// See [`Protocol::read_body`].
+            pub fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, H1Error> {
+                match self {
+                    $(Self::$name(talk) => talk.read_body(buf, eof),)*
+                }
+            }
+
+            /// See [`Protocol::remaining`].
+            pub fn remaining(&self) -> Option<u64> {
+                match self {
+                    $(Self::$name(talk) => talk.remaining(),)*
+                }
+            }
+
+            /// See [`Protocol::trailers`].
+            pub fn trailers(&self) -> Option<&Headers> {
+                match self {
+                    $(Self::$name(talk) => talk.trailers(),)*
+                }
+            }
+        }
+    };
+}
+
+protocols! {
+    /// HTTP/1.0 and 1.1.
+    Http1 = h1::Http1,
+}
