@@ -119,6 +119,14 @@ class holder: application = raw
 """
 
 
+ASGI = """
+async def asynchronous(scope, receive, send): pass
+def plain_asgi(scope, receive, send): pass
+class Asgi:
+    async def __call__(self, scope, receive, send): pass
+"""
+
+
 def test_apps_are_imported(here: Path) -> None:
     Path("shop_a.py").write_text(SHOP)
     assert load_app("shop_a").name == "shop_a"  # type: ignore[attr-defined]
@@ -135,11 +143,18 @@ def test_apps_are_imported(here: Path) -> None:
         ("shop_b:create_app(1+x)", "only literal arguments"),
         ("shop_b:create_app(3, 4, 5)", "TypeError"),
         ("shop_b:__name__", "not a WSGI app"),
+        ("shop_b:asynchronous", "is an ASGI app"),
+        ("shop_b:Asgi()", "is an ASGI app"),
+        ("shop_b:plain_asgi", "is an ASGI app"),
+        ("site:app", r"site\.py, of Python's own standard library, and not .*site\.py"),
+        ("time", "a built-in module, of Python's own"),
         ("no/such/file.py", "there is no file"),
     ],
 )
 def test_what_cannot_be_imported_is_told(here: Path, target: str, message: str) -> None:
-    Path("shop_b.py").write_text(SHOP)
+    Path("shop_b.py").write_text(SHOP + ASGI)
+    for name in ("site", "time"):
+        Path(f"{name}.py").write_text(SHOP)
     with pytest.raises(AppImportError, match=message):
         load_app(target)
 

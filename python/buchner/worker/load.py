@@ -7,7 +7,9 @@ or a path to a .py file or package directory in place of the module.
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -42,6 +44,7 @@ def load_app(target: str, pythonpath: Iterable[str] = ()) -> WsgiApp:
     sys.path[:0] = list(pythonpath) or [os.getcwd()]
     name, expression = split_target(target)
     module_name = _prepare(name)
+    root = sys.path[0]
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -60,6 +63,7 @@ def load_app(target: str, pythonpath: Iterable[str] = ()) -> WsgiApp:
         ) from None
     except (Exception, SystemExit) as error:
         raise AppImportError(f'importing "{module_name}" failed: {_in_words(error)}', _trace()) from None
+    _check_file(module_name, root)
     try:
         app = _by_expression(module, expression) if expression else _by_usual_name(module)
     except AppImportError:
@@ -68,7 +72,40 @@ def load_app(target: str, pythonpath: Iterable[str] = ()) -> WsgiApp:
         raise AppImportError(f'"{target}" failed: {_in_words(error)}', _trace()) from None
     if not callable(app):
         raise AppImportError(f'"{target}" is {type(app).__name__}, not a WSGI app: it cannot be called')
+    if _is_asgi(app):
+        raise AppImportError(
+            f'"{target}" is an ASGI app, and workers serve WSGI apps: run it in an ASGI server behind a `proxy` route, '
+            "or make a WSGI app of it (a2wsgi: `ASGIMiddleware(app)`)"
+        )
     return app  # type: ignore[no-any-return]
+
+
+def _check_file(module_name: str, root: str) -> None:
+    """Refuse a module of the standard library where `root` has a file of its name: it was imported before that.
+
+    Raises:
+        AppImportError: The app's file is called `site.py`, or the like.
+    """
+    top = module_name.partition(".")[0]
+    files = [Path(root, top, "__init__.py"), Path(root, f"{top}.py")]
+    wanted = next((file for file in files if file.is_file()), None)
+    imported = getattr(sys.modules.get(top), "__file__", None) or ""
+    if wanted is None or top not in sys.stdlib_module_names or imported.startswith(os.path.join(root, "")):
+        return
+    raise AppImportError(
+        f'"{module_name}" is {imported or "a built-in module"}, of Python\'s own standard library, and not {wanted}: '
+        "Python had imported it under that name already; rename the file"
+    )
+
+
+def _is_asgi(app: Any) -> bool:
+    """Whether an app is one for ASGI: a coroutine function, or a callable of (scope, receive, send)."""
+    call = app if inspect.isroutine(app) else getattr(type(app), "__call__", None)  # noqa: B004 - the method itself
+    if inspect.iscoroutinefunction(call):
+        return True
+    with contextlib.suppress(TypeError, ValueError):
+        return list(inspect.signature(app).parameters) == ["scope", "receive", "send"]
+    return False
 
 
 def _prepare(name: str) -> str:
