@@ -159,13 +159,29 @@ file which of three kinds it is. {total} are known: all that nginx documents for
 
 `http {{ }}` around servers may be left out. nginx's defaults hold: bodies up to 1m, 60 s to connect, Host from
 `proxy_pass`, X-Forwarded headers only where set. An access log goes to standard output in the combined format unless
-the file says otherwise; relative names start at the directory of the file. A directive is taken over by inner blocks
+the file says otherwise; relative names start at the directory of the file, and the default root is `html` there
+(`buchner nginx -p` and nginx's own prefix take the place of that directory). A directive is taken over by inner blocks
 unless they have it themselves, and then theirs replace it as a whole; the exceptions are noted.
 
 Two things are safer than in nginx, and no directive changes them. `proxy_set_header Upgrade $http_upgrade` passes on
 `websocket` alone: in nginx `h2c` would open a tunnel through which HTTP/2 passes unseen by `deny`, `auth_basic` and the
 logs (`upgrade_protocols` in gateway.toml permits others). And spaces and line ends that variables such as `$uri` bring
 into a request line or `Location` are encoded, where nginx writes them as they are, so that one request becomes two.
+
+A name or value that surely is a slip, but one that nginx starts with, is a warning here and has no effect: `Host:` with
+its colon as the name of a header, a URL as a server name, a path that no request has.
+
+Where Buchner does more than nginx, on purpose:
+
+- If a name server responds SERVFAIL, the next one is asked.
+- Connections outlive a reload: they go on with the new configuration. `worker_shutdown_timeout` is about a stop or
+  an upgrade.
+- A 101 that nobody asked for is refused (502) and never becomes a tunnel.
+- PROXY protocol headers of version 2 are checked: lengths, families, and CRC-32C if there is one.
+- `Transfer-Encoding: chunked, identity` is 400, as any other list with a coding after `chunked`.
+- An X-Accel-Redirect to a URI keeps the body of the first request away from the second.
+- Line breaks in the value of `add_header` and `proxy_set_header` become spaces: nginx sends them, and what follows
+  is a header of its own.
 """
 
 

@@ -174,7 +174,7 @@ def test_a_dict_has_the_same_shape_and_problems_name_its_origin() -> None:
         ),
         (
             "[app]\n[[server]]\nroute = [{ path = '/', app = true }, { path = '/', respond = 204 }]",
-            '3:47: server[0].route[1].path: route[0] of this server has the path "/" already',
+            '3:47: server[0].route[1].path: the path "/" stands in line 3 of gateway.toml already',
         ),
         ("[[server]]\nroute = [{ path = '/', app = true }]", "2:30: server[0].route[0].app: there is no [app] table"),
         (
@@ -187,7 +187,7 @@ def test_a_dict_has_the_same_shape_and_problems_name_its_origin() -> None:
         ),
         (
             "[[server]]\nroute = [{ path = '/', redirect = 'https://$hots/' }]",
-            '2:35: server[0].route[0].redirect.to: unknown variable "$hots" (did you mean "host"?)',
+            '2:35: server[0].route[0].redirect.to: unknown variable "$hots" (did you mean "$host"?)',
         ),
         (
             "[[server]]\nerror_page = { 404 = '@lost' }\nroute = [{ path = '/', respond = 204 }]",
@@ -267,7 +267,7 @@ def test_overrides_win_and_their_problems_name_the_command_line(tmp_path: Path) 
     loaded = load_text(tmp_path, EXAMPLE, {"app": {"workers": 9}, "gateway": {"io_threads": 2}})
     assert loaded.app["app"].workers == 9
     assert loaded.app["app"].threads == 2
-    assert loaded.plan["gateway"] == {"io_threads": 2}
+    assert loaded.plan["gateway"] == {"io_threads": 2, "prefix": str(tmp_path)}
     assert errors(tmp_path, EXAMPLE, {"app": {"workers": -1}}) == [
         "command line: app.workers: must be at least 1, not -1"
     ]

@@ -496,7 +496,11 @@ def test_x_accel_redirect_to_nowhere(start: Start, root: Path, upstream: Upstrea
     gateway = start(PROXY, {**files("/protected/", root), "internal": True}, upstreams=upstream.config)
     for uri, status in [
         ("/protected/none", 404),
-        ("/protected/../../etc/passwd", 502),
+        ("/protected/../../etc/passwd", 404),
+        ("/protected/../protected/a", 404),
+        ("/protected/.%2e/protected/a", 404),
+        ("/protected/%2e%2e%2fprotected/a", 404),
+        ("", 404),
         ("http://x/", 502),
         ("/again", 500),
     ]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import re
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from helpers.nginx import get
+from helpers.raw import Raw
 from helpers.upstream import answer
 from helpers.wait import wait_for
 
@@ -202,3 +204,28 @@ def test_stub_status(run_pair: Callable[[str], Pair]) -> None:
             theirs.status,
             theirs.get("content-type") if method == "HEAD" else "",
         )
+
+
+def test_a_line_is_written_when_there_is_nothing_else_to_do(run_conf: Callable[[str], Server], tmp_path: Path) -> None:
+    server = run_conf(
+        'log_format uri "$uri";\nserver { listen 127.0.0.1:PORT; return 204; access_log DIR/own.log uri; '
+        "access_log DIR/named$arg_n.log uri; }".replace("DIR", str(tmp_path))
+    )
+    began = time.monotonic()
+    for n in range(8):
+        assert server.ask(get(f"/{n}?n={n}")) is not None
+        for name in ("own", f"named{n}"):
+            log = tmp_path / f"{name}.log"
+            wait_for(lambda log=log, n=n: log.exists() and f"/{n}\n" in log.read_text(), "the line")  # type: ignore[misc]
+    # Once a second would be at least seven.
+    assert time.monotonic() - began < 3
+
+
+def test_lines_under_load_are_all_written(run_conf: Callable[[str], Server], tmp_path: Path) -> None:
+    log = tmp_path / "own.log"
+    server = run_conf(f'log_format uri "$uri";\nserver {{ listen 127.0.0.1:PORT; return 204; access_log {log} uri; }}')
+    with Raw(server.port) as raw:
+        for n in range(500):
+            raw.send(f"GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert raw.reply().status == 204
+    wait_for(lambda: log.read_text().splitlines() == [f"/{n}" for n in range(500)], "all lines, in order")

@@ -23,6 +23,9 @@ def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
 def regex_groups(text: str) -> list[str]:
     """Return the names of a regular expression's groups; `ValueError` says what is wrong with it."""
 
+def definable_variables() -> list[str]:
+    """Return the names of the built-in variables that a configuration may define all the same."""
+
 def variables() -> list[tuple[str, str]]:
     """Return name and description of every variable; a name with ``_`` at its end stands for a family."""
 

@@ -17,6 +17,7 @@ use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::parse_target;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// Fields of an app's response that stay with the file it redirects to (nginx: `X-Accel-Redirect`).
@@ -90,15 +91,20 @@ fn redirect(ex: &mut Exchange, response: Response, uri: &Bytes) -> Result<Outcom
     let mut kept = response.headers;
     kept.retain(|field| KEPT.contains(&field.id) && (field.id != HeaderId::ContentType || !field.value.is_empty()));
     keep(ex, kept);
+    ex.request.upgrade = false;
+    if uri.starts_with(b"@") {
+        return Ok(Outcome::Redirect(uri.to_vec()));
+    }
+    if is_unsafe(uri) {
+        let cause = format!("X-Accel-Redirect: unsafe URI {:?}", String::from_utf8_lossy(uri));
+        ex.log_error(&cause);
+        return Err(Error::new(Kind::NotFound, cause));
+    }
     let request = &mut ex.request;
     if request.method != Method::Head {
         request.method = Method::Get;
     }
     request.body = RequestBody::Empty;
-    request.upgrade = false;
-    if uri.starts_with(b"@") {
-        return Ok(Outcome::Redirect(uri.to_vec()));
-    }
     let target = parse_target(&Method::Get, uri, true).ok().filter(|_| uri.starts_with(b"/"));
     let Some(target) = target else {
         let cause = format!(
@@ -112,9 +118,42 @@ fn redirect(ex: &mut Exchange, response: Response, uri: &Bytes) -> Result<Outcom
     Ok(Outcome::Locate)
 }
 
+/// Whether a URI may lead elsewhere than its author meant, as part of it may come from a client: its path is empty, or has a
+/// NUL or a `..` segment, as sent or decoded (nginx: `ngx_http_parse_unsafe_uri`).
+fn is_unsafe(uri: &[u8]) -> bool {
+    let path = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let decoded = percent_decoded(path);
+    path.is_empty() || decoded.contains(&0) || decoded.split(|byte| *byte == b'/').any(|segment| segment == b"..")
+}
+
+fn percent_decoded(path: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'%', path).is_none() {
+        return Cow::Borrowed(path);
+    }
+    let digit = |at: usize| path.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while at < path.len() {
+        match (path[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(decoded)
+}
+
 fn send(ex: &mut Exchange, response: Response, path: &[u8]) -> Result<Response> {
     let (files, entry) = find(ex, path)?;
-    let (file, max_ranges) = (&entry.plain, files.max_ranges());
+    let max_ranges = files.max_ranges();
+    let Some(file) = &entry.plain else {
+        return Err(Error::new(Kind::NotFound, "X-Sendfile names a file that does not exist"));
+    };
     let now = ex.thread.clock.unix_ms() / 1000;
     let partial = response.status == 206;
     let mut whole = Response::new(if partial { 200 } else { response.status }, file.body());
@@ -290,6 +329,18 @@ mod tests {
             ("a", "/srv/app/ab"),
         ] {
             assert!(!covers(text, path), "{text} {path}");
+        }
+    }
+
+    #[test]
+    fn a_uri_that_leads_upwards_is_unsafe() {
+        for uri in
+            ["", "?x", "/..", "/a/..", "/a/../b", "/a/..?x", "/a/%2e%2E/b", "/a/.%2e", "/a%2f..%2fb", "../a", "/a%00"]
+        {
+            assert!(is_unsafe(uri.as_bytes()), "{uri}");
+        }
+        for uri in ["/", "/a/...", "/a/..b", "/a..", "/a/%252e%252e/b", "/a?/../b", "/a/./b", "/a/%2", "/a/%zz"] {
+            assert!(!is_unsafe(uri.as_bytes()), "{uri}");
         }
     }
 

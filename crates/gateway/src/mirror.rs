@@ -110,6 +110,9 @@ pub async fn send(ex: &mut Exchange) -> Result<()> {
             _ => RequestBody::Empty,
         };
         let mut child = subrequest::make(ex, uri.as_bytes(), ex.request.method.clone(), body)?;
+        if child.request.query.is_none() {
+            child.request.query.clone_from(&ex.request.query);
+        }
         tokio::task::spawn_local(async move {
             let response = subrequest::run(&mut child).await;
             subrequest::discard(response).await;

@@ -9,6 +9,7 @@ pub static VARIABLES: &[&[Variable]] = &[
     backend::files::variables::VARIABLES,
     backend::proxy::variables::VARIABLES,
     backend::stub_status::VARIABLES,
+    filter::gzip::VARIABLES,
     filter::limit_rate::VARIABLES,
     filter::userid::VARIABLES,
     listen::proxy_protocol::VARIABLES,
@@ -16,6 +17,12 @@ pub static VARIABLES: &[&[Variable]] = &[
     variables::referer::VARIABLES,
     variables::secure_link::VARIABLES,
 ];
+
+/// Names of the rooms' variables that a configuration may define itself.
+pub fn definable_variables() -> Vec<&'static str> {
+    let all = VARIABLES.iter().flat_map(|room| room.iter());
+    all.filter(|variable| variable.definable).map(|variable| variable.name).collect()
+}
 
 /// Name and description of every variable, the core's and the rooms', in the order of their names; those of families are what their members' names
 /// begin with.

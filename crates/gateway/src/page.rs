@@ -51,7 +51,7 @@ pub fn of_return(ex: &Exchange, status: u16) -> Result<Response> {
 /// A redirect to `location`; one to a path of this server becomes a URL where `absolute_redirect` says so.
 pub fn redirect(ex: &Exchange, status: u16, location: &[u8]) -> Response {
     let mut response = of_status(ex, status);
-    response.own_error = false;
+    response.own_error = true;
     if location.starts_with(b"/") && ex.settings().absolute_redirect {
         let mut url = Vec::with_capacity(64 + location.len());
         ex.write_origin(&mut url);

@@ -36,11 +36,9 @@ pub async fn run(ex: &mut Exchange) -> Response {
 /// What the phases and error pages make of a request; or error pages of an answer that is there.
 async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
     let mut response = loop {
-        let outcome = if let Some(response) = given.take() {
-            Ok(Outcome::Respond(response))
-        } else {
-            let outcome = phases(ex).await;
-            skip_body(ex, outcome)
+        let outcome = match given.take() {
+            Some(response) => Ok(Outcome::Respond(response)),
+            None => phases(ex).await,
         };
         let response = match outcome {
             Ok(Outcome::Respond(response)) => conditional::apply(ex, response),
@@ -54,10 +52,15 @@ async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
             },
             Err(error) => page::of_error(ex, &error),
         };
-        match error_page(ex, &response) {
-            Some(Replacement::Redirect(response)) => break response,
-            Some(Replacement::Uri(uri)) if redirect(ex, &uri).is_ok() => {}
-            _ => break response,
+        let last = match error_page(ex, &response) {
+            Some(Replacement::Redirect(response)) => response,
+            // The body is that page's to read: a named route may be an upload's.
+            Some(Replacement::Uri(uri)) if redirect(ex, &uri).is_ok() => continue,
+            _ => response,
+        };
+        match skip_body(ex, last) {
+            Ok(response) => break response,
+            Err(broken) => given = Some(page::of_error(ex, &broken)),
         }
     };
     if response.own_error && matches!(response.status, 494..=497) {
@@ -72,6 +75,9 @@ async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
     }
     for challenge in std::mem::take(&mut ex.challenges) {
         response.headers.push(HeaderId::WwwAuthenticate, &challenge);
+    }
+    if let Some(location) = ex.location.take().filter(|_| !response.headers.contains(HeaderId::Location)) {
+        response.headers.push(HeaderId::Location, &location);
     }
     response
 }
@@ -128,7 +134,10 @@ fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
     ex.route = None;
     let server = ex.server();
     let found = match entry {
-        Entry::Named(name) => server.named.get(name.as_str()).map(|index| Located::Route(*index)),
+        Entry::Named(name) => match server.named.get(name.as_str()) {
+            Some(index) => Some(Located::Route(*index)),
+            None => return Err(Error::new(Kind::Internal, format!("could not find named location {name:?}"))),
+        },
         _ => server.table.find(ex, &ex.request.path, &server.routes)?,
     };
     let Some(located @ (Located::Route(index) | Located::Slash(index))) = found else {
@@ -169,28 +178,24 @@ fn check_length(ex: &mut Exchange) -> Result<()> {
 
 /// What has come of a body that nobody read is dropped here, as nginx does: one with broken framing is refused, unless the
 /// request is refused already, and then the connection closes.
-fn skip_body(ex: &mut Exchange, outcome: Result<Outcome>) -> Result<Outcome> {
-    let RequestBody::Stream(source) = &mut ex.request.body else { return outcome };
-    if matches!(outcome, Ok(Outcome::Locate | Outcome::Redirect(_))) {
-        return outcome;
-    }
-    let Err(broken) = source.skip_ready() else { return outcome };
+fn skip_body(ex: &mut Exchange, mut response: Response) -> Result<Response> {
+    let RequestBody::Stream(source) = &mut ex.request.body else { return Ok(response) };
+    let Err(broken) = source.skip_ready() else { return Ok(response) };
     ex.request.body = RequestBody::Empty;
-    match outcome {
-        Ok(Outcome::Respond(mut refusal)) if refusal.own_error => {
-            refusal.close = true;
-            Ok(Outcome::Respond(refusal))
-        }
-        Ok(_) => Err(broken),
-        Err(refusal) => Err(refusal.closing()),
+    if !response.own_error {
+        return Err(broken);
     }
+    response.close = true;
+    Ok(response)
 }
 
 /// Content phase: the route's backend answers.
 async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
     let limit = ex.settings().max_body.0;
     if let RequestBody::Stream(source) = &mut ex.request.body {
-        source.set_limit(limit);
+        // A declared length was compared with the limit of the route that was found by the path; nginx does not ask the
+        // named route again that the request went on to.
+        source.set_limit(if source.length().is_none() { limit } else { 0 });
     }
     if !ex.settings().mirror.is_empty() {
         mirror::send(ex).await?;
@@ -238,6 +243,7 @@ fn error_page(ex: &mut Exchange, response: &Response) -> Option<Replacement> {
         let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308)).unwrap_or(302);
         return Some(Replacement::Redirect(page::redirect(ex, status, &uri)));
     }
+    ex.location = response.headers.get(HeaderId::Location).filter(|_| response.own_error).map(<[u8]>::to_vec);
     ex.error_status = match status {
         Some(0) => None,
         Some(status) => Some(status),
@@ -268,6 +274,7 @@ fn again(ex: &mut Exchange, entry: Entry) -> Result<()> {
     ex.upstream.passing = false;
     ex.internal = true;
     ex.in_location = true;
+    ex.path_after_alias = false;
     ex.as_sent &= entry != Entry::Server;
     ex.entry = entry;
     Ok(())

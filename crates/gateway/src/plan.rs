@@ -217,7 +217,9 @@ impl Plan {
 
     /// Compiles a configuration. `previous` lends what outlives a reload: upstream health and the spool's count. The error says where and what.
     pub fn compile(config: &Config, previous: Option<&Self>) -> Result<Arc<Self>, String> {
-        let names = Names::new(modules::VARIABLES, config.variable.iter().map(|variable| variable.name.as_str()))?;
+        let defined = config.variable.iter().map(|variable| variable.name.as_str());
+        let mut names = Names::new(modules::VARIABLES, defined)?;
+        names.bases = config.gateway.bases();
         let upstreams = compile_upstreams(config, previous)?;
         let types: Vec<_> = config.types.iter().map(mime::table).collect();
         let settings = config
@@ -380,10 +382,6 @@ impl Compiler<'_> {
 
     fn route(&mut self, route: &config::Route, table: &mut RouteTable, internal: bool) -> Result<(), String> {
         let named = route.path.starts_with('@') && route.matches == Match::Prefix;
-        let regex = matches!(route.matches, Match::Regex | Match::RegexNocase);
-        if !regex && !route.path.starts_with(['/', '@']) {
-            return Err(format!(".path: {:?} must start with / (or @ for a named route)", route.path));
-        }
         self.check_settings(route.settings).map_err(|e| format!(".{e}"))?;
         let index = self.reserve();
         let backend = self.backend(route.content.as_ref(), route, route.settings).map_err(|e| format!(".{e}"))?;

@@ -23,6 +23,12 @@ pub fn regex_groups(text: &str) -> PyResult<Vec<String>> {
     buchner_gateway::regex::group_names(text).map_err(PyValueError::new_err)
 }
 
+/// Variables of the gateway that a configuration may define all the same.
+#[pyfunction]
+pub fn definable_variables() -> Vec<&'static str> {
+    buchner_gateway::modules::definable_variables()
+}
+
 /// Every variable with what it is, by name; of a family what the names begin with (`http_`).
 #[pyfunction]
 pub fn variables() -> Vec<(&'static str, &'static str)> {

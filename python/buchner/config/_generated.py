@@ -280,6 +280,7 @@ class Gateway(Table, kw_only=True):
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections_per_address: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    prefix: str | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
     resolver_ipv6: bool | UnsetType = UNSET
@@ -288,6 +289,7 @@ class Gateway(Table, kw_only=True):
     spool_dir: str | UnsetType = UNSET
     spool_max: str | int | UnsetType = UNSET
     trusted_proxies: list[str] | UnsetType = UNSET
+    users_prefix: str | UnsetType = UNSET
 
 
 class Geo(Table, kw_only=True):
@@ -296,6 +298,7 @@ class Geo(Table, kw_only=True):
     proxies: list[str] | UnsetType = UNSET
     proxy_recursive: bool | UnsetType = UNSET
     source: str | UnsetType = UNSET
+    volatile: bool | UnsetType = UNSET
 
 
 class GeoIp(Table, kw_only=True):
@@ -1170,6 +1173,7 @@ GATEWAY: tuple[str, ...] = (
     "io_threads",
     "max_connections",
     "max_connections_per_address",
+    "prefix",
     "resolver",
     "resolver_ipv4",
     "resolver_ipv6",
@@ -1179,6 +1183,7 @@ GATEWAY: tuple[str, ...] = (
     "spool_dir",
     "spool_max",
     "trusted_proxies",
+    "users_prefix",
 )
 
 APP_POOL: tuple[str, ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,18 @@ _NAME = re.compile(rf"(?:\*\.|\.)?{_LABEL}(?:\.{_LABEL})*\.?|{_LABEL}(?:\.{_LABE
 _CATCH_ALL = ("", "_")
 
 
+def _hostname() -> str:
+    """Return the name of this machine, which `$hostname` stands for."""
+    return socket.gethostname().lower()
+
+
+def _punycode(name: str) -> str:
+    try:
+        return f'"{name.encode("idna").decode()}"'
+    except UnicodeError:
+        return "ASCII"
+
+
 @dataclass(slots=True)
 class _Listener:
     address: str
@@ -25,6 +38,7 @@ class _Listener:
     first: int
     default: int | None = None
     names: dict[str, int] = field(default_factory=dict)
+    servers: set[int] = field(default_factory=set)
     proxy_protocol: bool = False
     place: Path = ()
     """The first `listen` of the address …"""
@@ -43,6 +57,7 @@ class Listeners:
         self.report = report
         self._all: dict[str, _Listener] = {}
         self._limits: list[dict[str, Any]] = []
+        self._wild: list[tuple[int, Path, str]] = []
         self.sockets: dict[str, SocketOptions] = {}
 
     def add(
@@ -55,9 +70,11 @@ class Listeners:
 
         """
         self._limits.append(limits)
-        lowered = [name if name.startswith("~") else name.lower() for name in names]
-        for position, name in enumerate(lowered):
-            self._check_name(name, server, position)
+        lowered = []
+        for position, name in enumerate(names):
+            lower = _hostname() if name == "$hostname" else name if name.startswith("~") else name.lower()
+            if self._check_name(lower, server, position):
+                lowered.append(lower)
         indices: list[int] = []
         for position, text in enumerate(listen):
             try:
@@ -86,6 +103,7 @@ class Listeners:
                 message = f"server[{listener.default}] is the default of {listener.address} already"
                 self.report.error(("server", server, "default_server"), message)
             listener.default = server
+        listener.servers.add(server)
         for name in names:
             first = listener.names.setdefault(name, server)
             if first != server and name not in _CATCH_ALL:
@@ -106,6 +124,12 @@ class Listeners:
 
     def check(self) -> None:
         """Report what single addresses cannot show."""
+        crowded = {
+            server for listener in self._all.values() if len(listener.servers) > 1 for server in listener.servers
+        }
+        for server, place, message in self._wild:
+            # nginx looks at names where there are servers to tell apart.
+            (self.report.error if server in crowded or message.startswith('"*') else self.report.slip)(place, message)
         for address, listener in self._all.items():
             if listener.proxy_protocol and listener.plain:
                 message = f"{address} is listened on with proxy_protocol elsewhere, so it holds here too"
@@ -123,18 +147,23 @@ class Listeners:
         options = self.sockets.get(wide)
         return wide if options is not None and not options.ipv6only else None
 
-    def _check_name(self, name: str, server: int, position: int) -> None:
+    def _check_name(self, name: str, server: int, position: int) -> bool:
+        """Whether a name is one that requests can have; if not, that is noted."""
         if name in _CATCH_ALL or _NAME.fullmatch(name) or name.startswith("~"):
-            return
-        place = ("server", server, "names", position)
-        if ":" in name:
-            self.report.error(place, f'"{name}" is not a server name: the port belongs in `listen`')
+            return True
+        message = f'"{name}" is not a server name'
+        if "/" in name:
+            message += ": a name is wanted, not a URL"
+        elif ":" in name:
+            message += ": the port belongs in `listen`"
         elif "*" in name:
-            self.report.error(
-                place, f'"{name}": a "*" stands for whole labels at one end: *.example.com or www.example.*'
-            )
-        else:
-            self.report.error(place, f'"{name}" is not a server name')
+            message = f'"{name}": a "*" stands for whole labels at one end: *.example.com or www.example.*'
+            self._wild.append((server, ("server", server, "names", position), message))
+            return False
+        elif not name.isascii():
+            message += f": clients send it as {_punycode(name)}"
+        self.report.slip(("server", server, "names", position), message)
+        return False
 
     def _around(self, address: str) -> int | None:
         """Return the index of the listener of all addresses that takes the connections to this one too."""

@@ -72,7 +72,7 @@ class Maps:
             if problem:
                 self.report.error((*path, "networks", network), problem, key=True)
         plan["networks"] = [[network, value] for network, value in networks.items()]
-        for name in ("default", "proxies", "proxy_recursive"):
+        for name in ("default", "proxies", "proxy_recursive", "volatile"):
             if getattr(table, name) is not UNSET:
                 plan[name] = getattr(table, name)
         for index, proxy in enumerate(plan.get("proxies", [])):

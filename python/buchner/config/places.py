@@ -42,8 +42,10 @@ class NamedPlaces:
 class Report:
     """Errors and warnings of one load, so that all are told at once."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, *, lenient: bool = False) -> None:
         self.places = places
+        self.lenient = lenient
+        """Slips that other servers start with are warnings."""
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -54,6 +56,15 @@ class Report:
     def warn(self, path: Path, message: str, *, key: bool = False) -> None:
         """Note what is odd but works."""
         self.warnings.append(self.places.problem(path, message, key=key))
+
+    def slip(self, path: Path, message: str, *, key: bool = False) -> None:
+        """Note what surely is a mistake, but one that nginx starts with: a warning in its own files, else an error."""
+        (self.warn if self.lenient else self.error)(path, message, key=key)
+
+    def line(self, path: Path) -> str:
+        """Return where a value stands, for the message about another one."""
+        problem = self.places.problem(path, "")
+        return f"line {problem.line} of {problem.file}" if problem.line else problem.where
 
     def finish(self) -> None:
         """Raise `ConfigError` if there were errors."""

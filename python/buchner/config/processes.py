@@ -79,9 +79,10 @@ def process_settings(gateway: gen.Gateway | UnsetType, base: FilePath, report: R
 
 def gateway_plan(gateway: gen.Gateway | UnsetType, base: FilePath, report: Report) -> dict[str, Any]:
     """Return the plan's `gateway`, with absolute paths."""
-    if gateway is UNSET:
-        return {}
-    plan = convert(gateway, gen.GATEWAY, ("gateway",), report)
+    plan = {} if gateway is UNSET else convert(gateway, gen.GATEWAY, ("gateway",), report)
+    for name in ("prefix", "users_prefix"):
+        if name in plan or name == "prefix":
+            plan[name] = os.path.normpath(base / plan.get(name, "."))
     if not plan.get("io_threads", 1):
         del plan["io_threads"]
     for index, network in enumerate(plan.get("trusted_proxies", ())):

@@ -155,13 +155,13 @@ class Resolver:
             kind = "prefix" if route.match is UNSET else str(route.match)
             problem = path_problem(route.path, kind, within)
             if problem:
-                self.report.error((*place, "path"), problem)
+                self.report.slip((*place, "path"), problem)
             identity = (route.path, "prefix" if kind == "no_regex" else kind)
             first = seen.setdefault(identity, index)
             if first != index:
                 self.report.error(
                     (*place, "path"),
-                    f'route[{first}] of this {"route" if within else "server"} has the path "{route.path}" already',
+                    f'the path "{route.path}" stands in {self.report.line((*path, "route", first, "path"))} already',
                 )
             plan.append(self._route(route, settings, place))
         return plan
@@ -207,7 +207,8 @@ class Resolver:
         if len(files) < 2:  # noqa: PLR2004
             self.report.error(path, "try_files needs a path to try, and where to go if there is nothing")
         elif not _LAST.fullmatch(files[-1]):
-            self.report.error(
+            tell = self.report.error if files[-1].startswith("=") else self.report.slip
+            tell(
                 (*path, len(files) - 1), f'"{files[-1]}" is not where a request can go: a URI, an "@route" or "=404" is'
             )
         return files
@@ -236,7 +237,7 @@ class Resolver:
 
     def _check_target(self, target: str, place: Path, named: set[str]) -> None:
         if target.startswith("@") and "$" not in target and target not in named:
-            self.report.error(place, f'this server has no route with the path "{target}"')
+            self.report.slip(place, f'this server has no route with the path "{target}"')
 
 
 def as_list(value: str | list[str]) -> list[str]:

@@ -236,6 +236,8 @@ def _define_answers(table: Any, path: Path, variables: Definitions) -> None:
     """Take note of the variables that answers to subrequests of a block set."""
     if table.auth_request_set is not UNSET:
         for name in table.auth_request_set:
+            if name in _SETTABLE:
+                continue
             variables.slot(name, (*path, "auth_request_set", name))
 
 

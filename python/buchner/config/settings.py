@@ -37,6 +37,12 @@ _TEXTS = (
     "limit_rate_after",
 )
 """Settings that are texts with variables."""
+_REPLACES = {
+    "secure_link_secret": ("secure_link", "secure_link_md5"),
+    "secure_link": ("secure_link_secret",),
+    "secure_link_md5": ("secure_link_secret",),
+}
+"""Settings that take the place of others of the level above, with which they cannot be."""
 _PROXY_TEXTS = ("proxy_method", "proxy_set_body", "proxy_bind", "proxy_limit_rate")
 _LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
 _PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_log", "error_page", "types", "root"))
@@ -67,7 +73,13 @@ class SettingsTable:
     def under(self, parent: int, level: gen.Server | gen.Route | gen.If | gen.LimitExcept, path: Path) -> int:
         """Return the index of the settings of a level: those of `parent` and what is written in `level`."""
         own = self._own(level, path)
-        return self._intern({**self.plan[parent], **own}) if own else parent
+        if not own:
+            return parent
+        above = self.plan[parent]
+        replaced = {other for name, others in _REPLACES.items() if name in own for other in others}
+        if replaced:
+            above = {name: value for name, value in above.items() if name not in replaced}
+        return self._intern({**above, **own})
 
     def _intern(self, settings: dict[str, Any]) -> int:
         key = msgspec.json.encode(settings, order="deterministic")
@@ -158,7 +170,7 @@ class SettingsTable:
                 self._header(header, value, (*path, header))
             return [{"name": header, "value": value} for header, value in headers.items()]
         for index, added in enumerate(headers):
-            self._header(added["name"], added["value"], (*path, index))
+            self._header(added["name"], added["value"], (*path, index, "value"))
         return headers
 
     def _sub_filter(self, pairs: list[dict[str, Any]], path: Path) -> None:
@@ -173,8 +185,10 @@ class SettingsTable:
         for key, page in pages.items():
             target = page if isinstance(page, str) else page.to
             if not target.startswith(("/", "@", "http://", "https://", "$")):
-                self.report.error(
-                    (*path, key), f'"{target}" is no page: a URI such as "/404.html", an "@route" or a URL is'
+                self.report.slip(
+                    (*path, key),
+                    f'"{target}" is no page: a URI such as "/404.html", an "@route" or a URL is; clients would be '
+                    "redirected to it",
                 )
             self.contents.text(target, (*path, key))
             for status in key.split() or [key]:
@@ -197,8 +211,9 @@ class SettingsTable:
         if isinstance(log, str):
             log = gen.AccessLog(path=log)
         plan: dict[str, Any] = convert(log, _LOG, path, self.report)
-        if "$" in log.path:
+        if "$" in log.path and not log.path.startswith("syslog:"):
             self.contents.text(log.path, (*path, "path"))
+            plan["path"] = log.path if log.path.startswith("/") else self.contents.joined(log.path)
         elif log.path != "-" and not log.path.startswith("syslog:"):
             plan["path"] = self.contents.absolute(log.path)
         text = plan.get("format", "combined")

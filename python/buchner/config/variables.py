@@ -9,7 +9,7 @@ from buchner.config import native
 from buchner.config.suggest import hint
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from buchner.config.places import Path, Report
 
@@ -18,6 +18,7 @@ DESCRIPTIONS = dict(native.variables())
 
 VARIABLES = frozenset(name for name in DESCRIPTIONS if not name.endswith("_"))
 """Variables with a fixed name."""
+_DEFINABLE = frozenset(native.definable_variables())
 
 PREFIXES = tuple(name for name in DESCRIPTIONS if name.endswith("_"))
 """Beginnings of variables named after a request argument, cookie or header."""
@@ -26,7 +27,7 @@ _REFERENCE = re.compile(r"\$(?:\{([a-zA-Z_]\w*)\}|([a-zA-Z_]\w*)|(\{[1-9]\}|[1-9
 _NAME = re.compile(r"[a-zA-Z_]\w*", re.ASCII)
 
 
-def problems(text: str, defined: Container[str] = ()) -> Iterator[str]:
+def problems(text: str, defined: Collection[str] = ()) -> Iterator[str]:
     """Yield what is wrong with the variables of `text`, a message each.
 
     Args:
@@ -41,9 +42,13 @@ def problems(text: str, defined: Container[str] = ()) -> Iterator[str]:
         if group or name in defined or name in VARIABLES or name.startswith(PREFIXES):
             continue
         if name:
-            yield f'unknown variable "${name}"{hint(name, VARIABLES)}'
+            yield f'unknown variable "${name}"{_hint(name, defined)}'
         else:
             yield f'"${other}" begins no variable; there is no escape for "$"' if other else 'a lone "$"'
+
+
+def _hint(name: str, defined: Iterable[str]) -> str:
+    return hint(f"${name}", (f"${known}" for known in (*VARIABLES, *defined)))
 
 
 class Definitions:
@@ -61,6 +66,12 @@ class Definitions:
     def __contains__(self, name: object) -> bool:
         return name in self._known
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
     def slot(self, name: str, path: Path) -> None:
         """Define a variable that something puts a value into; several places may do so."""
         if name not in self._known and self._named(name, path):
@@ -77,7 +88,7 @@ class Definitions:
         """Take note of a name, unless no variable can have it."""
         if not _NAME.fullmatch(name):
             self.report.error(path, f'"${name}" is not a name of a variable: letters, digits and "_" are allowed')
-        elif name in VARIABLES:
+        elif name in VARIABLES - _DEFINABLE:
             self.report.error(path, f'"${name}" is built in and cannot be defined')
         else:
             self._known.add(name)

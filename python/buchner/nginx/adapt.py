@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -18,20 +19,24 @@ from buchner.config.suggest import closest
 from buchner.errors import ConfigError, Problem
 from buchner.nginx import blocks
 from buchner.nginx.directives import ROWS
+from buchner.nginx.files import ROOT
 from buchner.nginx.inherit import settle
+from buchner.nginx.lexer import Token
 from buchner.nginx.parser import Parser
 from buchner.nginx.reader import read
 from buchner.nginx.scope import Scope, State
+from buchner.nginx.told import told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from buchner.config import places
     from buchner.config.model import Loaded
-    from buchner.nginx.lexer import Source, Token
+    from buchner.nginx.lexer import Source
     from buchner.nginx.parser import Directive
 
 _HTTP_PORT = 80
+_VARIABLE = re.compile(r'(?:unknown variable )?"\$(\w+)"')
 _TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 
 
@@ -47,10 +52,7 @@ def load_nginx(path: Path, text: str, overrides: dict[str, Any] | None = None) -
         ConfigError: it cannot be used; every problem with its place.
 
     """
-    adapted = adapt(path, text)
-    if adapted.state.problems and not adapted.state.document.server:
-        raise ConfigError(sorted_problems(adapted.state.problems))
-    return resolve(adapted, overrides)
+    return resolve(adapt(path, text), overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Adapted:
         main: the outermost block.
         directives: what the file says, includes carried out.
         sources: the files read, by name, the main one first.
+        unread: problems about files that cannot be read.
     """
 
     path: Path
@@ -70,6 +73,7 @@ class Adapted:
     main: Scope
     directives: list[Directive]
     sources: dict[str, Source]
+    unread: list[Problem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +100,18 @@ def adapt(path: Path, text: str, options: Options = Options()) -> Adapted:
     first = parser.parse("command line", options.before) if options.before else []
     parser.sources.clear()
     directives = [*first, *parser.parse(str(path), text)]
-    state = State(defaults(), ROWS, base, options.prefix or base, options.access_log)
+    state = State(defaults(options.prefix or base, base), ROWS, base, options.prefix or base, options.access_log)
     state.problems += parser.problems
     main = Scope("main", state, state.document, ())
     if options.strict:
         read(directives, main)
     else:
-        _main(directives, main, str(path))
+        _main(directives, main)
     settle(main)
     _imply_upstreams(state)
-    return Adapted(path, state, main, directives, parser.sources)
+    if not state.document.server and not state.problems:
+        state.problems.append(Problem('no "server" block: nothing is listened on', file=str(path)))
+    return Adapted(path, state, main, directives, parser.sources, parser.unread)
 
 
 def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded:
@@ -115,8 +121,17 @@ def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded
         ConfigError: see `load_nginx`.
 
     """
+    try:
+        return _resolved(adapted, overrides)
+    except ConfigError as error:
+        raise ConfigError(told(error.problems, adapted.sources.values(), adapted.unread)) from None
+
+
+def _resolved(adapted: Adapted, overrides: dict[str, Any] | None) -> Loaded:
     state = adapted.state
-    report = Report(NginxPlaces(state.places, str(adapted.path)))
+    if state.problems and not state.document.server:
+        raise ConfigError(sorted_problems(state.problems))
+    report = Report(NginxPlaces(state.places, str(adapted.path)), lenient=True)
     report.errors += state.problems
     report.warnings += state.warnings
     document = state.document
@@ -124,13 +139,21 @@ def resolve(adapted: Adapted, overrides: dict[str, Any] | None = None) -> Loaded
         report.places = OverriddenPlaces(report.places, overrides)
         document = msgspec.convert(merged(msgspec.to_builtins(document), overrides), gen.Document)
     files = [FilePath(name) for name in adapted.sources]
-    return replace(Resolver(document, state.prefix, report).resolve(), files=files)
+    resolver = Resolver(document, state.prefix, report)
+    resolver.contents.expect(ROOT)
+    return replace(resolver.resolve(), files=files)
 
 
-def defaults() -> gen.Document:
-    """Return a document with those of nginx's defaults that are not Buchner's."""
+def defaults(prefix: Path, base: Path) -> gen.Document:
+    """Return a document with those of nginx's defaults that are not Buchner's.
+
+    Args:
+        prefix: directory that relative names start from.
+        base: directory that relative names of files of users start from.
+
+    """
     return gen.Document(
-        gateway=gen.Gateway(conditions="nginx"),
+        gateway=gen.Gateway(conditions="nginx", users_prefix=UNSET if base == prefix else str(base)),
         max_body="1m",
         connect_timeout=60,
         forwarded_headers=False,
@@ -142,7 +165,7 @@ def defaults() -> gen.Document:
         types=dict(_TYPES),
         built_in_types=False,
         default_type="text/plain",
-        root="/usr/share/nginx/html",
+        root=ROOT,
         proxy_redirect=[gen.Replace(from_="default")],
         proxy_next_upstream=["error", "timeout"],
         server=[],
@@ -168,18 +191,28 @@ class NginxPlaces:
         for length in range(len(path), 0, -1):
             token = self.tokens.get(path[:length])
             if token is not None:
-                return token.problem(message)
+                return _meant(token, message).problem(message)
         return Problem(message, where=dotted(path), file=self.name)
 
 
-def _main(directives: list[Directive], main: Scope, name: str) -> None:
+def _meant(token: Token, message: str) -> Token:
+    """Return the part of a token that a message begins with naming: the variable in a longer text."""
+    variable = _VARIABLE.match(message)
+    if variable is None:
+        return token
+    text = token.source.text
+    found = re.compile(rf"\$(?:{variable[1]}\b|\{{{variable[1]}\}})").search(text, token.start, token.end)
+    return token if found is None else Token(found[0], False, token.source, found.start(), found.end())
+
+
+def _main(directives: list[Directive], main: Scope) -> None:
     """Read the file; without `http { }` around them, servers may stand at the top."""
     if any(directive.name == "http" for directive in directives):
         read(directives, main)
         return
     outer = [directive for directive in directives if _is_main(directive)]
     read(outer, main)
-    blocks.http_scope(main, [directive for directive in directives if not _is_main(directive)], name)
+    blocks.http_scope(main, [directive for directive in directives if not _is_main(directive)])
 
 
 def _is_main(directive: Directive) -> bool:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.errors import Problem
 from buchner.nginx.files import files_of
 from buchner.nginx.reader import read
 from buchner.nginx.scope import Scope
@@ -45,16 +44,15 @@ def events(scope: Scope, directive: Directive) -> None:
 
 def http(main: Scope, directive: Directive) -> None:
     """Read ``http { }``."""
-    http_scope(main, directive.block or [], directive.token.source.name)
+    http_scope(main, directive.block or [])
 
 
-def http_scope(main: Scope, directives: list[Directive], name: str) -> None:
+def http_scope(main: Scope, directives: list[Directive]) -> None:
     """Read the directives of ``http { }``, with or without the braces around them.
 
     Args:
         main: the block around it.
         directives: its directives.
-        name: the file.
 
     """
     state = main.state
@@ -62,8 +60,6 @@ def http_scope(main: Scope, directives: list[Directive], name: str) -> None:
     read(directives, scope)
     if state.document.access_log is UNSET:
         state.document.access_log = state.access_log
-    if not any(child.kind == "server" for child in scope.children) and not state.problems:
-        state.problems.append(Problem('no "server" block: nothing is listened on', file=name))
 
 
 def server(http: Scope, directive: Directive) -> None:
@@ -93,7 +89,10 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
                 made = (*scope.path, "route", len(table.route or []), "try_files", index)
                 scope.state.places[made] = scope.state.places[(*scope.path, "try_files", index)]
         table.route = [*(table.route or []), route]
-        scope.state.places[(*scope.path, "route", len(table.route) - 1)] = directive.token
+        made = (*scope.path, "route", len(table.route) - 1)
+        holder = scope.holder("root")
+        scope.state.places[made] = directive.token
+        scope.state.places[(*made, "files")] = directive.token if holder is None else holder.tokens["root"]
 
 
 def location(outer: Scope, directive: Directive) -> None:

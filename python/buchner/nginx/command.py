@@ -22,6 +22,8 @@ _FIELDS = {"p": "prefix", "e": "error_log", "c": "config", "g": "directives", "s
 
 PREFIX = "/usr/share/nginx"
 CONFIG = "/etc/nginx/nginx.conf"
+VERSION = "1.31.5"
+"""The nginx whose directives are known. Programs that read ``-V`` (certbot) ask for a number of nginx's."""
 PID = "/run/nginx.pid"
 ACCESS_LOG = "/var/log/nginx/access.log"
 HELP = f"""\
@@ -144,7 +146,7 @@ def default_access_log() -> str:
 
 _WITHOUT = (
     "access auth_basic autoindex browser charset empty_gif fastcgi geo grpc gzip limit_conn limit_req map memcached "
-    "mirror proxy referer rewrite scgi split_clients ssi userid uwsgi"
+    "mirror proxy referer rewrite scgi split_clients ssi tunnel userid uwsgi"
 )
 """Modules that nginx has unless it is told not to, by the name in ``--without-http_…_module``."""
 _WITH = (
@@ -157,7 +159,10 @@ _UPSTREAM = ("hash", "ip_hash", "least_conn", "random", "keepalive", "zone", "st
 
 def configure_arguments() -> list[str]:
     """Return what ``-V`` shows: as if nginx had been built with the modules whose directives work here."""
-    upstream = {row.name for row in MODULES["ngx_http_upstream_module"] if row.status is not Status.REFUSED}
+    upstream, proxy = (
+        {row.name for row in MODULES[f"ngx_http_{name}_module"] if row.status is not Status.REFUSED}
+        for name in ("upstream", "proxy")
+    )
     return [
         f"--prefix={PREFIX}",
         f"--conf-path={CONFIG}",
@@ -168,6 +173,7 @@ def configure_arguments() -> list[str]:
         *(f"--with-http_{name}_module" for name in _WITH.split() if _works(name)),
         *(f"--without-http_{name}_module" for name in _WITHOUT.split() if not _works(name)),
         *(f"--without-http_upstream_{name}_module" for name in _UPSTREAM if name not in upstream),
+        *(["--without-http-cache"] if "proxy_cache_path" not in proxy else []),
     ]
 
 

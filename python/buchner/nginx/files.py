@@ -9,7 +9,8 @@ from buchner.config import _generated as gen
 if TYPE_CHECKING:
     from buchner.nginx.scope import Scope
 
-_ROOT = "/usr/share/nginx/html"
+ROOT = "html"
+"""Default of `root`; it starts from the prefix, as all relative names do."""
 _REGEX = ("regex", "regex_nocase")
 _UNLIMITED = (1 << 32) - 1
 
@@ -19,7 +20,7 @@ def files_of(scope: Scope) -> gen.Files:
     coded = scope.value("gzip_static", "off")
     links, start = scope.value("disable_symlinks", ("off", None))
     files = gen.Files(
-        root=_ROOT,
+        root=ROOT,
         index=list(scope.value("index", ["index.html"])),
         etag=scope.value("etag", True),
         etag_precision="seconds",

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from buchner.errors import Problem
 
+_QUANTIFIER = re.compile(r"\{\d+(?:,\d*)?\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _CutError(Exception):
+    """Nothing can be read behind this."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,8 @@ class Parser:
         self.problems: list[Problem] = []
         self.sources: dict[str, Source] = {}
         """The files read, the main one first."""
+        self.unread: list[Problem] = []
+        """Those of `problems` that are about files that cannot be read."""
         self._open: list[str] = []
 
     @property
@@ -82,9 +89,24 @@ class Parser:
         found = tokens(source, self.problems)
         if not text.isascii() and _SURROGATE.search(text):
             found = self._checked(found)
-        directives = self._parse(found)
+        try:
+            directives = self._parse(self._whole(found))
+        except _CutError:
+            directives = []  # what comes behind it would be taken for directives
         self._open.pop()
         return directives
+
+    def _whole(self, found: Iterator[Token]) -> Iterator[Token]:
+        """Yield tokens up to the ``{2}`` of a regular expression without quotes."""
+        word: Token | None = None
+        for token in found:
+            touching = token.mark and word is not None and word.end == token.start
+            if word is not None and touching and _QUANTIFIER.match(token.source.text, token.start):
+                message = f'"{word.text}" ends at the brace: a regular expression with braces stands in quotes'
+                self.problems.append(word.problem(message))
+                raise _CutError
+            word = None if token.mark else token
+            yield token
 
     def _checked(self, found: Iterator[Token]) -> Iterator[Token]:
         for token in found:
@@ -154,6 +176,7 @@ class Parser:
         try:
             text = path.read_bytes().decode(errors="surrogateescape")
         except OSError as error:
-            self.problems.append(place.problem(f'"{name}" cannot be read: {error.strerror}'))
+            self.unread.append(place.problem(f'"{name}" cannot be read: {error.strerror}'))
+            self.problems.append(self.unread[-1])
             return []
         return self.parse(name, text)

@@ -19,7 +19,6 @@ from buchner import stdio
 from buchner.config import _generated as gen
 from buchner.config.load import without_collection
 from buchner.config.native import check_plan
-from buchner.config.places import sorted_problems
 from buchner.errors import BuchnerError, ConfigError, Problem
 from buchner.nginx import command as line
 from buchner.nginx.adapt import Options, adapt, resolve
@@ -74,7 +73,7 @@ def _act(command: Command, paths: Paths) -> int:
 def _about(command: Command) -> int:
     from buchner import __version__  # noqa: PLC0415 - reading it takes a while
 
-    print(f"nginx version: buchner/{__version__}", file=sys.stderr)  # noqa: T201 - this is what it is for
+    print(f"nginx version: nginx/{line.VERSION} (buchner/{__version__})", file=sys.stderr)  # noqa: T201 - this is what it is for
     if command.help:
         print(f"\n{line.HELP}", end="", file=sys.stderr)  # noqa: T201
     if command.configure:
@@ -135,8 +134,6 @@ def load(adapted: Adapted) -> Loaded:
         ConfigError: it cannot be used; every problem with its place.
 
     """
-    if adapted.state.problems and not adapted.state.document.server:
-        raise ConfigError(sorted_problems(adapted.state.problems))
     return resolve(adapted)
 
 

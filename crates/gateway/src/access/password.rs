@@ -6,7 +6,7 @@ use crate::access::{Refusal, Verdict, crypt, users};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::vars::{Names, Sent, Template, Variable};
+use crate::vars::{Names, PathTemplate, Sent, Template, Variable};
 use buchner_wire::headers::{HeaderId, Headers};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ thread_local! {
 /// A compiled check.
 pub struct Password {
     realm: Template,
-    file: Template,
+    file: PathTemplate,
 }
 
 impl Password {
@@ -51,7 +51,8 @@ impl Password {
         }
         Ok(Some(Self {
             realm: Template::compile(realm, names).map_err(|e| format!("auth_basic: {e}"))?,
-            file: Template::compile(file, names).map_err(|e| format!("auth_basic_user_file: {e}"))?,
+            file: PathTemplate::compile(file, &names.bases.users, names)
+                .map_err(|e| format!("auth_basic_user_file: {e}"))?,
         }))
     }
 
@@ -64,7 +65,7 @@ impl Password {
         let Some((user, password)) = credentials(&ex.request.headers) else {
             return Ok(challenge(&realm, "no user and password were given".into()));
         };
-        let file = self.file.value(ex, Sent::default());
+        let file = self.file.value(ex);
         let shown = String::from_utf8_lossy(&user);
         match users::find(&file, &user) {
             Ok(Some(hash)) => Ok(if right(password, hash).await {

@@ -4,16 +4,17 @@ use crate::body::RequestBody;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::rewrite::{self, Target};
 use crate::subrequest;
-use crate::vars::{Names, Sent, Template, Var};
+use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 
 /// A compiled check.
 pub struct Request {
     uri: Box<[u8]>,
-    /// Variables that are set from the answer, by their numbers.
-    set: Vec<(u32, Template)>,
+    /// Variables that are set from the answer.
+    set: Vec<(Target, Template)>,
 }
 
 impl Request {
@@ -25,10 +26,8 @@ impl Request {
         }
         let mut set = Vec::with_capacity(settings.auth_request_set.len());
         for (name, value) in &settings.auth_request_set {
-            let Some(Var::User(index)) = names.find(name) else {
-                return Err(format!("auth_request_set: ${name} cannot be set"));
-            };
-            set.push((index, Template::compile(value, names).map_err(|e| format!("auth_request_set.{name}: {e}"))?));
+            let target = Target::find(name, names).ok_or_else(|| format!("auth_request_set: ${name} cannot be set"))?;
+            set.push((target, Template::compile(value, names).map_err(|e| format!("auth_request_set.{name}: {e}"))?));
         }
         Ok(Some(Self { uri: uri.as_bytes().into(), set }))
     }
@@ -39,8 +38,8 @@ impl Request {
         let response = subrequest::run(&mut child).await;
         let status = response.status;
         let sent = Sent { status, headers: Some(&response.headers), ..Sent::default() };
-        for (index, value) in &self.set {
-            ex.values.set(*index, value.value(&child, sent).into());
+        for (target, value) in &self.set {
+            rewrite::run::set(ex, target, value.value(&child, sent).into());
         }
         let challenges = || response.headers.get_all(HeaderId::WwwAuthenticate).map(<[u8]>::to_vec).collect();
         let refusal = match status {

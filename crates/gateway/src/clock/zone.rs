@@ -1,8 +1,11 @@
 //! The local time zone: `TZ`, else /etc/localtime, else UTC; looked up once in a process. Logs have its time, as nginx's do.
-use crate::clock::Civil;
+use crate::clock::{Civil, MONTHS};
 use jiff::{Timestamp, tz::TimeZone};
 use std::fmt;
 use std::sync::OnceLock;
+
+/// Names of the days.
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// How far a clock on the wall is ahead of UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,10 +40,35 @@ impl fmt::Display for Offset {
     }
 }
 
+/// A Unix time in seconds as `Sunday, 06-Nov-1994 08:49:37 GMT`.
+pub fn long_gmt(unix: u64) -> String {
+    long(&Civil::of(unix), "GMT")
+}
+
+/// The same in local time.
+pub fn long_local(unix: u64) -> String {
+    long_in(system(), unix)
+}
+
+fn long_in(zone: &TimeZone, unix: u64) -> String {
+    let time = i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok()).unwrap_or_default();
+    let info = zone.to_offset_info(time);
+    long(&Offset { seconds: info.offset().seconds() }.civil(unix), info.abbreviation())
+}
+
+fn long(t: &Civil, zone: &str) -> String {
+    let (day, month) = (DAYS[t.weekday as usize], MONTHS[t.month as usize - 1]);
+    format!("{day}, {:02}-{month}-{} {:02}:{:02}:{:02} {zone}", t.day, t.year, t.hour, t.minute, t.second)
+}
+
+fn system() -> &'static TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    ZONE.get_or_init(TimeZone::system)
+}
+
 /// The offset at a Unix time in seconds; it changes with daylight saving time.
 pub fn offset(unix: u64) -> Offset {
-    static ZONE: OnceLock<TimeZone> = OnceLock::new();
-    offset_in(ZONE.get_or_init(TimeZone::system), unix)
+    offset_in(system(), unix)
 }
 
 fn offset_in(zone: &TimeZone, unix: u64) -> Offset {
@@ -57,6 +85,13 @@ mod tests {
         let offset = offset_in(&TimeZone::posix(rule).unwrap(), unix);
         let t = offset.civil(unix);
         (offset.to_string(), offset.with_colon().to_string(), t.hour, t.minute)
+    }
+
+    #[test]
+    fn long_times_name_the_day_and_the_zone() {
+        assert_eq!(long_gmt(784_111_777), "Sunday, 06-Nov-1994 08:49:37 GMT");
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        assert_eq!(long_in(&zone, 784_111_777), "Sunday, 06-Nov-1994 03:49:37 EST");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 use crate::config::Dialect;
 use crate::observe::error_log::Level;
 use crate::units::{Millis, Size};
+use crate::vars::Bases;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -40,6 +41,18 @@ pub struct Gateway {
     pub development: bool,
     /// How conditions and ranges of requests are read where nginx has rules of its own: `rfc9110`, or `nginx`, where all conditions have to hold, HEAD has ranges, and ranges are not merged. Default: rfc9110 (a nginx.conf: nginx).
     pub conditions: Dialect,
+    /// Directory that names of files start from if they are made of variables and come out relative. Default: that of the configuration file.
+    pub prefix: Option<String>,
+    /// The same for files of users (`auth_basic_user_file`). Default: `prefix` (a nginx.conf: the directory of that file).
+    pub users_prefix: Option<String>,
+}
+
+impl Gateway {
+    /// Directories that relative names start from.
+    pub fn bases(&self) -> Bases {
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        Bases { prefix: prefix.into(), users: self.users_prefix.as_deref().unwrap_or(prefix).into() }
+    }
 }
 
 impl Default for Gateway {
@@ -60,6 +73,8 @@ impl Default for Gateway {
             resolver_ipv6: true,
             development: false,
             conditions: Dialect::Rfc9110,
+            prefix: None,
+            users_prefix: None,
         }
     }
 }

@@ -85,7 +85,7 @@ pub struct Response {
     pub headers: Headers,
     /// Body.
     pub body: Body,
-    /// Made by the gateway for a failure, so `error_page` applies.
+    /// Made by the gateway for a failure, or a redirect of its own, so `error_page` applies.
     pub own_error: bool,
     /// The connection closes behind it.
     pub close: bool,
@@ -168,6 +168,8 @@ pub struct Exchange {
     pub path_changed: bool,
     /// The path is still the one the route was found by, so the part that matched may be replaced (nginx: `proxy_pass` with a URI).
     pub in_location: bool,
+    /// `try_files` found the path behind the directory of an `alias` in a regular expression's route.
+    pub path_after_alias: bool,
     /// Groups of the last regular expression that matched.
     pub captures: RefCell<Captures>,
     /// Values of variables that the configuration defines.
@@ -178,12 +180,16 @@ pub struct Exchange {
     pub kept: Option<Headers>,
     /// `WWW-Authenticate` of a check that refused the request; the page of an `error_page` has it too.
     pub challenges: Vec<Vec<u8>>,
+    /// `Location` of a redirect that an `error_page` replaces; its page has it too.
+    pub location: Option<Vec<u8>>,
     /// The status that led to an `error_page`, or the one that page is to have.
     pub error_status: Option<u16>,
     /// It is on its way to an error page, whose own errors are not looked for.
     pub in_error_page: bool,
     /// The cookie that tells the client apart, once it was made.
     pub uid: OnceCell<[u8; 16]>,
+    /// Bytes of the body before and after its compression, once it is compressed.
+    pub gzip_bytes: OnceCell<Rc<Cell<(u64, u64)>>>,
     /// Bytes a second the answer may take, where the request's own course said so; 0: no limit.
     pub limit_rate: Cell<Option<u64>>,
     /// What upstreams did.
@@ -218,13 +224,16 @@ impl Exchange {
             as_sent: true,
             path_changed: false,
             in_location: true,
+            path_after_alias: false,
             captures: RefCell::default(),
             depth: 0,
             kept: None,
             challenges: Vec::new(),
+            location: None,
             error_status: None,
             in_error_page: false,
             uid: OnceCell::new(),
+            gzip_bytes: OnceCell::new(),
             limit_rate: Cell::new(None),
             upstream: UpstreamNote::default(),
             interim: None,
@@ -307,16 +316,15 @@ impl Exchange {
         self.thread.clock.now().saturating_sub(self.started)
     }
 
-    /// Changes the URI for an internal redirect: a path, with a query after `?` where given.
+    /// Changes the URI for an internal redirect: a path, and the query after its `?`. Without a `?` there is no query.
     pub fn set_uri(&mut self, uri: &[u8]) {
+        let (path, query) = match memchr::memchr(b'?', uri) {
+            Some(at) => (&uri[..at], Some(&uri[at + 1..])),
+            None => (uri, None),
+        };
         self.as_sent = false;
-        match memchr::memchr(b'?', uri) {
-            Some(at) => {
-                self.request.path = Bytes::copy_from_slice(&uri[..at]);
-                self.request.query = Some(Bytes::copy_from_slice(&uri[at + 1..]));
-            }
-            None => self.request.path = Bytes::copy_from_slice(uri),
-        }
+        self.request.path = Bytes::copy_from_slice(path);
+        self.request.query = query.map(Bytes::copy_from_slice);
     }
 }
 

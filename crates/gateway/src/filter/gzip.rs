@@ -7,7 +7,7 @@ use crate::filter::body::{self, Transform};
 use crate::filter::types::Types;
 use crate::filter::{vary, weaken};
 use crate::regex::Regex;
-use crate::vars::Names;
+use crate::vars::{Names, Sent, Variable};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{HeaderId, Headers};
 use bytes::Bytes;
@@ -15,7 +15,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::io::Write;
+use std::rc::Rc;
+
+/// The variables.
+pub const VARIABLES: &[Variable] =
+    &[Variable::new("gzip_ratio", write_ratio, "How many times smaller the body became, once it was sent.")];
 
 /// Answers to requests that came through another proxy (they have a `Via` field) that are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -164,7 +170,9 @@ pub fn apply(ex: &Exchange, response: &mut Response) {
     }
     response.headers.set(HeaderId::ContentEncoding, b"gzip");
     weaken(response);
-    body::wrap(response, Compressor(GzEncoder::new(Vec::new(), gzip.level)));
+    let encoder = GzEncoder::new(Vec::new(), gzip.level);
+    let bytes = ex.gzip_bytes.get_or_init(Rc::default).clone();
+    body::wrap(response, Compressor { encoder, bytes });
 }
 
 /// Whether an Accept-Encoding value names gzip with a weight above 0. `*` is not understood, as in nginx.
@@ -203,11 +211,30 @@ fn weight_above_zero(text: &[u8]) -> bool {
     digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) && (whole == b'1') == zeros
 }
 
-struct Compressor(GzEncoder<Vec<u8>>);
+/// `$gzip_ratio`: how many times smaller the body became.
+pub fn write_ratio(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    let (before, after) = ex.gzip_bytes.get().map_or((0, 0), |bytes| bytes.get());
+    if let Some(thousandths) = (before * 1000).checked_div(after) {
+        let hundredths = (thousandths + 5) / 10;
+        let _ = write!(out, "{}.{:02}", hundredths / 100, hundredths % 100);
+    }
+}
+
+struct Compressor {
+    encoder: GzEncoder<Vec<u8>>,
+    /// Bytes before and after.
+    bytes: Rc<Cell<(u64, u64)>>,
+}
 
 impl Compressor {
     fn take(&mut self, out: &mut Vec<u8>) {
-        out.append(self.0.get_mut());
+        self.count(0, self.encoder.get_ref().len());
+        out.append(self.encoder.get_mut());
+    }
+
+    fn count(&self, before: usize, after: usize) {
+        let (all_before, all_after) = self.bytes.get();
+        self.bytes.set((all_before + before as u64, all_after + after as u64));
     }
 }
 
@@ -217,19 +244,20 @@ fn failed(error: &std::io::Error) -> Error {
 
 impl Transform for Compressor {
     fn push(&mut self, chunk: Bytes, out: &mut Vec<u8>) -> Result<()> {
-        self.0.write_all(&chunk).map_err(|e| failed(&e))?;
+        self.encoder.write_all(&chunk).map_err(|e| failed(&e))?;
+        self.count(chunk.len(), 0);
         self.take(out);
         Ok(())
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.0.flush().map_err(|e| failed(&e))?;
+        self.encoder.flush().map_err(|e| failed(&e))?;
         self.take(out);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.0.try_finish().map_err(|e| failed(&e))?;
+        self.encoder.try_finish().map_err(|e| failed(&e))?;
         self.take(out);
         Ok(())
     }
@@ -266,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_flush_lets_everything_through() {
-        let mut compressor = Compressor(GzEncoder::new(Vec::new(), Compression::new(1)));
+        let encoder = GzEncoder::new(Vec::new(), Compression::new(1));
+        let mut compressor = Compressor { encoder, bytes: Rc::default() };
         let mut out = Vec::new();
         compressor.push(Bytes::from_static(b"data: 1\n\n"), &mut out).unwrap();
         compressor.flush(&mut out).unwrap();
@@ -278,5 +307,6 @@ mod tests {
         let mut whole = String::new();
         flate2::read::GzDecoder::new(&out[..]).read_to_string(&mut whole).unwrap();
         assert_eq!(whole, "data: 1\n\ndata: 2\n\n");
+        assert_eq!(compressor.bytes.get(), (18, out.len() as u64));
     }
 }

@@ -94,7 +94,7 @@ impl Filters {
                 .map(Box::new),
             headers: headers::compile(&settings.add_headers, names).map_err(|e| format!("add_headers: {e}"))?,
             trailers: headers::compile(&settings.add_trailers, names).map_err(|e| format!("add_trailers: {e}"))?,
-            userid: userid::UserId::compile(settings)?.map(Box::new),
+            userid: userid::UserId::compile(settings, names)?.map(Box::new),
             limit_rate: boxed(settings.limit_rate.is_some() || settings.limit_rate_after.is_some())
                 .map(|()| {
                     let rate = settings.limit_rate.as_deref().unwrap_or("0");

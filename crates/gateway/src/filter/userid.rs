@@ -2,7 +2,8 @@
 use crate::clock::{Civil, http_date};
 use crate::config::Settings;
 use crate::exchange::{Exchange, Response};
-use crate::vars::{Sent, Variable};
+use crate::observe::error_log::Level;
+use crate::vars::{Names, Sent, Template, Var, Variable};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,10 +13,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The variables.
 pub const VARIABLES: &[Variable] = &[
     Variable::new("uid_got", write_got, "Name and value of the userid cookie that the client sent."),
+    Variable::new(
+        "uid_reset",
+        |_, _, _| {},
+        "Defined by the configuration: not empty and not 0, the client gets a new cookie.",
+    )
+    .definable(),
     Variable::new("uid_set", write_set, "Name and value of the userid cookie issued for this request."),
 ];
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Flags of a cookie, in the order they are sent in.
+const FLAGS: [&str; 5] = ["secure", "httponly", "samesite=strict", "samesite=lax", "samesite=none"];
 /// Letters of a value without the padding.
 const LETTERS: usize = 22;
 /// The lowest byte of a count says which version of the format it is.
@@ -47,6 +56,8 @@ pub struct UserId {
     p3p: Option<Box<str>>,
     mark: Option<u8>,
     service: Option<u32>,
+    /// `$uid_reset`, where the configuration defines it.
+    reset: Option<Template>,
 }
 
 enum Expires {
@@ -57,7 +68,7 @@ enum Expires {
 
 impl UserId {
     /// Compiles the settings; none if the module is off.
-    pub fn compile(settings: &Settings) -> Result<Option<Self>, String> {
+    pub fn compile(settings: &Settings, names: &Names) -> Result<Option<Self>, String> {
         if settings.userid == Enable::Off {
             return Ok(None);
         }
@@ -82,16 +93,13 @@ impl UserId {
         }
         tail.push_str("; path=");
         tail.push_str(&settings.userid_path);
-        for flag in &settings.userid_flags {
-            tail.push_str(match flag.as_str() {
-                "off" => "",
-                "secure" => "; secure",
-                "httponly" => "; httponly",
-                "samesite=strict" => "; samesite=strict",
-                "samesite=lax" => "; samesite=lax",
-                "samesite=none" => "; samesite=none",
-                other => return Err(format!("userid_flags: {other:?} is no flag of a cookie")),
-            });
+        let known = |flag: &&String| *flag == "off" || FLAGS.contains(&flag.as_str());
+        if let Some(flag) = settings.userid_flags.iter().find(|flag| !known(flag)) {
+            return Err(format!("userid_flags: {flag:?} is no flag of a cookie"));
+        }
+        for flag in FLAGS.iter().filter(|flag| settings.userid_flags.iter().any(|set| set == *flag)) {
+            tail.push_str("; ");
+            tail.push_str(flag);
         }
         let name = settings.userid_name.as_str();
         if !is_valid_value(tail.as_bytes()) || !buchner_wire::headers::is_valid_name(name.as_bytes()) {
@@ -99,7 +107,15 @@ impl UserId {
         }
         let p3p = settings.userid_p3p.as_deref().filter(|p3p| *p3p != "none").map(Into::into);
         let service = settings.userid_service;
-        Ok(Some(Self { enable: settings.userid, name: name.into(), expires, tail: tail.into(), p3p, mark, service }))
+        let reset = names.find("uid_reset").filter(|var| matches!(var, Var::User(_))).map(Template::of);
+        let (enable, name, tail) = (settings.userid, name.into(), tail.into());
+        Ok(Some(Self { enable, name, expires, tail, p3p, mark, service, reset }))
+    }
+
+    /// Whether `$uid_reset` says that the client gets a new cookie in place of the one it has, and that this is logged.
+    fn resets(&self, ex: &Exchange) -> Option<bool> {
+        let value = self.reset.as_ref()?.value(ex, Sent::default());
+        (!matches!(value.as_slice(), b"" | b"0")).then_some(value == b"log")
     }
 
     /// The client's cookie.
@@ -121,6 +137,16 @@ impl UserId {
             return None;
         }
         let Some(got) = self.got(ex) else { return Some(*ex.uid.get_or_init(|| self.make(ex))) };
+        if let Some(logged) = self.resets(ex) {
+            return Some(*ex.uid.get_or_init(|| {
+                if logged {
+                    let mut cookie = Vec::new();
+                    write(&self.name, Some(got), &mut cookie);
+                    ex.log(Level::Notice, &format!("userid cookie \"{}\" was reset", String::from_utf8_lossy(&cookie)));
+                }
+                self.make(ex)
+            }));
+        }
         // A cookie without the mark is given again, with it.
         let mark = self.mark?;
         let marked = self.cookie(ex).and_then(|cookie| cookie.get(LETTERS..LETTERS + 2)) == Some(&[mark, b'=']);

@@ -107,6 +107,18 @@ pub fn write(ex: &Exchange, sent: Sent<'_>) {
     for index in &ex.settings().access_log {
         ex.plan.logs[*index as usize].write(ex, sent, &ex.thread.log);
     }
+    if ex.thread.log.wants_handing_over() {
+        let thread = ex.thread.clone();
+        tokio::task::spawn_local(async move {
+            thread
+                .log
+                .hand_over(|| {
+                    thread.clock.tick();
+                    thread.clock.now()
+                })
+                .await;
+        });
+    }
 }
 
 fn json(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {

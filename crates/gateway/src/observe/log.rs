@@ -6,7 +6,7 @@ use crate::observe::syslog::{Sender as SyslogSender, Syslog};
 use crate::text::printable;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// An I/O thread's buffer goes to the writer at this size, or once a second.
+/// An I/O thread's buffer goes to the writer at this size.
 pub const BUFFER_BYTES: usize = 64 << 10;
 /// Longest wait for the last lines to be written.
 const SYNC: Duration = Duration::from_secs(2);
@@ -300,12 +300,40 @@ pub struct ThreadLog {
     writer: LogWriter,
     buffers: RefCell<Vec<Buffer>>,
     named: RefCell<HashMap<Box<[u8]>, Vec<u8>>>,
+    /// Somebody is going to hand over the lines that are not collected.
+    awaited: Cell<bool>,
+    pace: Pace,
+}
+
+/// How often lines are handed over at once. Each time wakes the writer, so under load they go in batches.
+struct Pace {
+    left: Cell<u64>,
+    since: Cell<u64>,
+}
+
+impl Pace {
+    /// Times in a row.
+    const MOST: u64 = 32;
+    /// Milliseconds after which there is one more.
+    const MS: u64 = 5;
+
+    /// Whether it may be now, in the thread's time in milliseconds.
+    fn allows(&self, now: u64) -> bool {
+        let more = now.saturating_sub(self.since.get()) / Self::MS;
+        if more > 0 {
+            self.since.set(now);
+        }
+        let left = (self.left.get() + more).min(Self::MOST);
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
 }
 
 impl ThreadLog {
     /// A thread's log.
     pub fn new(writer: LogWriter) -> Self {
-        Self { writer, buffers: RefCell::default(), named: RefCell::default() }
+        let pace = Pace { left: Cell::new(Pace::MOST), since: Cell::new(0) };
+        Self { writer, buffers: RefCell::default(), named: RefCell::default(), awaited: Cell::new(false), pace }
     }
 
     /// Lets `write` append a line for an access log; `now` is the thread's time in milliseconds.
@@ -341,6 +369,26 @@ impl ThreadLog {
         }
     }
 
+    /// Whether lines that are not collected wait for somebody to hand them over; whoever is told so has to.
+    pub fn wants_handing_over(&self) -> bool {
+        let waiting = |buffer: &Buffer| buffer.target.flush_ms == 0 && !buffer.lines.is_empty();
+        let wanted =
+            !self.awaited.get() && (self.buffers.borrow().iter().any(waiting) || !self.named.borrow().is_empty());
+        self.awaited.set(self.awaited.get() || wanted);
+        wanted
+    }
+
+    /// Hands over lines that are not collected as soon as the thread has nothing else to do, or in batches under load.
+    pub async fn hand_over(&self, now: impl Fn() -> u64) {
+        tokio::task::yield_now().await;
+        if !self.pace.allows(now()) {
+            tokio::time::sleep(Duration::from_millis(Pace::MS)).await;
+        }
+        self.awaited.set(false);
+        self.flush_named();
+        self.flush_where(|buffer| buffer.target.flush_ms == 0);
+    }
+
     /// Hands over what has waited long enough; called once a second.
     pub fn flush(&self, now: u64) {
         self.flush_named();
@@ -356,7 +404,10 @@ impl ThreadLog {
     fn flush_where(&self, due: impl Fn(&Buffer) -> bool) {
         let mut buffers = self.buffers.borrow_mut();
         for buffer in buffers.iter_mut().filter(|buffer| !buffer.lines.is_empty() && due(buffer)) {
-            let lines = std::mem::take(&mut buffer.lines);
+            // Few lines are copied, so that the next ones need no new memory.
+            let few = buffer.lines.len() < buffer.lines.capacity() / 8;
+            let lines = if few { buffer.lines.clone() } else { std::mem::take(&mut buffer.lines) };
+            buffer.lines.clear();
             self.writer.lines(lines.len(), Message::Access(buffer.target.clone(), lines));
         }
     }
@@ -395,5 +446,22 @@ impl ThreadLog {
     /// Something worth knowing happened.
     pub fn notice(&self, text: &str) {
         self.say(Level::Notice, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_go_at_once_until_there_are_many() {
+        let pace = Pace { left: Cell::new(Pace::MOST), since: Cell::new(0) };
+        let now = 1000 * Pace::MS;
+        for _ in 0..Pace::MOST {
+            assert!(pace.allows(now));
+        }
+        assert!(!pace.allows(now) && !pace.allows(now + Pace::MS - 1));
+        assert!(pace.allows(now + Pace::MS) && !pace.allows(now + Pace::MS));
+        assert!((0..Pace::MOST).all(|_| pace.allows(now * 2)) && !pace.allows(now * 2));
     }
 }

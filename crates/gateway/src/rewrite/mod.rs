@@ -26,11 +26,23 @@ enum Op {
     If(Box<If>),
 }
 
-/// What `set` sets.
-enum Target {
+/// What `set` and `auth_request_set` set.
+pub(crate) enum Target {
     Slot(u32),
     Args,
     LimitRate,
+}
+
+impl Target {
+    /// The variable of a name, if a request's course may set it.
+    pub(crate) fn find(name: &str, names: &Names) -> Option<Self> {
+        match names.find(name) {
+            Some(Var::User(index)) => Some(Self::Slot(index)),
+            Some(Var::Args) => Some(Self::Args),
+            _ if name == "limit_rate" => Some(Self::LimitRate),
+            _ => None,
+        }
+    }
 }
 
 struct Rewrite {
@@ -89,12 +101,8 @@ fn compile_op(
 ) -> Result<Op, String> {
     Ok(match op {
         RewriteOp::Set(set) => {
-            let target = match names.find(&set.name) {
-                Some(Var::User(index)) => Target::Slot(index),
-                Some(Var::Args) => Target::Args,
-                _ if set.name == "limit_rate" => Target::LimitRate,
-                _ => return Err(format!("set.name: the variable ${} cannot be set", set.name)),
-            };
+            let target = Target::find(&set.name, names)
+                .ok_or_else(|| format!("set.name: the variable ${} cannot be set", set.name))?;
             Op::Set(target, Template::compile(&set.value, names).map_err(|e| format!("set.value: {e}"))?)
         }
         RewriteOp::Rewrite(rewrite) => Op::Rewrite(Box::new(compile_rewrite(rewrite, names)?)),

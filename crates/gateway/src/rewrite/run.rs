@@ -73,7 +73,8 @@ pub(super) fn value_of(template: &Template, ex: &Exchange, encode: bool) -> Vec<
     out
 }
 
-fn set(ex: &mut Exchange, target: &Target, value: Bytes) {
+/// Sets a variable.
+pub(crate) fn set(ex: &mut Exchange, target: &Target, value: Bytes) {
     match target {
         Target::Slot(index) => ex.values.set(*index, value),
         Target::LimitRate => match size(&value) {

@@ -1,12 +1,12 @@
 //! Where the path of a request leads in the file system (nginx: root, alias).
 use crate::config;
 use crate::exchange::Exchange;
-use crate::vars::{Names, Sent, Template};
+use crate::vars::{Names, PathTemplate};
 
 /// A compiled directory.
 #[derive(Debug)]
 pub struct Root {
-    path: Template,
+    path: PathTemplate,
     alias: Option<usize>,
     whole: bool,
 }
@@ -16,19 +16,21 @@ impl Root {
     pub fn compile(root: &config::Root, names: &Names) -> Result<Self, String> {
         let plain = root.alias.is_none() && !root.whole && !root.path.contains('$');
         let path = if plain { root.path.trim_end_matches('/') } else { root.path.as_str() };
-        let path = Template::compile(path, names)?;
+        let path = PathTemplate::compile(path, &names.bases.prefix, names)?;
         Ok(Self { path, alias: root.alias.map(|alias| alias as usize), whole: root.whole })
     }
 
     /// Appends the directory itself.
     pub fn write(&self, ex: &Exchange, out: &mut Vec<u8>) {
-        self.path.write(ex, Sent::default(), out);
+        out.extend_from_slice(&self.path.value(ex));
     }
 
     /// Appends where `path` leads.
     pub fn write_path(&self, ex: &Exchange, path: &[u8], out: &mut Vec<u8>) {
         self.write(ex, out);
-        if !self.whole {
+        if self.whole && ex.path_after_alias {
+            out.extend_from_slice(path);
+        } else if !self.whole {
             out.extend_from_slice(path.get(self.alias.unwrap_or(0)..).unwrap_or_default());
         }
     }

@@ -77,7 +77,11 @@ impl TryFiles {
                     let front = ex.request.path.get(..bytes).unwrap_or_default();
                     ex.request.path = Bytes::from([front, &path].concat());
                 }
-                Replaced::Whole => {}
+                Replaced::Whole if tried.directory => {}
+                Replaced::Whole => {
+                    ex.request.path = path.into();
+                    ex.path_after_alias = true;
+                }
             }
             return Ok(None);
         }
@@ -92,7 +96,6 @@ impl TryFiles {
         if uri.starts_with(b"@") {
             return Ok(Outcome::Redirect(uri));
         }
-        ex.request.query = None;
         ex.set_uri(&uri);
         Ok(Outcome::Locate)
     }

@@ -28,6 +28,8 @@ pub struct Config {
     pub proxies: Vec<String>,
     /// Of several addresses in X-Forwarded-For the last that is no proxy's counts, instead of the last. Default: false.
     pub proxy_recursive: bool,
+    /// The value is looked for anew each time it is used. Default: false, it is kept for the request.
+    pub volatile: bool,
 }
 
 /// Compiled networks.
@@ -37,6 +39,7 @@ pub struct Geo {
     v6: Intervals,
     proxies: Option<RealIp>,
     results: Vec<Template>,
+    pub(super) volatile: bool,
 }
 
 /// Where intervals begin, and their results.
@@ -106,7 +109,7 @@ impl Geo {
             list => Some(RealIp::forwarded_for(Networks::parse(list)?, config.proxy_recursive)),
         };
         let source = source.map_err(|e| format!("source: {e}"))?;
-        Ok(Self { source, v4: v4.finish(), v6: v6.finish(), proxies, results })
+        Ok(Self { source, v4: v4.finish(), v6: v6.finish(), proxies, results, volatile: config.volatile })
     }
 
     /// The number of the result for the request.
@@ -139,8 +142,8 @@ fn bounds(text: &str) -> Result<(bool, u128, u128), String> {
         IpAddr::V6(ip) => u128::from(ip),
     };
     if let Some((first, last)) = text.split_once('-') {
-        let parse = |text: &str| {
-            text.trim().parse::<IpAddr>().map_err(|_| format!("{text:?} in the range {text:?} is not an address"))
+        let parse = |end: &str| {
+            end.trim().parse::<IpAddr>().map_err(|_| format!("{end:?} in the range {text:?} is not an address"))
         };
         let (first, last) = (parse(first)?, parse(last)?);
         if first.is_ipv4() != last.is_ipv4() || number(first) > number(last) {
@@ -229,5 +232,6 @@ mod tests {
         for text in ["10.0.0.9-10.0.0.1", "10.0.0.1-::1", "x", "10.0.0.1-x"] {
             assert!(bounds(text).is_err(), "{text}");
         }
+        assert_eq!(bounds("10.0.0.1-x").unwrap_err(), r#""x" in the range "10.0.0.1-x" is not an address"#);
     }
 }

@@ -92,6 +92,10 @@ impl Definition {
 
     /// Its value is looked for anew each time (nginx: volatile).
     pub fn volatile(&self) -> bool {
-        matches!(self, Self::Map(map) if map.volatile)
+        match self {
+            Self::Map(map) => map.volatile,
+            Self::Geo(geo) => geo.volatile,
+            _ => false,
+        }
     }
 }

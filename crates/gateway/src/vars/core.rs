@@ -1,11 +1,14 @@
 //! Further variables of nginx's core: the connection, the files a request stands for, and what is not there without TLS.
 use crate::body::RequestBody;
 use crate::body::spool::Buffered;
+use crate::clock::zone;
 use crate::exchange::Exchange;
 use crate::sys::{TcpInfo, tcp_info};
 use crate::text::write_seconds;
 use crate::text::{write_number, write_port};
 use crate::vars::{Sent, Variable, Wants};
+use buchner_wire::headers::HeaderId;
+use buchner_wire::path::split_port;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -16,13 +19,24 @@ pub const VARIABLES: &[Variable] = &[
     Variable::new("binary_remote_addr", binary_remote_addr, "Address of the client as 4 or 16 bytes."),
     Variable::new("connection", connection, "Number of the connection."),
     Variable::new("connection_time", connection_time, "Seconds since the connection was accepted, with milliseconds."),
+    Variable::new("date_gmt", date_gmt, "Time in GMT, in the form of server-side includes."),
+    Variable::new("date_local", date_local, "Local time, in the form of server-side includes."),
+    Variable::new("fastcgi_path_info", nothing, "Empty: there is no FastCGI."),
+    Variable::new("fastcgi_script_name", script_name, "Path of the request."),
     Variable::new("hostname", hostname, "Name of the machine."),
+    Variable::new("http2", nothing, "Empty without HTTP/2."),
+    Variable::new("http3", nothing, "Empty without HTTP/3."),
+    Variable::new("is_request_port", is_request_port, "`:` if the request names a port."),
+    Variable::new("limit_conn_status", nothing, "Empty: connections are not limited by key."),
+    Variable::new("limit_req_status", nothing, "Empty: requests are not limited by rate."),
     Variable::new("nginx_version", version, "Version of Buchner."),
     Variable::new("pipe", pipe, "`p` for a pipelined request, else `.`."),
     Variable::new("realip_remote_port", realip_remote_port, "Port of the connection's other end."),
     Variable::new("request_body", request_body, "Request body, if it was read whole and is in memory."),
     Variable::new("request_body_file", request_body_file, "Name of the file with the request body, if it has one."),
     Variable::new("request_completion", request_completion, "`OK` if the response was sent whole.").empty_counts(),
+    Variable::new("request_port", request_port, "Port in `Host`, or in the URL of the request line."),
+    Variable::new("slice_range", nothing, "Empty: responses are not sliced."),
     Variable::new("ssl_alpn_protocol", nothing, "Empty without TLS."),
     Variable::new("ssl_cipher", nothing, "Empty without TLS."),
     Variable::new("ssl_ciphers", nothing, "Empty without TLS."),
@@ -146,4 +160,36 @@ fn request_completion(_: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
     if sent.complete {
         out.extend_from_slice(b"OK");
     }
+}
+
+/// The port in the Host header, or of the URL in the request line.
+pub fn request_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(port_of_host(ex));
+}
+
+/// `:` if there is one.
+pub fn is_request_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    if !port_of_host(ex).is_empty() {
+        out.push(b':');
+    }
+}
+
+fn port_of_host(ex: &Exchange) -> &[u8] {
+    let host = ex.request.headers.get(HeaderId::Host).unwrap_or_default();
+    split_port(host).and_then(|(_, port)| port).unwrap_or_default()
+}
+
+/// The path, as the name of a script.
+pub fn script_name(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&ex.request.path);
+}
+
+/// The time in GMT, in the form that server-side includes have it.
+pub fn date_gmt(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(zone::long_gmt(ex.thread.clock.unix_ms() / 1000).as_bytes());
+}
+
+/// The local time, in the form that server-side includes have it.
+pub fn date_local(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(zone::long_local(ex.thread.clock.unix_ms() / 1000).as_bytes());
 }

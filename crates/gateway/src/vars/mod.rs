@@ -9,7 +9,7 @@ pub mod values;
 pub mod variable;
 pub mod write;
 
-pub use template::Template;
+pub use template::{PathTemplate, Template};
 pub use values::Values;
 pub use variable::{Variable, Writer};
 pub(crate) use write::write_var;
@@ -149,11 +149,22 @@ impl Wants {
     }
 }
 
+/// Directories of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Bases {
+    /// Files in general (nginx: the prefix).
+    pub prefix: Box<str>,
+    /// Files of users (nginx: the directory of the configuration file).
+    pub users: Box<str>,
+}
+
 /// The variables there are while a configuration is compiled: the core's, the rooms', and those it defines itself.
 #[derive(Debug, Default)]
 pub struct Names {
     rooms: &'static [&'static [Variable]],
     defined: HashMap<Box<str>, u32>,
+    /// Directories that relative names of files start from where they are made of variables.
+    pub bases: Bases,
     wants: Cell<Wants>,
 }
 
@@ -166,7 +177,8 @@ impl Names {
     ) -> Result<Self, String> {
         let mut names = Self { rooms, ..Self::default() };
         for (i, name) in variables.enumerate() {
-            if NAMES.iter().any(|(known, _, _)| *known == name) || names.one(name).is_some() {
+            let built_in = NAMES.iter().any(|(known, _, _)| *known == name);
+            if built_in || names.one(name).is_some_and(|variable| !variable.definable) {
                 return Err(format!("variable[{i}].name: ${name} is built in"));
             }
             if names.defined.insert(name.into(), i as u32).is_some() {
@@ -227,7 +239,8 @@ impl Var {
     /// A variable of the core by what its name begins with.
     fn prefixed(name: &str) -> Option<Self> {
         let header = |rest: &str| rest.replace('_', "-");
-        let prefixed = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+        // With nothing behind the prefix there is nothing of that name: the value is empty.
+        let prefixed = |prefix: &str| name.strip_prefix(prefix);
         if let Some(rest) = prefixed("http_") {
             let name = header(rest);
             return Some(match HeaderId::of(name.as_bytes()) {

@@ -128,6 +128,31 @@ impl Template {
     }
 }
 
+/// The name of a file, with variables; a relative one starts from a directory of the configuration.
+#[derive(Clone, Debug)]
+pub struct PathTemplate {
+    text: Template,
+    base: Box<[u8]>,
+}
+
+impl PathTemplate {
+    /// Compiles a name.
+    pub fn compile(text: &str, base: &str, names: &Names) -> Result<Self, String> {
+        Ok(Self { text: Template::compile(text, names)?, base: base.as_bytes().into() })
+    }
+
+    /// It has variables.
+    pub fn varies(&self) -> bool {
+        self.text.as_text().is_none()
+    }
+
+    /// The name, in full.
+    pub fn value(&self, ex: &Exchange) -> Vec<u8> {
+        let name = self.text.value(ex, Sent::default());
+        if name.starts_with(b"/") || self.base.is_empty() { name } else { [&self.base, &b"/"[..], &name].concat() }
+    }
+}
+
 fn variable_name(rest: &str) -> Option<(&str, &str)> {
     let (braced, body) = match rest.strip_prefix('{') {
         Some(body) => (true, body),

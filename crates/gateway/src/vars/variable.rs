@@ -34,6 +34,8 @@ pub struct Variable {
     pub writer: Writer,
     /// An empty value is one, so that logs don't show `-` for it.
     pub empty_counts: bool,
+    /// A configuration may define it itself.
+    pub definable: bool,
     /// What has to be recorded for it.
     pub wants: Wants,
 }
@@ -41,11 +43,11 @@ pub struct Variable {
 impl Variable {
     /// A variable.
     pub const fn new(name: &'static str, write: Write, about: &'static str) -> Self {
-        Self { name, about, writer: Writer::One(write), empty_counts: false, wants: Wants::NOTHING }
+        Self { name, about, writer: Writer::One(write), empty_counts: false, definable: false, wants: Wants::NOTHING }
     }
 
     const fn each(name: &'static str, writer: Writer, about: &'static str) -> Self {
-        Self { name, about, writer, empty_counts: false, wants: Wants::NOTHING }
+        Self { name, about, writer, empty_counts: false, definable: false, wants: Wants::NOTHING }
     }
 
     /// A family of variables with any ends.
@@ -75,6 +77,13 @@ impl Variable {
         self
     }
 
+    /// A configuration may define it itself.
+    #[must_use]
+    pub const fn definable(mut self) -> Self {
+        self.definable = true;
+        self
+    }
+
     /// It needs something recorded that is not otherwise.
     #[must_use]
     pub const fn wants(mut self, wants: Wants) -> Self {
@@ -86,7 +95,7 @@ impl Variable {
     pub fn end_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         match self.writer {
             Writer::One(_) => (name == self.name).then_some(""),
-            Writer::Each { known, .. } => name.strip_prefix(self.name).filter(|end| !end.is_empty() && known(end)),
+            Writer::Each { known, .. } => name.strip_prefix(self.name).filter(|end| known(end)),
         }
     }
 }

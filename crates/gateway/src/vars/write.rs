@@ -176,6 +176,9 @@ pub fn write_forwarded_for(ex: &Exchange, out: &mut Vec<u8>) {
 }
 
 pub(super) fn find_arg<'q>(query: &'q [u8], name: &str) -> Option<&'q [u8]> {
+    if name.is_empty() {
+        return None;
+    }
     query.split(|b| *b == b'&').find_map(|pair| {
         let at = memchr::memchr(b'=', pair)?;
         pair[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| &pair[at + 1..])
@@ -183,6 +186,9 @@ pub(super) fn find_arg<'q>(query: &'q [u8], name: &str) -> Option<&'q [u8]> {
 }
 
 pub(super) fn find_cookie<'e>(ex: &'e Exchange, name: &str) -> Option<&'e [u8]> {
+    if name.is_empty() {
+        return None;
+    }
     let pairs = ex.request.headers.get_all(HeaderId::Cookie).flat_map(|field| field.split(|b| *b == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let at = memchr::memchr(b'=', pair)?;

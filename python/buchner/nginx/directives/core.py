@@ -147,7 +147,7 @@ DIRECTIVES = [
     *no_effect("worker_cpu_affinity", MAIN, WORDS, "threads are left to the kernel's scheduler"),
     *no_effect("worker_priority", MAIN, Kind(ONE, (_priority,)), "start Buchner with nice(1)"),
     supported("worker_shutdown_timeout", MAIN, TIME, _shutdown_timeout, "gateway.shutdown_timeout"),
-    *no_effect("pcre_jit", MAIN, FLAG, "regular expressions are compiled by another engine"),
+    *no_effect("pcre_jit", MAIN, FLAG, "regular expressions are always compiled to machine code where PCRE2 can"),
     *no_effect("timer_resolution", MAIN, TIME, "the clock is read once per turn of the event loop"),
     *no_effect(
         "thread_pool", MAIN, Kind(range(2, 4), (str, _thread_pool)), "file I/O has threads of its own", repeat=True

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.nginx import units
+from buchner.nginx.fields import named, one_line
 from buchner.nginx.rows import WITH_IF, keep, one_of, supported, words
 
 if TYPE_CHECKING:
@@ -24,16 +25,17 @@ def _added(setting: str) -> Handler:
     """Return a handler of a field that is added, under a setting that is a list of them."""
 
     def handle(scope: Scope, directive: Directive) -> None:
-        name, value = directive.words[:2]
-        header = gen.AddHeader(name=name, value=value)
+        header = gen.AddHeader(name=directive.words[0], value=one_line(scope, directive.args[1]))
         if len(directive.args) == _THREE:
             if directive.words[2] != "always":
                 scope.error(directive.args[2], f'unknown parameter "{directive.words[2]}" of "{directive.name}"')
             header.always = True
         above = getattr(scope.table, setting)
         headers = [] if above is UNSET else above
-        setattr(scope.table, setting, [*headers, header])
-        scope.state.places[(*scope.path, setting, len(headers))] = directive.args[0]
+        place = (*scope.path, setting, len(headers))
+        scope.state.places[place] = directive.args[0]
+        scope.state.places[(*place, "value")] = directive.args[1]
+        setattr(scope.table, setting, [*headers, header] if named(scope, directive.args[0]) else headers)
 
     return handle
 

@@ -143,6 +143,8 @@ def _error_page(scope: Scope, directive: Directive) -> None:
     page = target.text if status is None else gen.ErrorPage(to=target.text, status=status)
     pages = {} if scope.table.error_page is UNSET else scope.table.error_page
     for code in codes:
+        if code.text == _GONE:
+            scope.error(code, f'"{_GONE}" is a client that has left: there is nobody to send a page to')
         if code.text not in pages:  # the first one counts
             pages[code.text] = page
             scope.state.places[(*scope.path, "error_page", code.text)] = code if not code.text.isdecimal() else target
@@ -174,6 +176,7 @@ def _disable_symlinks(scope: Scope, directive: Directive) -> None:
     scope.tokens["disable_symlinks"] = directive.args[0]
 
 
+_GONE = "499"
 _ALL = HTTP_SERVER_LOCATION
 _TWO_TIMES = Kind(range(1, 3), TIME.read, "time [time]")
 _HASH = "tables grow by themselves"

@@ -9,10 +9,10 @@ from msgspec import UNSET
 from buchner.config import _generated as gen
 from buchner.config.suggest import hint
 from buchner.nginx import units
+from buchner.nginx.lexer import Token
 from buchner.nginx.rows import HTTP, HTTP_SERVER_LOCATION, UNBOUND, WITH_IF, WORDS, no_effect, supported, words
 
 if TYPE_CHECKING:
-    from buchner.nginx.lexer import Token
     from buchner.nginx.parser import Directive
     from buchner.nginx.scope import Scope
 
@@ -34,7 +34,8 @@ def _log_format(scope: Scope, directive: Directive) -> None:
     if name in scope.state.formats or name == "combined":
         scope.error(directive.args[0], f'the log format "{name}" is defined already')
     scope.state.formats[name] = ("".join(parts), escape)
-    scope.state.places["log_format", name] = directive.args[0]
+    first, last = directive.args[-len(parts)] if parts else directive.args[0], directive.args[-1]
+    scope.state.places["log_format", name] = Token(first.text, False, first.source, first.start, last.end)
 
 
 def _access_log(scope: Scope, directive: Directive) -> None:
@@ -43,12 +44,14 @@ def _access_log(scope: Scope, directive: Directive) -> None:
         scope.put("access_log", False, path)
         return
     log = gen.AccessLog(path=_place(path.text))
+    format_token: Token | None = None
     for position, arg in enumerate(rest):
         name, equals, value = arg.text.partition("=")
         if equals or name == "gzip":
             _parameter(scope, log, arg, name, value if equals else str(_GZIP))
         elif position == 0 and arg.text in scope.state.formats:
             log.format, escape = scope.state.formats[arg.text]
+            format_token = scope.state.places["log_format", arg.text]
             if escape != "default":
                 log.escape = escape  # type: ignore[assignment]
         elif position == 0 and arg.text != "combined":
@@ -67,6 +70,8 @@ def _access_log(scope: Scope, directive: Directive) -> None:
     logs = scope.table.access_log if isinstance(scope.table.access_log, list) else []
     scope.table.access_log = [*logs, log]
     scope.state.places[(*scope.path, "access_log", len(logs))] = path
+    if format_token is not None:
+        scope.state.places[(*scope.path, "access_log", len(logs), "format")] = format_token
     scope.state.places.setdefault((*scope.path, "access_log"), directive.token)
 
 

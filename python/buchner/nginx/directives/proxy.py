@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.config import upstreams
+from buchner.nginx.fields import is_name, named, one_line
 from buchner.nginx.rows import (
     BUFFERS,
     FILE_SIZE,
@@ -110,7 +111,12 @@ def _pathless(scope: Scope) -> bool:
 
 def _proxy_set_header(scope: Scope, directive: Directive) -> None:
     headers = {} if scope.table.set_headers is UNSET else scope.table.set_headers
-    name, value = directive.words
+    scope.table.set_headers = headers
+    name, value = directive.words[0], one_line(scope, directive.args[1])
+    if not value and not is_name(name):
+        return  # nothing would be sent
+    if not named(scope, directive.args[0]):
+        return
     name = next((known for known in headers if known.lower() == name.lower()), name)
     before = headers.get(name)
     values = value if before is None else [*([before] if isinstance(before, str) else before), value]
@@ -133,11 +139,11 @@ def _add(scope: Scope, setting: str, values: list[Any], directive: Directive) ->
     scope.put(setting, values if own is UNSET else [*own, *values], directive.token)
 
 
-def _list(setting: str) -> Handler:
-    """Return a handler that adds its words to a setting."""
+def _header_names(setting: str) -> Handler:
+    """Return a handler that adds names of headers to a setting."""
 
     def handle(scope: Scope, directive: Directive) -> None:
-        _add(scope, setting, list(directive.words), directive)
+        _add(scope, setting, [arg.text for arg in directive.args if named(scope, arg)], directive)
 
     return handle
 
@@ -250,8 +256,8 @@ DIRECTIVES = [
     supported("proxy_set_body", _ALL, WORD, _text("proxy_set_body"), "proxy_set_body"),
     supported("proxy_pass_request_headers", _ALL, FLAG, put("proxy_pass_request_headers"), "the same setting"),
     supported("proxy_pass_request_body", _ALL, FLAG, put("proxy_pass_request_body"), "the same setting"),
-    supported("proxy_hide_header", _ALL, WORD, _list("proxy_hide_headers"), "proxy_hide_headers", repeat=True),
-    supported("proxy_pass_header", _ALL, WORD, _list("proxy_pass_headers"), "proxy_pass_headers", repeat=True),
+    supported("proxy_hide_header", _ALL, WORD, _header_names("proxy_hide_headers"), "proxy_hide_headers", repeat=True),
+    supported("proxy_pass_header", _ALL, WORD, _header_names("proxy_pass_headers"), "proxy_pass_headers", repeat=True),
     supported("proxy_ignore_headers", _ALL, WORDS, _ignore_headers, "proxy_ignore_headers", repeat=True),
     supported("proxy_redirect", _ALL, words(1, 2), _proxy_redirect, "proxy_redirect; default by default", repeat=True),
     supported(
@@ -267,7 +273,7 @@ DIRECTIVES = [
     supported("proxy_next_upstream", _ALL, _NEXT, _next_upstream, "proxy_next_upstream", repeat=True),
     supported("proxy_next_upstream_timeout", _ALL, TIME, put_time("proxy_next_upstream_timeout"), "the same setting"),
     supported("proxy_next_upstream_tries", _ALL, NUMBER, put("proxy_next_upstream_tries"), "the same setting"),
-    supported("proxy_bind", _ALL, words(1, 2), _bind, "proxy_bind"),
+    supported("proxy_bind", _ALL, words(1, 2), _bind, "proxy_bind; `transparent` is refused"),
     supported("proxy_limit_rate", _ALL, WORD, _text("proxy_limit_rate"), "proxy_limit_rate"),
     supported("proxy_force_ranges", _ALL, FLAG, put("proxy_force_ranges"), "proxy_force_ranges"),
     supported("proxy_ignore_client_abort", _ALL, FLAG, put("proxy_ignore_client_abort"), "the same setting"),

@@ -109,6 +109,9 @@ def _condition(scope: Scope, directive: Directive) -> gen.Condition | None:
         return file_is(words[1], words[0])
     if len(words) == _COMPARISON and words[0].startswith("$") and words[1] in _OPERATORS:
         return compared(words[0], words[1], words[2])
+    if len(words) == _COMPARISON and words[1] in ("==", "==="):
+        scope.error(directive.token, f'"{words[1]}" is no comparison: one "=" is, if ({words[0]} = {words[2]})')
+        return None
     shown = " ".join(words)
     scope.error(directive.token, f'"{shown}" is not a condition: "$variable", "$variable = text" and "-f file" are')
     return None

@@ -72,7 +72,7 @@ def _keepalive(scope: Scope, directive: Directive) -> None:
 
 
 _KEEPALIVE_NOTE = "upstream.keepalive; without it 32, as in nginx from 1.29.7"
-_LATER_BALANCE = "this way of balancing is not supported yet; requests go round"
+_LATER_BALANCE = "this way of balancing is not supported yet. Without the directive, the servers take turns"
 
 DIRECTIVES = [
     supported("upstream", HTTP, WORD, _upstream, "[upstream.NAME]", repeat=True, block=True),

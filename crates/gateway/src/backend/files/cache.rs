@@ -23,8 +23,8 @@ const MEMORY_BYTES: usize = 4 << 20;
 
 /// A file and its precompressed siblings.
 pub struct Entry {
-    /// The file itself.
-    pub plain: Rc<Representation>,
+    /// The file itself; `None`: there are only siblings of it.
+    pub plain: Option<Rc<Representation>>,
     /// Its siblings, in the route's order of preference.
     pub variants: Vec<Rc<Representation>>,
     checked: u64,
@@ -32,7 +32,7 @@ pub struct Entry {
 
 impl Entry {
     /// An entry resolved at `now`, in milliseconds on the thread's clock.
-    pub fn new(plain: Rc<Representation>, variants: Vec<Rc<Representation>>, now: u64) -> Self {
+    pub fn new(plain: Option<Rc<Representation>>, variants: Vec<Rc<Representation>>, now: u64) -> Self {
         Self { plain, variants, checked: now }
     }
 
@@ -42,7 +42,7 @@ impl Entry {
     }
 
     fn all(&self) -> impl Iterator<Item = &Rc<Representation>> {
-        std::iter::once(&self.plain).chain(&self.variants)
+        self.plain.iter().chain(&self.variants)
     }
 
     fn memory(&self) -> usize {
@@ -203,7 +203,7 @@ mod tests {
         let Ok(Found::File(file, stamp)) = resolve::open_itself(path.as_os_str().as_encoded_bytes()) else {
             unreachable!()
         };
-        Rc::new(Entry::new(Rc::new(Representation::new(file, stamp, Traits::default())), Vec::new(), 1))
+        Rc::new(Entry::new(Some(Rc::new(Representation::new(file, stamp, Traits::default()))), Vec::new(), 1))
     }
 
     #[test]

@@ -23,11 +23,9 @@ impl Files {
             }
         }
         if let Some(name) = self.find_index(ex, relative)? {
-            if name.starts_with(b"/") {
-                return Ok(Outcome::Redirect(name));
-            }
-            // The path may hold a question mark of its own, so it is set as it is rather than taken apart as a URI.
-            ex.request.path = Bytes::from([path, &name].concat());
+            // The path may hold a question mark of its own, so it is set as it is rather than taken apart as a URI. The
+            // query stays.
+            ex.request.path = Bytes::from(if name.starts_with(b"/") { name } else { [path, &name].concat() });
             return Ok(Outcome::Locate);
         }
         if self.fallback.is_some() {
@@ -92,8 +90,8 @@ impl Files {
             name.truncate(directory);
             name.extend_from_slice(&index);
             match self.find(ex, &name) {
-                Ok(_) => return Ok(Some(index)),
-                Err(Miss::Absent | Miss::Directory) => {}
+                Ok(entry) if entry.plain.is_some() => return Ok(Some(index)),
+                Ok(_) | Err(Miss::Absent | Miss::Directory) => {}
                 Err(Miss::Failed(error)) => return Err(error),
             }
         }

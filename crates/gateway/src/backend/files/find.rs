@@ -5,7 +5,7 @@ use crate::backend::files::resolve::{Found, Stamp};
 use crate::backend::files::{Files, resolve};
 use crate::error::{Error, Kind};
 use crate::exchange::Exchange;
-use crate::vars::Sent;
+use crate::filter::conditional::Dialect;
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,15 +16,22 @@ use std::rc::Rc;
 impl Files {
     /// The root for this request. `None`: its variables make none.
     pub(super) fn place<'p>(&self, ex: &Exchange, relative: &'p [u8]) -> Option<Place<'p>> {
-        let Some(template) = &self.varying else { return Some(Place::fixed(relative)) };
-        let value = template.value(ex, Sent::default());
+        let named = match ex.plan.gateway.conditions {
+            _ if !relative.is_empty() => relative,
+            // The root is the file itself. To nginx, its media type is that of the request's path.
+            Dialect::Nginx => &ex.request.path[..],
+            Dialect::Rfc9110 => self.root.as_bytes(),
+        };
+        let Some(template) = &self.varying else { return Some(Place::fixed(relative, named)) };
+        let value = template.value(ex);
         // What a client sends can be in there.
         if !value.starts_with(b"/") || !resolve::is_plain(&value) {
             return None;
         }
         let end = value.iter().rposition(|byte| *byte != b'/').map_or(1, |last| last + 1);
         let root = value[..end].to_vec();
-        Some(Place { key: [&root, &b"\0"[..], relative].concat().into(), root: Some(root), relative })
+        let key = [&root, &b"\0"[..], named].concat().into();
+        Some(Place { key, root: Some(root), relative, named: named.to_vec().into() })
     }
 
     /// The path in the file system of one below the root; a directory's has a slash at its end.
@@ -66,7 +73,7 @@ impl Files {
         now: u64,
         fresh_ms: u64,
     ) -> std::result::Result<Rc<Entry>, Miss> {
-        self.find_at(cache, &Place::fixed(relative), now, fresh_ms)
+        self.find_at(cache, &Place::fixed(relative, self.root.as_bytes()), now, fresh_ms)
     }
 
     pub(super) fn find_at(
@@ -129,10 +136,13 @@ impl Files {
             let root = cache.root(self.id, path, now, fresh_ms)?;
             resolve::open(root.as_fd(), name, self.links)
         };
-        let (file, stamp) = match open(relative)? {
-            Found::File(file, stamp) => (file, stamp),
-            Found::Directory => return Err(Refusal::Directory),
-            Found::Special => return Err(Refusal::Special),
+        let plain = match open(relative) {
+            Ok(Found::File(file, stamp)) => Some((file, stamp)),
+            Ok(Found::Directory) => return Err(Refusal::Directory),
+            Ok(Found::Special) => return Err(Refusal::Special),
+            // Some sites keep compressed files only.
+            Err(Errno::NOENT) if !self.codings.is_empty() => None,
+            Err(errno) => return Err(errno.into()),
         };
         let mut siblings = Vec::new();
         let mut name = relative.to_vec();
@@ -142,20 +152,23 @@ impl Files {
             name.extend_from_slice(coding.extension().as_bytes());
             if let Ok(Found::File(file, sibling)) = open(&name) {
                 // One that the last build did not make again has the contents of the build before.
-                if self.stale || !sibling.is_older(&stamp) {
+                if self.stale || !plain.as_ref().is_some_and(|(_, stamp)| sibling.is_older(stamp)) {
                     siblings.push((file, sibling, *coding));
                 }
             }
         }
-        let named = if relative.is_empty() { path } else { relative };
+        if plain.is_none() && siblings.is_empty() {
+            return Err(Refusal::Errno(Errno::NOENT));
+        }
         let traits = Traits {
-            content_type: self.types.of(named),
+            content_type: self.types.of(&place.named),
             coding: None,
             varies: self.vary && !siblings.is_empty(),
             etag: self.etag,
             cache_control: self.cache_control.as_deref(),
         };
-        let plain = renew(known.map(|known| &known.plain), file, stamp, traits);
+        let known_plain = known.and_then(|known| known.plain.as_ref());
+        let plain = plain.map(|(file, stamp)| renew(known_plain, file, stamp, traits));
         let variants = siblings.into_iter().map(|(file, stamp, coding)| {
             let known = known.and_then(|known| known.variants.iter().find(|variant| variant.coding() == Some(coding)));
             renew(known, file, stamp, Traits { coding: Some(coding), ..traits })
@@ -215,13 +228,19 @@ pub(super) struct Place<'p> {
     /// A root made of variables.
     root: Option<Vec<u8>>,
     relative: &'p [u8],
+    /// What its media type is made of.
+    named: Cow<'p, [u8]>,
     /// In the cache.
     key: Cow<'p, [u8]>,
 }
 
 impl<'p> Place<'p> {
-    fn fixed(relative: &'p [u8]) -> Self {
-        Self { root: None, relative, key: Cow::Borrowed(relative) }
+    fn fixed(relative: &'p [u8], named: &[u8]) -> Self {
+        if relative.is_empty() {
+            let named: Cow<'p, [u8]> = named.to_vec().into();
+            return Self { root: None, relative, key: named.clone(), named };
+        }
+        Self { root: None, relative, named: Cow::Borrowed(relative), key: Cow::Borrowed(relative) }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::conditional::{Dialect, IfModifiedSince};
 use crate::page;
-use crate::vars::{Names, Sent, Template};
+use crate::vars::{Names, PathTemplate, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use cache::Entry;
@@ -40,7 +40,7 @@ pub struct Files {
     id: u64,
     root: Box<str>,
     /// `root` with variables, where it has some.
-    varying: Option<Template>,
+    varying: Option<PathTemplate>,
     /// `root` is the file.
     whole: bool,
     /// What `root` replaces of a path; empty: nothing, the path is appended.
@@ -75,8 +75,9 @@ impl Files {
         types: &Arc<Types>,
         names: &Names,
     ) -> std::result::Result<Self, String> {
-        let root = Template::compile(&files.root, names).map_err(|e| format!("files.root: {e}"))?;
-        let varying = Some(root).filter(|root| root.as_text().is_none());
+        let root = PathTemplate::compile(&files.root, &names.bases.prefix, names);
+        let root = root.map_err(|e| format!("files.root: {e}"))?;
+        let varying = Some(root).filter(PathTemplate::varies);
         if varying.is_none() && !files.root.starts_with('/') {
             return Err(format!("files.root: {:?} must be an absolute path", files.root));
         }
@@ -153,7 +154,7 @@ impl Files {
     /// Answers a request.
     pub fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let path = ex.request.path.clone();
-        let Some(relative) = self.relative(&path) else { return self.absent(ex) };
+        let Some(relative) = self.relative(&path, ex.path_after_alias) else { return self.absent(ex) };
         if !self.leave.is_empty() && (!readable(ex) || self.leaves(relative)) {
             return self.absent(ex);
         }
@@ -161,22 +162,37 @@ impl Files {
             return self.directory(ex, &path, relative);
         }
         match self.find(ex, relative) {
-            Ok(entry) if readable(ex) => Ok(Outcome::Respond(self.send(ex, &entry))),
-            Ok(_) => Ok(Outcome::Respond(not_allowed(ex))),
-            Err(Miss::Absent) => self.absent(ex),
+            Ok(entry) if readable(ex) => match self.representation(ex, &entry) {
+                Some(file) => Ok(Outcome::Respond(self.send(ex, file))),
+                None => match self.absent(ex) {
+                    // Another client may get one.
+                    Err(error) if self.vary => {
+                        let mut response = page::of_error(ex, &error);
+                        response.headers.push(HeaderId::Vary, b"Accept-Encoding");
+                        Ok(Outcome::Respond(response))
+                    }
+                    outcome => outcome,
+                },
+            },
+            Ok(entry) if entry.plain.is_some() => Ok(Outcome::Respond(not_allowed(ex))),
+            Ok(_) | Err(Miss::Absent) => self.absent(ex),
             Err(Miss::Directory) => self.without_slash(ex, relative),
             Err(Miss::Failed(error)) => Err(error),
         }
     }
 
     /// The path below the root that a request's path stands for.
-    fn relative<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        if self.whole {
+    fn relative<'p>(&self, path: &'p [u8], after_alias: bool) -> Option<&'p [u8]> {
+        if self.whole && !after_alias {
             return Some(b"");
         }
-        let rest = path.strip_prefix(&*self.prefix)?;
+        let rest = if self.whole { path } else { path.strip_prefix(&*self.prefix)? };
         // `/static` with the route `/static` is a path of its own; `/staticfoo` is not below it.
-        let below = rest.is_empty() || rest.starts_with(b"/") || self.prefix.ends_with(b"/") || self.prefix.is_empty();
+        let below = rest.is_empty()
+            || rest.starts_with(b"/")
+            || self.whole
+            || self.prefix.ends_with(b"/")
+            || self.prefix.is_empty();
         let start = rest.iter().position(|byte| *byte != b'/').unwrap_or(rest.len());
         below.then(|| &rest[start..])
     }
@@ -188,10 +204,18 @@ impl Files {
         })
     }
 
+    /// A fallback has the query of the request, unless it has one of its own.
+    fn with_query(ex: &Exchange, to: &str) -> Vec<u8> {
+        match &ex.request.query {
+            Some(query) if to.starts_with('/') && !to.contains('?') => [to.as_bytes(), b"?", query].concat(),
+            _ => to.as_bytes().to_vec(),
+        }
+    }
+
     fn absent(&self, ex: &Exchange) -> Result<Outcome> {
         match &self.fallback {
             // A fallback that is missing itself is no reason to go round in circles.
-            Some(to) if *to.as_bytes() != *ex.request.path => Ok(Outcome::Redirect(to.as_bytes().to_vec())),
+            Some(to) if *to.as_bytes() != *ex.request.path => Ok(Outcome::Redirect(Self::with_query(ex, to))),
             // What a form is sent to may well be missing; other methods there are none of at all.
             _ if readable(ex) || ex.request.method == Method::Post => {
                 if ex.settings().log_not_found {
@@ -206,14 +230,17 @@ impl Files {
         }
     }
 
-    /// The response with the representation that suits the client best.
-    fn send(&self, ex: &Exchange, entry: &Entry) -> Response {
-        let request = &ex.request.headers;
+    /// The representation that suits the client best; `None`: it takes none of those there are.
+    fn representation<'e>(&self, ex: &Exchange, entry: &'e Entry) -> Option<&'e Representation> {
+        match entry.variants.first() {
+            Some(variant) if self.always_coded => Some(variant),
+            _ => choose(entry, &ex.request.headers),
+        }
+    }
+
+    /// The response with a file.
+    fn send(&self, ex: &Exchange, file: &Representation) -> Response {
         let now = ex.thread.clock.unix_ms() / 1000;
-        let file = match entry.variants.first() {
-            Some(variant) if self.always_coded => variant,
-            _ => choose(entry, request),
-        };
         let mut response = Response::new(200, file.body());
         response.headers = file.headers(now);
         response.conditions = Some(self.since);
@@ -225,14 +252,15 @@ impl Files {
 }
 
 /// The representation for a client's Accept-Encoding.
-fn choose<'e>(entry: &'e Entry, request: &buchner_wire::headers::Headers) -> &'e Representation {
+fn choose<'e>(entry: &'e Entry, request: &buchner_wire::headers::Headers) -> Option<&'e Representation> {
+    let plain = entry.plain.as_deref();
     if entry.variants.is_empty() || !request.contains(HeaderId::AcceptEncoding) {
-        return &entry.plain;
+        return plain;
     }
     let available = entry.variants.iter().filter_map(|variant| variant.coding());
     let chosen = precompressed::choose(request.get_all(HeaderId::AcceptEncoding), available);
     let variant = entry.variants.iter().find(|variant| chosen.is_some() && variant.coding() == chosen);
-    variant.unwrap_or(&entry.plain)
+    variant.map(|variant| &**variant).or(plain)
 }
 
 fn readable(ex: &Exchange) -> bool {

@@ -23,7 +23,7 @@ fn bytes(representation: &Representation) -> Vec<u8> {
 
 fn plain(files: &Files, cache: &mut Cache, path: &str, now: u64) -> String {
     match files.find_in(cache, path.as_bytes(), now, FRESH) {
-        Ok(entry) => String::from_utf8(bytes(&entry.plain)).unwrap(),
+        Ok(entry) => String::from_utf8(bytes(entry.plain.as_ref().unwrap())).unwrap(),
         Err(Miss::Absent) => "absent".into(),
         Err(Miss::Directory) => "directory".into(),
         Err(Miss::Failed(error)) => format!("{:?}", error.kind),
@@ -52,7 +52,7 @@ fn alias_replaces_the_prefix_and_root_does_not() {
     ];
     for (alias, route, path, expected) in cases {
         let files = compile(alias, route);
-        assert_eq!(files.relative(path.as_bytes()), expected.map(str::as_bytes), "{alias} {route} {path}");
+        assert_eq!(files.relative(path.as_bytes(), false), expected.map(str::as_bytes), "{alias} {route} {path}");
     }
 }
 
@@ -128,7 +128,8 @@ fn a_change_shows_within_a_second_and_an_unchanged_file_is_kept() {
     assert_eq!(plain(&files, &mut cache, "a", FRESH + 1), "other");
     let second = files.find_in(&mut cache, b"a", FRESH + 1, FRESH).unwrap();
     let third = files.find_in(&mut cache, b"a", 3 * FRESH, FRESH).unwrap();
-    assert!(!Rc::ptr_eq(&first.plain, &second.plain) && Rc::ptr_eq(&second.plain, &third.plain));
+    let plains = [&first, &second, &third].map(|entry| entry.plain.as_ref().unwrap());
+    assert!(!Rc::ptr_eq(plains[0], plains[1]) && Rc::ptr_eq(plains[1], plains[2]));
     assert!(!Rc::ptr_eq(&second, &third));
     std::fs::remove_file(temp.path().join("root/a")).unwrap();
     assert_eq!(plain(&files, &mut cache, "a", 5 * FRESH), "absent");
@@ -165,7 +166,7 @@ fn siblings_are_chosen_by_accept_encoding() {
         if let Some(accept) = accept {
             request.push(HeaderId::AcceptEncoding, accept.as_bytes());
         }
-        let chosen = choose(&entry, &request);
+        let chosen = choose(&entry, &request).unwrap();
         let headers = chosen.headers(u64::MAX);
         let get = |id| String::from_utf8_lossy(headers.get(id).unwrap_or(b"-")).into_owned();
         let etag = get(HeaderId::Etag);
@@ -184,6 +185,18 @@ fn siblings_are_chosen_by_accept_encoding() {
 }
 
 #[test]
+fn siblings_alone_are_found() {
+    let temp = TempDir::new();
+    let files = files(&temp, |_| {});
+    temp.write("root/a.js.gz", b"gzip");
+    let mut cache = Cache::default();
+    let entry = files.find_in(&mut cache, b"a.js", 1, FRESH).unwrap();
+    assert!(entry.plain.is_none() && entry.variants.len() == 1);
+    assert!(choose(&entry, &buchner_wire::headers::Headers::default()).is_none());
+    assert!(matches!(files.find_in(&mut cache, b"b.js", 1, FRESH), Err(Miss::Absent)));
+}
+
+#[test]
 fn a_route_may_stand_for_one_file() {
     let temp = TempDir::new();
     temp.write("icon.ico", b"icon");
@@ -191,9 +204,11 @@ fn a_route_may_stand_for_one_file() {
     let root = temp.path().join("icon.ico").to_str().unwrap().to_owned();
     let config = config::Files { root, ..config::Files::default() };
     let files = Files::compile(&config, "/favicon.ico", &Arc::default(), &Names::default()).unwrap();
-    let entry = files.find_in(&mut Cache::default(), files.relative(b"/favicon.ico").unwrap(), 1, FRESH).unwrap();
-    assert_eq!(bytes(&entry.plain), b"icon");
-    assert_eq!(entry.plain.headers(u64::MAX).get(HeaderId::ContentType), Some(&b"image/vnd.microsoft.icon"[..]));
+    let entry =
+        files.find_in(&mut Cache::default(), files.relative(b"/favicon.ico", false).unwrap(), 1, FRESH).unwrap();
+    let plain = entry.plain.as_ref().unwrap();
+    assert_eq!(bytes(plain), b"icon");
+    assert_eq!(plain.headers(u64::MAX).get(HeaderId::ContentType), Some(&b"image/vnd.microsoft.icon"[..]));
     assert_eq!(entry.variants.len(), 1);
 }
 
