@@ -5,20 +5,56 @@
 //! one of `sendfile_roots`: that file becomes the body of the app's own response. In both the app's body is dropped, and
 //! conditions and ranges of the client apply to the file.
 //! Without `sendfile_roots` X-Sendfile is a header like any other; of an app it is dropped ([`crate::backend::app`]).
-use crate::backend::Backend;
 use crate::backend::files::cache::Entry;
 use crate::backend::files::{Files, Miss};
 use crate::backend::outcome::Outcome;
+use crate::backend::proxy::config::Proxying;
 use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::IfModifiedSince;
+use crate::kept;
+use crate::scope::{self, Compiling, Room};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::parse_target;
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::rc::Rc;
+
+/// X-Accel-Redirect and X-Sendfile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Answer `X-Accel-Redirect` of the backend, and `X-Sendfile` if there are `sendfile_roots`, by sending the file they name. Written as true, it gives apps their default roots. Default: true.
+    pub sendfile_headers: bool,
+    /// Directories `X-Sendfile` may name files in; without them, the header is not obeyed. Default: none, and for a Flask app with `USE_X_SENDFILE` its own folder, less its code, its templates and its instance folder.
+    pub sendfile_roots: Option<Vec<String>>,
+    /// What `X-Sendfile` may not name below `sendfile_roots`: absolute paths, and names of files or directories with `*` at the start or end. Default: none.
+    pub sendfile_except: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { sendfile_headers: true, sendfile_roots: None, sendfile_except: Vec::new() }
+    }
+}
+
+kept!(Settings);
+kept!(Option<Sendfile>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "X-Accel-Redirect and X-Sendfile";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        let roots = self.sendfile_roots.as_ref().filter(|_| self.sendfile_headers);
+        let sendfile = roots.map(|roots| Sendfile::compile(roots, &self.sendfile_except));
+        out.put(sendfile.transpose()?);
+        Ok(())
+    }
+}
 
 /// Fields of an app's response that stay with the file it redirects to (nginx: `X-Accel-Redirect`).
 const KEPT: [HeaderId; 6] = [
@@ -30,19 +66,21 @@ const KEPT: [HeaderId; 6] = [
     HeaderId::Expires,
 ];
 
-/// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it. `backend` responded.
-pub fn follow(ex: &mut Exchange, backend: &Backend, response: Response) -> Result<Outcome> {
+/// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it. `names_type`: the
+/// Content-Type is the backend's own word.
+pub fn follow(ex: &mut Exchange, names_type: bool, response: Response) -> Result<Outcome> {
     let headers = &response.headers;
-    if let Some(kept) = ex.kept.as_mut().filter(|_| backend.names_type() && headers.contains(HeaderId::ContentType)) {
+    if let Some(kept) = ex.kept.as_mut().filter(|_| names_type && headers.contains(HeaderId::ContentType)) {
         kept.remove(HeaderId::ContentType);
     }
     let redirected = {
-        let options = ex.settings().proxy.as_deref();
+        let options = ex.settings().get::<Proxying>().options.as_deref();
         headers.contains(HeaderId::XAccelRedirect)
             && options.is_none_or(|options| !options.ignores(HeaderId::XAccelRedirect))
     };
-    let named = redirected || (ex.settings().sendfile.is_some() && headers.contains(HeaderId::XSendfile));
-    if !named || response.own_error || response.status == 101 || !ex.settings().sendfile_headers {
+    let named =
+        redirected || (ex.settings().get::<Option<Sendfile>>().is_some() && headers.contains(HeaderId::XSendfile));
+    if !named || response.own_error || response.status == 101 || !ex.settings().get::<Settings>().sendfile_headers {
         return Ok(Outcome::Respond(response));
     }
     if let Some(uri) = headers.get(HeaderId::XAccelRedirect).filter(|_| redirected) {
@@ -188,7 +226,7 @@ fn merge(mut app: Headers, file: &Headers) -> Headers {
 
 /// The file that X-Sendfile names.
 fn find<'e>(ex: &'e Exchange, path: &[u8]) -> Result<(&'e Files, Rc<Entry>)> {
-    let settings = ex.settings().sendfile.as_ref();
+    let settings = ex.settings().get::<Option<Sendfile>>().as_ref();
     let (roots, except) = settings.map_or((&[][..], &[][..]), |settings| (&settings.roots, &settings.except));
     let found = roots.iter().find_map(|files| Some((files, below(files.root().as_bytes(), path)?)));
     let name = String::from_utf8_lossy(path);

@@ -220,7 +220,7 @@ impl Control {
             return Err(format!("no socket was sent for {missing}"));
         }
         app::pools(&self.shared).configure(&plan.apps);
-        while self.threads.len() < plan.gateway.io_threads.max(1) as usize {
+        while self.threads.len() < plan.scope.gateway.io_threads.max(1) as usize {
             self.start_thread(&plan)?;
         }
         let (done, wait) = mpsc::channel();
@@ -271,13 +271,13 @@ impl Control {
                 "1xx": sum(&|m| m.by_class[0].get()), "2xx": sum(&|m| m.by_class[1].get()), "3xx": sum(&|m| m.by_class[2].get()),
                 "4xx": sum(&|m| m.by_class[3].get()), "5xx": sum(&|m| m.by_class[4].get()),
             },
-            "spooled_bytes": self.plan.as_ref().map(|plan| plan.spool.used()),
+            "spooled_bytes": self.plan.as_ref().map(|plan| plan.scope.spool.used()),
             "pools": app::pools(&self.shared).status(),
         })
     }
 
     fn drain(&mut self, deadline_ms: Option<u64>) {
-        let configured = self.plan.as_ref().map_or(30_000, |plan| plan.gateway.shutdown_timeout.0);
+        let configured = self.plan.as_ref().map_or(30_000, |plan| plan.scope.gateway.shutdown_timeout.0);
         let deadline_ms = deadline_ms.unwrap_or(configured);
         for thread in &self.threads {
             drain(&thread.commands, deadline_ms);

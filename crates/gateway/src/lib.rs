@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod error;
 pub mod net;
+mod outbox;
 pub mod reserve;
 pub mod rooms;
 pub mod sys;
@@ -21,24 +22,29 @@ pub mod observe;
 
 // The exchange and what may be asked of it: one request on its way, its variables.
 pub mod exchange;
+pub mod gateway;
 pub mod regex;
-pub mod subrequest;
+pub mod scope;
+pub mod settings;
 pub mod vars;
 
 // Rooms: each has its own settings, variables and limits.
 pub mod accel;
 pub mod access;
 pub mod backend;
+pub mod error_page;
 pub mod filter;
 pub mod mirror;
 pub mod page;
 pub mod rewrite;
 pub mod route;
+pub mod subrequest;
 pub mod upstream;
 pub mod variables;
 
 // The line: the configuration, the plan it compiles to, the phases.
 pub mod config;
+pub mod content;
 pub mod modules;
 pub mod pipeline;
 pub mod plan;
@@ -49,7 +55,6 @@ pub mod listen;
 
 // Threads and the process.
 pub mod control;
-mod outbox;
 pub mod thread;
 
 #[global_allocator]

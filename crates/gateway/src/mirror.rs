@@ -4,15 +4,43 @@
 //! way waits a moment for one of them to end (nginx waits for all, for as long as it takes); if none does, the copy is left
 //! out, and so are those of the next requests until one ends.
 use crate::body::RequestBody;
-use crate::body::spool::{self, Buffered};
+use crate::body::spool::Buffered;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::exchange::whole;
+use crate::kept;
+use crate::scope::Room;
+use crate::settings::buffering;
 use crate::subrequest;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Mirrors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// URIs that each request is copied to, in subrequests whose answers are ignored (nginx: `mirror`). Default: none.
+    pub mirror: Vec<String>,
+    /// The copies have the request's body, which is read whole first (nginx: `mirror_request_body`). Default: true.
+    pub mirror_request_body: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { mirror: Vec::new(), mirror_request_body: true }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Mirrors";
+}
 
 /// Copies under way for one connection.
 const PER_CONNECTION: usize = 8;
@@ -90,21 +118,21 @@ impl Drop for Permit {
 
 /// Sends the copies that the settings ask for, after the request's body if that goes along.
 pub async fn send(ex: &mut Exchange) -> Result<()> {
-    let settings = ex.settings();
+    let settings = ex.settings().get::<Settings>();
     if settings.mirror.is_empty() || !ex.is_main() {
         return Ok(());
     }
     if settings.mirror_request_body && !ex.request.body.is_empty() {
-        let memory = settings.buffer_memory.0;
-        spool::read(ex, memory).await?;
+        let memory = ex.settings().get::<buffering::Settings>().buffer_memory.0;
+        whole::read(ex, memory).await?;
     }
-    for uri in &ex.settings().mirror {
+    for uri in &ex.settings().get::<Settings>().mirror {
         let Some(permit) = Permit::acquire(&ex.thread.rooms.get(), ex.client.connection).await else {
             left_out(ex, uri);
             continue;
         };
         let body = match &ex.request.body {
-            RequestBody::Buffered(buffered) if ex.settings().mirror_request_body => {
+            RequestBody::Buffered(buffered) if ex.settings().get::<Settings>().mirror_request_body => {
                 RequestBody::Buffered(copy(buffered))
             }
             _ => RequestBody::Empty,

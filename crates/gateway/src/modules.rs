@@ -1,6 +1,46 @@
 //! The list of the rooms: what each brings to the configuration. A new one is a line here.
+use crate::scope::{Compiling, Room, Settings};
 use crate::vars::{self, Variable};
-use crate::{access, backend, filter, listen, variables};
+use crate::{accel, access, backend, error_page, filter, mirror, observe, route, settings, upstream, variables};
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value};
+use std::any::Any;
+
+/// The rooms with settings. Checks are asked and filters applied in this order, which is nginx's.
+pub static ROOMS: &[&dyn Entry] = &[
+    &Of::<settings::limits::Settings>::NEW,
+    &Of::<settings::connection::Settings>::NEW,
+    &Of::<settings::buffering::Settings>::NEW,
+    &Of::<upstream::resolve::Settings>::NEW,
+    &Of::<backend::proxy::config::Settings>::NEW,
+    &Of::<backend::app::Settings>::NEW,
+    &Of::<error_page::Settings>::NEW,
+    &Of::<observe::access_log::Settings>::NEW,
+    &Of::<observe::error_log::Settings>::NEW,
+    &Of::<route::root::Settings>::NEW,
+    &Of::<backend::files::mime::Settings>::NEW,
+    &Of::<access::Settings>::NEW,
+    &Of::<access::realip::Settings>::NEW,
+    &Of::<access::networks::Settings>::NEW,
+    &Of::<access::password::Settings>::NEW,
+    &Of::<access::request::Settings>::NEW,
+    &Of::<mirror::Settings>::NEW,
+    &Of::<variables::secure_link::Settings>::NEW,
+    &Of::<variables::referer::Settings>::NEW,
+    &Of::<variables::browser::Settings>::NEW,
+    &Of::<settings::redirects::Settings>::NEW,
+    &Of::<accel::Settings>::NEW,
+    &Of::<filter::headers::Settings>::NEW,
+    &Of::<filter::userid::Settings>::NEW,
+    &Of::<filter::gunzip::Settings>::NEW,
+    &Of::<filter::addition::Settings>::NEW,
+    &Of::<filter::sub_filter::Settings>::NEW,
+    &Of::<filter::charset::Settings>::NEW,
+    &Of::<filter::gzip::Settings>::NEW,
+    &Of::<filter::range::Settings>::NEW,
+    &Of::<filter::trailers::Settings>::NEW,
+    &Of::<filter::limit_rate::Settings>::NEW,
+];
 
 /// The variables of all rooms.
 pub static VARIABLES: &[&[Variable]] = &[
@@ -12,8 +52,8 @@ pub static VARIABLES: &[&[Variable]] = &[
     filter::gzip::VARIABLES,
     filter::limit_rate::VARIABLES,
     filter::userid::VARIABLES,
-    listen::proxy_protocol::VARIABLES,
     variables::browser::VARIABLES,
+    variables::proxy_protocol::VARIABLES,
     variables::referer::VARIABLES,
     variables::secure_link::VARIABLES,
 ];
@@ -24,6 +64,80 @@ pub fn definable_variables() -> Vec<&'static str> {
     all.filter(|variable| variable.definable).map(|variable| variable.name).collect()
 }
 
+/// A room of the list, whatever the type of its settings.
+pub trait Entry: Sync {
+    /// What its settings are about.
+    fn title(&self) -> &'static str;
+    /// The names of its settings.
+    fn fields(&self) -> &'static [&'static str];
+    /// The schema of its settings.
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
+    /// Its settings where nothing is configured.
+    fn default(&self) -> Box<dyn Any + Send + Sync>;
+    /// Reads its settings.
+    fn parse(&self, table: Map<String, Value>) -> Result<Box<dyn Any + Send + Sync>, String>;
+    /// Its settings as JSON.
+    fn value(&self, part: &(dyn Any + Send + Sync)) -> Value;
+    /// Puts its settings into `out` as they are.
+    fn put(&self, part: &(dyn Any + Send + Sync), out: &mut Settings);
+    /// Puts what its settings ask for into `out`.
+    fn compile(&self, cx: &Compiling<'_>, out: &mut Settings) -> Result<(), String>;
+}
+
+/// The entry of a room with settings of this type.
+pub struct Of<R>(std::marker::PhantomData<fn() -> R>);
+
+impl<R> Of<R> {
+    /// The entry.
+    pub const NEW: Self = Self(std::marker::PhantomData);
+}
+
+impl<R: Room> Entry for Of<R> {
+    fn title(&self) -> &'static str {
+        R::TITLE
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        fields::of::<R>()
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        R::json_schema(generator)
+    }
+
+    fn default(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(R::default())
+    }
+
+    fn parse(&self, table: Map<String, Value>) -> Result<Box<dyn Any + Send + Sync>, String> {
+        // One by one only to name the one that is wrong.
+        let wrong = |table: &Map<String, Value>| {
+            table.iter().find_map(|(name, value)| {
+                let alone = Map::from_iter([(name.clone(), value.clone())]);
+                let error = serde_json::from_value::<R>(Value::Object(alone)).err()?;
+                Some(format!("{name}: {error}"))
+            })
+        };
+        match serde_json::from_value::<R>(Value::Object(table.clone())) {
+            Ok(settings) => Ok(Box::new(settings)),
+            Err(error) => Err(wrong(&table).unwrap_or_else(|| error.to_string())),
+        }
+    }
+
+    fn value(&self, part: &(dyn Any + Send + Sync)) -> Value {
+        part.downcast_ref::<R>().and_then(|settings| serde_json::to_value(settings).ok()).unwrap_or_default()
+    }
+
+    fn put(&self, part: &(dyn Any + Send + Sync), out: &mut Settings) {
+        out.put(part.downcast_ref::<R>().cloned().unwrap_or_default());
+    }
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut Settings) -> Result<(), String> {
+        let own = out.get::<R>().clone();
+        own.compile(cx, out)
+    }
+}
+
 /// Name and description of every variable, the core's and the rooms', in the order of their names; those of families are what their members' names
 /// begin with.
 pub fn all_variables() -> Vec<(&'static str, &'static str)> {
@@ -32,4 +146,43 @@ pub fn all_variables() -> Vec<(&'static str, &'static str)> {
     let mut all: Vec<_> = core.chain(vars::PREFIXED.iter().copied()).chain(rooms).collect();
     all.sort_unstable();
     all
+}
+
+/// The names of the fields of a struct, as its `Deserialize` tells them.
+mod fields {
+    use serde::de::value::Error;
+    use serde::de::{Deserialize, Deserializer, Visitor};
+    use serde::forward_to_deserialize_any;
+
+    struct Asked<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Asked<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(serde::de::Error::custom("not a struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = fields;
+            Err(serde::de::Error::custom("its fields are all that was asked for"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    /// The names.
+    pub(super) fn of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+        let mut names: &'static [&'static str] = &[];
+        let _ = T::deserialize(Asked(&mut names));
+        names
+    }
 }

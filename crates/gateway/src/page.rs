@@ -3,6 +3,8 @@ use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::id::RequestId;
 use crate::exchange::{Exchange, Response, Unsent};
+use crate::settings::redirects;
+use crate::text;
 use buchner_wire::h1::reason;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::target;
@@ -14,7 +16,7 @@ const RETRY_AFTER: &[u8] = b"2";
 /// The response to a failed request. Notes the cause for the error log.
 pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
     ex.failure = Some(error.cause.to_string());
-    let cause = ex.plan.gateway.development.then_some(&*error.cause);
+    let cause = ex.scope.gateway.development.then_some(&*error.cause);
     let mut response = render(error.kind.status(), cause, wants_json(ex), Some(&ex.id));
     // Who is at fault and why, for whoever holds a response in hand: the kind, never addresses or paths.
     response.headers.push_name(b"X-Buchner-Error", word(error.kind).as_bytes());
@@ -52,9 +54,9 @@ pub fn of_return(ex: &Exchange, status: u16) -> Result<Response> {
 pub fn redirect(ex: &Exchange, status: u16, location: &[u8]) -> Response {
     let mut response = of_status(ex, status);
     response.own_error = true;
-    if location.starts_with(b"/") && ex.settings().absolute_redirect {
+    if location.starts_with(b"/") && ex.settings().get::<redirects::Settings>().absolute_redirect {
         let mut url = Vec::with_capacity(64 + location.len());
-        ex.write_origin(&mut url);
+        write_origin(ex, &mut url);
         url.extend_from_slice(location);
         response.headers.push(HeaderId::Location, &target::encode(&url));
     } else if !location.is_empty() {
@@ -73,7 +75,7 @@ pub fn of_bad_head(error: &Error) -> Response {
 /// The response for an exception of an app: `cause` is its type and first line, for the log. In development the page shows
 /// what the worker made of it, or the traceback.
 pub fn of_exception(ex: &mut Exchange, cause: String, told: &Exception<'_>) -> Response {
-    let mut response = if !ex.plan.gateway.development {
+    let mut response = if !ex.scope.gateway.development {
         render(500, None, wants_json(ex), Some(&ex.id))
     } else if told.page.is_empty() || wants_json(ex) {
         render(500, Some(told.traceback), wants_json(ex), Some(&ex.id))
@@ -194,6 +196,24 @@ fn word(kind: Kind) -> &'static str {
         Kind::SpoolFull => "spool-full",
         Kind::Internal => "internal",
         Kind::Close(_) => "close",
+    }
+}
+
+/// Scheme, host and port that a redirect of the gateway's own begins with.
+pub fn write_origin(ex: &Exchange, out: &mut Vec<u8>) {
+    let settings = ex.settings().get::<redirects::Settings>();
+    out.extend_from_slice(ex.scheme().as_bytes());
+    out.extend_from_slice(b"://");
+    let name = ex.server().name.as_bytes();
+    match () {
+        () if settings.server_name_in_redirect && !name.is_empty() => out.extend_from_slice(name),
+        () if !ex.request.host.is_empty() => out.extend_from_slice(&ex.request.host),
+        () => text::write_addr(&ex.client.local, out),
+    }
+    let port = ex.client.local.port();
+    if settings.port_in_redirect && port != 0 && port != if ex.client.secure { 443 } else { 80 } {
+        out.push(b':');
+        text::write_number(u64::from(port), out);
     }
 }
 

@@ -4,18 +4,21 @@
 use crate::accel;
 use crate::access;
 use crate::access::realip;
-use crate::backend::Backend;
 use crate::backend::outcome::Outcome;
 use crate::body::RequestBody;
+use crate::content::Backend;
 use crate::error::{Error, Kind, RAISE_LIMIT, Result};
+use crate::error_page::{self, Pages};
 use crate::exchange::{Entry, Exchange, Response};
 use crate::filter::{self, conditional};
 use crate::mirror;
 use crate::page;
-use crate::plan::Route;
+use crate::plan::{Line, Route, Server};
 use crate::rewrite::escape::{Escape, escape};
 use crate::rewrite::{self, Ran};
 use crate::route::Located;
+use crate::scope::Scope;
+use crate::settings::limits;
 use crate::vars::Sent;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
@@ -26,8 +29,10 @@ const MAX_REDIRECTS: u8 = 10;
 /// Walks one request through the phases and the filters.
 pub async fn run(ex: &mut Exchange) -> Response {
     let mut response = answer(ex, None).await;
+    accel::restore(ex, &mut response);
     while let Some(refusal) = filter::apply(ex, &mut response).await {
         response = answer(ex, Some(refusal)).await;
+        accel::restore(ex, &mut response);
     }
     ex.upstream.passing = false;
     response
@@ -82,10 +87,17 @@ async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
     response
 }
 
+/// What the phases go by on a server.
+fn server(scope: &Scope, index: u32) -> Option<&Server> {
+    scope.get::<Line>()?.0.get(index as usize)
+}
+
 /// The phases up to the content, from where the exchange enters them.
 async fn phases(ex: &mut Exchange) -> Result<Outcome> {
-    let plan = ex.plan.clone();
-    let server = &plan.servers[ex.server as usize];
+    let scope = ex.scope.clone();
+    let Some(server) = server(&scope, ex.server) else {
+        return Err(Error::new(Kind::NotFound, "no server is configured"));
+    };
     let mut entry = std::mem::take(&mut ex.entry);
     if entry == Entry::Server && !server.rewrite.is_empty() {
         ex.route = None;
@@ -96,7 +108,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
     let route = loop {
         ex.path_changed = false;
         if let Located::Slash(index) = locate(ex, &entry)? {
-            return Ok(Outcome::Respond(add_slash(ex, &server.routes[index as usize])));
+            return Ok(Outcome::Respond(add_slash(ex, index, &server.routes[index as usize])));
         }
         if !matches!(entry, Entry::Named(_)) {
             check_length(ex)?;
@@ -132,13 +144,16 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
 /// Location phase: finds the route.
 fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
     ex.route = None;
-    let server = ex.server();
+    let scope = ex.scope.clone();
+    let Some(server) = server(&scope, ex.server) else {
+        return Err(Error::new(Kind::NotFound, "no server is configured"));
+    };
     let found = match entry {
         Entry::Named(name) => match server.named.get(name.as_str()) {
             Some(index) => Some(Located::Route(*index)),
             None => return Err(Error::new(Kind::Internal, format!("could not find named location {name:?}"))),
         },
-        _ => server.table.find(ex, &ex.request.path, &server.routes)?,
+        _ => server.table.find(ex, &ex.request.path, &*server.routes)?,
     };
     let Some(located @ (Located::Route(index) | Located::Slash(index))) = found else {
         return Err(Error::new(Kind::NotFound, "no route matches this path"));
@@ -153,9 +168,10 @@ fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
 }
 
 /// The redirect to a route's path, which is the request's with a slash at its end.
-fn add_slash(ex: &Exchange, route: &Route) -> Response {
-    let mut location = Vec::with_capacity(route.path.len() + 64);
-    escape(route.path.as_bytes(), Escape::Uri, &mut location);
+fn add_slash(ex: &Exchange, index: u32, route: &Route) -> Response {
+    let path = ex.server().routes[index as usize].path.as_bytes();
+    let mut location = Vec::with_capacity(path.len() + 64);
+    escape(path, Escape::Uri, &mut location);
     if let Some(query) = ex.request.query.as_ref().filter(|query| !query.is_empty()) {
         location.push(b'?');
         location.extend_from_slice(query);
@@ -167,7 +183,7 @@ fn add_slash(ex: &Exchange, route: &Route) -> Response {
 
 /// The declared size of the body is checked as soon as the route's limit is known.
 fn check_length(ex: &mut Exchange) -> Result<()> {
-    let limit = ex.settings().max_body.0;
+    let limit = ex.settings().get::<limits::Settings>().max_body.0;
     if let Some(length) = ex.request.body.length().filter(|length| limit != 0 && *length > limit) {
         let cause = format!("the body has {length} bytes; the limit is {limit}{RAISE_LIMIT}");
         ex.request.body = RequestBody::Empty; // it is not read, so that an error page is not refused for it again
@@ -191,17 +207,17 @@ fn skip_body(ex: &mut Exchange, mut response: Response) -> Result<Response> {
 
 /// Content phase: the route's backend answers.
 async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
-    let limit = ex.settings().max_body.0;
+    let limit = ex.settings().get::<limits::Settings>().max_body.0;
     if let RequestBody::Stream(source) = &mut ex.request.body {
         // A declared length was compared with the limit of the route that was found by the path; nginx does not ask the
         // named route again that the request went on to.
         source.set_limit(if source.length().is_none() { limit } else { 0 });
     }
-    if !ex.settings().mirror.is_empty() {
+    if !ex.settings().get::<mirror::Settings>().mirror.is_empty() {
         mirror::send(ex).await?;
     }
     match route.backend.handle(ex).await? {
-        Outcome::Respond(response) => accel::follow(ex, &route.backend, response),
+        Outcome::Respond(response) => accel::follow(ex, route.backend.names_type(), response),
         elsewhere => Ok(elsewhere),
     }
 }
@@ -225,11 +241,11 @@ fn error_page(ex: &mut Exchange, response: &Response) -> Option<Replacement> {
     if response.status < 300 || response.unsent.is_some() || ex.in_error_page {
         return None;
     }
-    let settings = ex.settings();
-    if settings.error_pages.is_empty() || !(response.own_error || settings.intercept_errors) {
+    let page = ex.settings().get::<Pages>().0.get(&response.status)?;
+    let settings = ex.settings().get::<error_page::Settings>();
+    if !(response.own_error || settings.intercept_errors) {
         return None;
     }
-    let page = settings.error_pages.get(&response.status)?;
     let recursive = settings.recursive_error_pages;
     let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
     let uri = page.to.value(ex, sent);

@@ -71,26 +71,6 @@ impl<'a> From<&'a [u8]> for Subject<'a> {
     }
 }
 
-/// What the last successful match with groups left behind: `$1` to `$9`.
-#[derive(Debug, Default)]
-pub struct Captures {
-    subject: Bytes,
-    groups: Vec<(u32, u32)>,
-}
-
-impl Captures {
-    /// The last expression has a group `n`.
-    pub fn has(&self, n: u8) -> bool {
-        usize::from(n) < self.groups.len()
-    }
-
-    /// Group `n`; empty if it took no part in the match or there was none.
-    pub fn get(&self, n: u8) -> &[u8] {
-        let (start, end) = self.groups.get(usize::from(n)).copied().unwrap_or((0, 0));
-        &self.subject[start as usize..end as usize]
-    }
-}
-
 impl Regex {
     /// Compiles a pattern. The error says what is wrong and where.
     pub fn compile(text: &str, ignore_case: bool, names: &Names) -> Result<Self, String> {

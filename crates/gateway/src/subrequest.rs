@@ -6,7 +6,6 @@ use crate::body::{Body, RequestBody, next_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Request, Response};
 use crate::observe::access_log;
-use crate::pipeline;
 use crate::vars::Sent;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
@@ -44,7 +43,7 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
         upgrade_to: bytes::Bytes::new(),
         head_bytes: 0,
     };
-    let (thread, plan) = (parent.thread.clone(), parent.plan.clone());
+    let (thread, plan) = (parent.thread.clone(), parent.scope.clone());
     let mut child = Exchange::new(thread, plan, parent.client.clone(), request, parent.server, parent.id.clone());
     child.set_uri(uri);
     child.values = parent.values.clone();
@@ -57,8 +56,9 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
 /// Walks a subrequest through the phases. Boxed, as it runs within the phases of its parent.
 pub fn run(child: &mut Exchange) -> Pin<Box<dyn Future<Output = Response> + '_>> {
     Box::pin(async {
-        let response = pipeline::run(child).await;
-        if child.settings().log_subrequest {
+        let walk = child.scope.walk;
+        let response = walk(child).await;
+        if child.settings().get::<crate::observe::access_log::Settings>().log_subrequest {
             let body_bytes = response.body.length().unwrap_or(0);
             let sent =
                 Sent { status: response.status, body_bytes, headers: Some(&response.headers), ..Sent::default() };

@@ -9,7 +9,7 @@ use crate::listen;
 use crate::observe::metrics::ThreadMetrics;
 use crate::plan::{Plan, PlanRef};
 use crate::upstream::pool;
-use crate::upstream::resolve::Resolvers;
+use crate::upstream::resolve::{NameServers, Resolvers};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -51,11 +51,10 @@ struct Thread {
 
 impl Thread {
     fn install(self: &Rc<Self>, plan: &Arc<Plan>, sockets: Vec<(String, listen::Socket)>) {
-        self.service
-            .rooms
-            .get::<Resolvers>()
-            .keep(|servers| plan.settings.iter().any(|settings| *settings.name_servers == *servers));
-        self.service.shared.log.set_level(plan.gateway.error_level);
+        self.service.rooms.get::<Resolvers>().keep(|servers| {
+            plan.scope.settings.iter().any(|settings| **settings.get::<Arc<NameServers>>() == *servers)
+        });
+        self.service.shared.log.set_level(plan.scope.gateway.error_level);
         let mut ports = self.ports.borrow_mut();
         let old = self.service.replace(PlanRef::new(plan.clone()));
         ports.retain(|address, port| {
@@ -165,7 +164,7 @@ async fn sweep(thread: Rc<Service>) {
             thread.log.flush(thread.clock.now());
             thread.rooms.get::<RefCell<Cache>>().borrow_mut().sweep(thread.clock.now());
             let plan = thread.plan();
-            let alive = |id| plan.upstreams.values().any(|group| group.id == id);
+            let alive = |id| plan.upstreams().0.values().any(|group| group.id == id);
             pool::of(&thread).borrow_mut().prune(alive);
         }
     }

@@ -1,6 +1,6 @@
 //! The access phase (nginx: the access modules and `satisfy`): who may see the content.
 //!
-//! A new check is one file with its configuration and code, one line in [`compile`] and one variant of [`Check`]. Subrequests
+//! A new check is one file, with its settings, and one line in the list of rooms (`modules.rs`). Subrequests
 //! pass: they are made on behalf of a request that was checked.
 pub mod crypt;
 pub mod networks;
@@ -9,15 +9,37 @@ pub mod realip;
 pub mod request;
 pub mod users;
 
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
+use crate::kept;
 use crate::page;
-use crate::vars::Names;
+use crate::scope::{Refusal, Room, Verdict};
+use crate::units::Millis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::time::Duration;
+
+/// Access control.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whether `all` checks of a client (address, password, …) must let it in, or `any`. Default: all (nginx: `satisfy`).
+    pub satisfy: Satisfy,
+    /// Time a client that is answered 401 waits for it, against guessing (nginx: `auth_delay`). Default: 0.
+    pub auth_delay: Millis,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { satisfy: Satisfy::All, auth_delay: Millis(0) }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Access control";
+}
 
 /// How many checks must let a request in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,47 +52,6 @@ pub enum Satisfy {
     Any,
 }
 
-/// A compiled check.
-pub enum Check {
-    /// By the client's address.
-    Networks(networks::Rules),
-    /// By name and password.
-    Password(password::Password),
-    /// By the answer to a subrequest.
-    Request(request::Request),
-}
-
-/// What a check says of a request.
-pub enum Verdict {
-    /// It may come in.
-    Granted,
-    /// It may not.
-    Refused(Refusal),
-    /// The check has nothing to say.
-    Silent,
-}
-
-/// How a request is refused.
-pub struct Refusal {
-    /// 401 or 403; any other ends the checks.
-    pub status: u16,
-    /// The fields `WWW-Authenticate`, for 401.
-    pub challenges: Vec<Vec<u8>>,
-    /// Why, in words for the log.
-    pub cause: Cow<'static, str>,
-}
-
-/// Compiles the checks of a group of settings, in the order nginx runs them.
-pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Vec<Check>, String> {
-    let mut checks = Vec::new();
-    if !settings.access.is_empty() {
-        checks.push(Check::Networks(networks::Rules::compile(&settings.access)?));
-    }
-    checks.extend(password::Password::compile(settings, names)?.map(Check::Password));
-    checks.extend(request::Request::compile(settings, names)?.map(Check::Request));
-    Ok(checks)
-}
-
 /// Runs the checks of the route; an answer if they refuse the request.
 pub async fn check(ex: &mut Exchange) -> Result<Option<Response>> {
     if ex.settings().checks.is_empty() || !ex.is_main() {
@@ -81,10 +62,11 @@ pub async fn check(ex: &mut Exchange) -> Result<Option<Response>> {
 }
 
 async fn run(ex: &mut Exchange) -> Result<Option<Response>> {
-    let plan = ex.plan.clone();
-    let settings = &plan.settings[ex.settings_index() as usize];
+    let scope = ex.scope.clone();
+    let checks = &scope.settings[ex.settings_index() as usize];
+    let settings = checks.get::<Settings>();
     let mut refused: Option<Refusal> = None;
-    for check in &settings.checks {
+    for check in &checks.checks {
         match (check.verdict(ex).await?, settings.satisfy) {
             (Verdict::Silent, _) | (Verdict::Granted, Satisfy::All) => {}
             (Verdict::Granted, Satisfy::Any) => return Ok(None),
@@ -105,16 +87,6 @@ async fn run(ex: &mut Exchange) -> Result<Option<Response>> {
         tokio::time::sleep(Duration::from_millis(settings.auth_delay.0)).await;
     }
     Ok(Some(refuse(ex, refusal)))
-}
-
-impl Check {
-    async fn verdict(&self, ex: &mut Exchange) -> Result<Verdict> {
-        match self {
-            Self::Networks(rules) => Ok(rules.verdict(ex)),
-            Self::Password(password) => password.verdict(ex).await,
-            Self::Request(request) => request.verdict(ex).await,
-        }
-    }
 }
 
 fn refuse(ex: &mut Exchange, refusal: Refusal) -> Response {

@@ -1,7 +1,31 @@
 //! By the client's address (nginx: allow, deny): the first rule that fits decides.
-use crate::access::{Refusal, Verdict};
 use crate::exchange::Exchange;
+use crate::kept;
 use crate::net::networks::Networks;
+use crate::scope::{self, Boxed, Check, Compiling, Refusal, Room, Verdict};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Access by address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Which clients may come in: `allow 10.0.0.0/8`, `deny all`; the first rule that fits decides, without one all may (nginx: `allow`, `deny`). Default: none.
+    pub access: Vec<String>,
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Access by address";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if !self.access.is_empty() {
+            out.checks.push(Box::new(Rules::compile(&self.access)?));
+        }
+        Ok(())
+    }
+}
 
 /// Compiled rules.
 pub struct Rules(Vec<(bool, Networks)>);
@@ -23,7 +47,7 @@ impl Rules {
     }
 
     /// Whether the client may come in.
-    pub fn verdict(&self, ex: &Exchange) -> Verdict {
+    fn decide(&self, ex: &Exchange) -> Verdict {
         match self.0.iter().find(|(_, network)| network.contains(&ex.client.addr)) {
             None => Verdict::Silent,
             Some((true, _)) => Verdict::Granted,
@@ -33,6 +57,12 @@ impl Rules {
                 cause: "access forbidden by rule".into(),
             }),
         }
+    }
+}
+
+impl Check for Rules {
+    fn verdict<'c>(&'c self, ex: &'c mut Exchange) -> Boxed<'c, crate::error::Result<Verdict>> {
+        Box::pin(std::future::ready(Ok(self.decide(ex))))
     }
 }
 

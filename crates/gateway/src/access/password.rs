@@ -2,12 +2,15 @@
 //!
 //! Hashes are made to be slow, so they are verified on a thread that may block, few at a time, and pairs that were right are
 //! remembered, as a sum that says nothing of them.
-use crate::access::{Refusal, Verdict, crypt, users};
-use crate::config::Settings;
+use crate::access::{crypt, users};
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::kept;
+use crate::scope::{self, Boxed, Check, Compiling, Refusal, Room, Verdict};
 use crate::vars::{Names, PathTemplate, Sent, Template, Variable};
 use buchner_wire::headers::{HeaderId, Headers};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -15,6 +18,29 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::OnceLock;
 use tokio::sync::Semaphore;
+
+/// Access by password.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The client has to give a name and a password: the name of the realm it is told, with variables; `off`: it need not (nginx: `auth_basic`). Default: off.
+    pub auth_basic: Option<String>,
+    /// The file with the users and the hashes of their passwords, with variables: `name:hash` a line, as htpasswd writes them (nginx: `auth_basic_user_file`). Default: none, and no check without it.
+    pub auth_basic_user_file: Option<String>,
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Access by password";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if let Some(check) = Password::compile(self, cx.names)? {
+            out.checks.push(Box::new(check));
+        }
+        Ok(())
+    }
+}
 
 /// The variable.
 pub const VARIABLES: &[Variable] = &[Variable::new(
@@ -57,7 +83,7 @@ impl Password {
     }
 
     /// Whether the client may come in.
-    pub async fn verdict(&self, ex: &Exchange) -> Result<Verdict> {
+    async fn decide(&self, ex: &Exchange) -> Result<Verdict> {
         let realm = self.realm.value(ex, Sent::default());
         if realm == b"off" {
             return Ok(Verdict::Silent);
@@ -84,6 +110,12 @@ impl Password {
                 Ok(Verdict::Refused(Refusal { status, challenges: Vec::new(), cause: cause.into() }))
             }
         }
+    }
+}
+
+impl Check for Password {
+    fn verdict<'c>(&'c self, ex: &'c mut Exchange) -> Boxed<'c, crate::error::Result<Verdict>> {
+        Box::pin(async move { self.decide(ex).await })
     }
 }
 

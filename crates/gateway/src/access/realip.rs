@@ -1,10 +1,33 @@
 //! Who the client is when trusted proxies are in front (nginx: realip; RFC 7239 in its X-Forwarded-* form).
 use crate::exchange::{Client, Exchange};
+use crate::kept;
 use crate::net::networks::{Networks, parse_address};
 use crate::net::peer::Peer;
+use crate::scope::{self, Compiling, Room};
 use buchner_wire::headers::{HeaderId, Headers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Clients behind proxies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Proxies in front that say who the client is (nginx: the realip module). Default: `gateway.trusted_proxies`.
+    pub real_ip: Option<Config>,
+}
+
+kept!(Settings);
+kept!(Option<RealIp>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Clients behind proxies";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        let compiled = self.real_ip.as_ref().map(RealIp::compile).transpose();
+        out.put(compiled.map_err(|e| format!("real_ip.{e}"))?);
+        Ok(())
+    }
+}
 
 /// Which proxies say who the client is, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,11 +50,12 @@ impl Default for Config {
 
 /// Preaccess phase: a route may believe other proxies than its server, unless that has found the client already.
 pub fn apply(ex: &mut Exchange) {
-    if ex.settings().real_ip.is_none() {
+    if ex.settings().get::<Option<RealIp>>().is_none() {
         return;
     }
-    let plan = ex.plan.clone();
-    if let Some(real_ip) = plan.settings[ex.settings_index() as usize].real_ip.as_ref().filter(|_| !ex.client.found) {
+    let scope = ex.scope.clone();
+    let settings = &scope.settings[ex.settings_index() as usize];
+    if let Some(real_ip) = settings.get::<Option<RealIp>>().as_ref().filter(|_| !ex.client.found) {
         real_ip.apply(&mut ex.client, &ex.request.headers);
     }
 }

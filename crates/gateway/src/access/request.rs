@@ -1,14 +1,40 @@
 //! By the answer to a subrequest (nginx: auth_request): 2xx lets the request in, 401 and 403 are passed on.
-use crate::access::{Refusal, Verdict};
 use crate::body::RequestBody;
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::kept;
 use crate::rewrite::{self, Target};
+use crate::scope::{self, Boxed, Check, Compiling, Refusal, Room, Verdict};
 use crate::subrequest;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Access by subrequest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The client may come in if a subrequest for this URI is answered 2xx; 401 and 403 are passed on, anything else is 500; `off`: no check (nginx: `auth_request`). Default: off.
+    pub auth_request: Option<String>,
+    /// Variables that are set when the subrequest is answered, by name; the values may use variables of the answer (nginx: `auth_request_set`). Default: none.
+    pub auth_request_set: BTreeMap<String, String>,
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Access by subrequest";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if let Some(check) = Request::compile(self, cx.names)? {
+            out.checks.push(Box::new(check));
+        }
+        Ok(())
+    }
+}
 
 /// A compiled check.
 pub struct Request {
@@ -33,7 +59,7 @@ impl Request {
     }
 
     /// Asks whether the client may come in. The request's body stays where it is.
-    pub async fn verdict(&self, ex: &mut Exchange) -> Result<Verdict> {
+    async fn decide(&self, ex: &mut Exchange) -> Result<Verdict> {
         let mut child = subrequest::make(ex, &self.uri, Method::Get, RequestBody::Empty)?;
         let response = subrequest::run(&mut child).await;
         let status = response.status;
@@ -56,5 +82,11 @@ impl Request {
         };
         subrequest::discard(response).await;
         Ok(refusal.map_or(Verdict::Granted, Verdict::Refused))
+    }
+}
+
+impl Check for Request {
+    fn verdict<'c>(&'c self, ex: &'c mut Exchange) -> Boxed<'c, crate::error::Result<Verdict>> {
+        Box::pin(self.decide(ex))
     }
 }

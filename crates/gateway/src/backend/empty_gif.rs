@@ -1,8 +1,8 @@
 //! One transparent pixel (nginx: `empty_gif`).
 use crate::body::Body;
 use crate::clock::http_date;
+use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::IfModifiedSince;
 use crate::page;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;

@@ -1,13 +1,38 @@
 //! Redirects and fixed answers (nginx: return).
 use crate::backend::outcome::Outcome;
 use crate::body::Body;
-use crate::config::{Redirect, Respond};
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::IfModifiedSince;
 use crate::page;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A redirect (nginx: `return 301 …`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// The `Location`, with variables.
+    pub to: String,
+}
+
+/// A fixed answer (nginx: `return 200 …`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// Status, 200 to 599; 444 closes the connection without an answer.
+    pub status: u16,
+    /// Body, with variables. Default: none (errors get their page).
+    #[serde(default)]
+    pub body: Option<String>,
+    /// `Content-Type`. Default: text/plain.
+    #[serde(default)]
+    pub content_type: Option<String>,
+}
 
 /// An answer that no other server is asked for.
 pub struct Fixed {

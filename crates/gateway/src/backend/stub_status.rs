@@ -2,8 +2,8 @@
 use crate::backend::outcome::Outcome;
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::IfModifiedSince;
 use crate::text::write_number;
 use crate::vars::{Sent, Variable};
 use buchner_wire::headers::HeaderId;

@@ -2,12 +2,8 @@
 //! whoever is told it.
 use crate::body::{RequestBody, Source, next_chunk};
 use crate::error::{Error, Kind, Result};
-use crate::exchange::Exchange;
-use buchner_wire::headers::HeaderId;
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -17,19 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes collected before they are written to a spool file in one go.
 const WRITE_SIZE: usize = 256 << 10;
-
-/// Whether bodies of requests are put into files with names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BodyFile {
-    /// They are not.
-    #[default]
-    Off,
-    /// They are, and the files stay.
-    On,
-    /// They are, and the files go when the request is over.
-    Clean,
-}
 
 /// The name of a file, which goes with it unless it is to stay.
 #[derive(Debug)]
@@ -78,7 +61,7 @@ impl Spool {
     }
 
     /// A new file with a name, in a directory that is made if it is missing. It goes when it is dropped.
-    fn create_named(self: &Arc<Self>, dir: Option<&Path>) -> Result<SpoolFile> {
+    pub fn create_named(self: &Arc<Self>, dir: Option<&Path>) -> Result<SpoolFile> {
         let dir = dir.unwrap_or(&self.dir);
         let (file, path) = open_named(dir).map_err(|e| {
             let cause = format!(
@@ -242,29 +225,8 @@ impl Buffered {
     }
 }
 
-/// Reads a request's body whole, as its settings have it: into memory, or into a file.
-pub async fn read(ex: &mut Exchange, memory: u64) -> Result<()> {
-    let spool = ex.plan.spool.clone();
-    let settings = ex.settings();
-    let stays = match settings.request_body_file {
-        BodyFile::Off => return buffer(&mut ex.request.body, memory, &spool).await,
-        BodyFile::On => true,
-        BodyFile::Clean => false,
-    };
-    // An empty body has a file where the client says that it is one, as in nginx.
-    let there = match &ex.request.body {
-        RequestBody::Empty => ex.request.headers.contains(HeaderId::ContentLength),
-        RequestBody::Stream(_) => true,
-        RequestBody::Buffered(_) => false,
-    };
-    if there {
-        let file = spool.create_named(settings.request_body_dir.as_deref().map(Path::new))?;
-        into_file(&mut ex.request.body, file, stays).await?;
-    }
-    Ok(())
-}
-
-async fn into_file(body: &mut RequestBody, mut file: SpoolFile, stays: bool) -> Result<()> {
+/// Reads a request body into a file with a name, which `stays` when the request is over.
+pub async fn into_file(body: &mut RequestBody, mut file: SpoolFile, stays: bool) -> Result<()> {
     if let RequestBody::Stream(source) = body {
         let mut buf = BytesMut::new();
         let mut held = file.spool.hold();

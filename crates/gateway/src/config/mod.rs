@@ -6,39 +6,25 @@
 //! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
 //! from these types; doc comments are the documentation, so they give unit and default.
 mod content;
-mod log;
-mod process;
 mod server;
 mod settings;
-mod upstream;
 
-pub use crate::access::Satisfy;
-pub use crate::access::realip::Config as RealIp;
-pub use crate::backend::files::autoindex::Format as Autoindex;
-pub use crate::backend::files::representation::EtagPrecision;
-pub use crate::backend::files::resolve::DisableSymlinks;
-pub use crate::backend::proxy::config::{CookieFlags, HttpVersion, NextUpstream, Replace};
-pub use crate::body::spool::BodyFile;
-pub use crate::filter::charset::Config as CharsetMap;
-pub use crate::filter::conditional::{Dialect, IfModifiedSince};
-pub use crate::filter::gzip::Proxied;
-pub use crate::filter::headers::AddHeader;
-pub use crate::filter::sub_filter::Config as SubFilter;
-pub use crate::filter::userid::Enable as UserId;
-pub use crate::http::h1::linger::Lingering;
-pub use crate::http::h1::old_browser::OldBrowser;
+pub use crate::backend::app::config::{App, AppPool};
+pub use crate::backend::files::config::Files;
+pub use crate::backend::fixed::{Redirect, Respond};
+pub use crate::backend::proxy::config::Proxy;
+pub use crate::gateway::Gateway;
+pub use crate::observe::access_log::AccessLog;
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
-pub use crate::units::{Millis, Size};
+pub use crate::route::Match;
+pub use crate::upstream::config::{Upstream, UpstreamServer};
 use crate::variables;
 pub use content::*;
-pub use log::*;
-pub use process::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use server::*;
 pub use settings::*;
 use std::collections::BTreeMap;
-pub use upstream::*;
 
 /// The whole resolved configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

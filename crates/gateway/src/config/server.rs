@@ -1,5 +1,5 @@
 //! What is listened on, servers and their routes.
-use crate::config::{Branch, Content, RewriteOp};
+use crate::config::{Branch, Content, Match, RewriteOp};
 use crate::units::{Millis, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -76,23 +76,6 @@ pub struct Server {
     pub rewrite: Vec<RewriteOp>,
     /// Routes, in the order of the file. An exact one wins, then the first regular expression that matches (unless the longest prefix is `no_regex`), then the longest prefix.
     pub route: Vec<Route>,
-}
-
-/// How a route's path is compared with a request's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Match {
-    /// The request's path begins with it; the longest such route wins.
-    #[default]
-    Prefix,
-    /// The request's path is the same (nginx: `=`).
-    Exact,
-    /// Like a prefix, and if it is the longest, regular expressions are not looked at (nginx: `^~`).
-    NoRegex,
-    /// It is a regular expression that matches the request's path (nginx: `~`).
-    Regex,
-    /// The same without regard to case (nginx: `~*`).
-    RegexNocase,
 }
 
 /// A path of a server and what answers there (nginx: location).

@@ -1,25 +1,28 @@
 //! One request on its way through the line: what came, what is known about it, what it cost.
+pub mod captures;
+pub mod conditions;
 pub mod id;
 pub mod note;
+pub mod whole;
 
 pub use crate::exchange::note::{Streamed, UpstreamNote};
 
 use crate::body::{Body, RequestBody};
+use crate::exchange::captures::Captures;
+use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::id::RequestId;
-use crate::filter::conditional::IfModifiedSince;
-use crate::http::h1::interim::Interim;
 use crate::io::local::Local;
 use crate::io::sock::Sock;
 use crate::net::peer::Peer;
-use crate::plan::{Plan, PlanRef, Route, Server, Settings};
-use crate::regex::Captures;
-use crate::text;
+use crate::scope::{Route, ScopeRef, Server, Settings};
+use crate::settings::connection;
 use crate::vars::Values;
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{Headers, list_members};
 use buchner_wire::method::Method;
 use buchner_wire::proxy_protocol::ProxyHeader;
 use bytes::Bytes;
+use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -124,6 +127,14 @@ pub enum Unsent {
     Closed,
 }
 
+/// Sends interim responses (1xx) ahead of the final one.
+pub trait Interim {
+    /// Sends one. A client that is not reading may not get it.
+    fn send(&self, status: u16, headers: &Headers);
+    /// Bytes of them that the client has not taken; they go ahead of the final response.
+    fn rest(&self) -> Vec<u8>;
+}
+
 /// Where the line of phases is entered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Entry {
@@ -140,8 +151,8 @@ pub enum Entry {
 pub struct Exchange {
     /// The I/O thread it runs on.
     pub thread: Rc<Local>,
-    /// The plan it began with.
-    pub plan: PlanRef,
+    /// The configuration it began with.
+    pub scope: ScopeRef,
     /// The client.
     pub client: Client,
     /// The request.
@@ -194,8 +205,8 @@ pub struct Exchange {
     pub limit_rate: Cell<Option<u64>>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
-    /// The way for interim answers, where some route has them and the client takes them.
-    pub interim: Option<Rc<Interim>>,
+    /// The way for interim responses; `None` if no route has any or the client takes none.
+    pub interim: Option<Rc<dyn Interim>>,
     /// Says that the work goes on when the client leaves; there where some route has that.
     pub patience: Option<Rc<Cell<bool>>>,
     /// The client's socket, where a variable asks the kernel about it.
@@ -206,12 +217,19 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request that has just been read.
-    pub fn new(thread: Rc<Local>, plan: PlanRef, client: Client, request: Request, server: u32, id: RequestId) -> Self {
+    pub fn new(
+        thread: Rc<Local>,
+        scope: ScopeRef,
+        client: Client,
+        request: Request,
+        server: u32,
+        id: RequestId,
+    ) -> Self {
         Self {
             started: thread.clock.now(),
-            values: Values::new(plan.variables.len()),
+            values: Values::new(scope.definitions.len()),
             thread,
-            plan,
+            scope,
             client,
             request,
             server,
@@ -255,35 +273,17 @@ impl Exchange {
         memchr::memchr2(b'%', b'+', &target[..end]).is_some()
     }
 
-    /// Scheme, host and port that a redirect of this server's own begins with.
-    pub fn write_origin(&self, out: &mut Vec<u8>) {
-        let settings = self.settings();
-        out.extend_from_slice(self.scheme().as_bytes());
-        out.extend_from_slice(b"://");
-        let name = self.server().name.as_bytes();
-        match () {
-            () if settings.server_name_in_redirect && !name.is_empty() => out.extend_from_slice(name),
-            () if !self.request.host.is_empty() => out.extend_from_slice(&self.request.host),
-            () => text::write_addr(&self.client.local, out),
-        }
-        let port = self.client.local.port();
-        if settings.port_in_redirect && port != 0 && port != if self.client.secure { 443 } else { 80 } {
-            out.push(b':');
-            text::write_number(u64::from(port), out);
-        }
-    }
-
     /// The protocols the client asks for, as far as `upgrade_protocols` permits them (RFC 9110 section 7.8).
     pub fn upgrade(&self) -> Option<Cow<'_, [u8]>> {
         if !self.request.upgrade {
             return None;
         }
-        permitted(&self.request.upgrade_to, &self.settings().upgrade_protocols)
+        permitted(&self.request.upgrade_to, &self.settings().get::<connection::Settings>().upgrade_protocols)
     }
 
     /// Its server.
     pub fn server(&self) -> &Server {
-        &self.plan.servers[self.server as usize]
+        &self.scope.servers[self.server as usize]
     }
 
     /// Its route.
@@ -291,19 +291,19 @@ impl Exchange {
         self.route.map(|route| &self.server().routes[route as usize])
     }
 
+    /// The content handler of its route, if it is of this type.
+    pub fn backend<T: Any>(&self) -> Option<&T> {
+        self.route()?.backend.as_ref()?.downcast_ref()
+    }
+
     /// The settings in force: the route's, else the server's.
     pub fn settings(&self) -> &Settings {
-        &self.plan.settings[self.settings_index() as usize]
+        &self.scope.settings[self.settings_index() as usize]
     }
 
     /// The index of the settings in force.
     pub fn settings_index(&self) -> u32 {
         self.route().map_or(self.server().settings, |route| route.settings)
-    }
-
-    /// The plan it began with.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
     }
 
     /// `http` or `https`, as the client sees it.

@@ -1,6 +1,7 @@
 //! What servers did for one request, for variables and logs (nginx: the `$upstream_` variables).
 use buchner_wire::headers::Headers;
 use bytes::Bytes;
+use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
@@ -34,7 +35,7 @@ pub struct UpstreamNote {
     /// The charset it wants its answer in (X-Accel-Charset).
     pub charset: Option<Bytes>,
     /// Where the request was sent, where the URL has variables.
-    pub target: Option<Rc<crate::backend::proxy::Target>>,
+    pub target: Option<Rc<dyn Any>>,
     /// Tries before the last.
     pub past: Vec<Try>,
     /// The last try was made for another route than the one before.

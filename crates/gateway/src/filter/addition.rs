@@ -1,16 +1,50 @@
 //! Answers of subrequests before and behind a body (nginx: the addition module).
 use crate::body::{Body, RequestBody, Source};
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::filter::types::Types;
 use crate::filter::weaken;
+use crate::kept;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::subrequest;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
+
+/// Additions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// URI whose answer is put before the body; empty: none (nginx: `add_before_body`). Default: none.
+    pub add_before_body: Option<String>,
+    /// URI whose answer is put behind the body; empty: none (nginx: `add_after_body`). Default: none.
+    pub add_after_body: Option<String>,
+    /// Media types to which they are added; `*`: all (nginx: `addition_types`). Default: text/html.
+    pub addition_types: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { add_before_body: None, add_after_body: None, addition_types: vec!["text/html".into()] }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Additions";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if self.add_before_body.is_some() || self.add_after_body.is_some() {
+            out.filters.push(Box::new(Addition::compile(self)?));
+        }
+        Ok(())
+    }
+}
 
 /// The compiled settings.
 pub struct Addition {
@@ -35,20 +69,18 @@ impl Addition {
     }
 }
 
-/// Whether [`apply`] would change the body.
-pub fn applies(ex: &Exchange, response: &Response) -> bool {
-    let Some(addition) = &ex.settings().filters.addition else { return false };
-    let some = addition.before.is_some() || addition.after.is_some();
-    some && response.status == 200 && ex.is_main() && addition.types.has(&response.headers)
+impl Filter for Addition {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        let some = self.before.is_some() || self.after.is_some();
+        if some && response.status == 200 && ex.is_main() && self.types.has(&response.headers) {
+            return Filtered::Wait(Box::pin(surround(self, ex, response)));
+        }
+        Filtered::Done
+    }
 }
 
-/// Makes the subrequests and puts their bodies around the answer's.
-pub async fn apply(ex: &Exchange, response: &mut Response) {
-    if !applies(ex, response) {
-        return;
-    }
-    let plan = ex.plan.clone();
-    let Some(addition) = &plan.settings[ex.settings_index() as usize].filters.addition else { return };
+/// Makes the subrequests and puts their bodies around the response's.
+async fn surround(addition: &Addition, ex: &Exchange, response: &mut Response) {
     response.headers.remove(HeaderId::ContentLength);
     response.headers.remove(HeaderId::AcceptRanges);
     weaken(response);

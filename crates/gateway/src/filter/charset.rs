@@ -1,10 +1,11 @@
 //! Names the charset of answers, and recodes them (nginx: the charset module). Tables lead between single bytes, and
 //! between single bytes and UTF-8.
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::filter::body::{self, Transform};
 use crate::filter::types::Types;
+use crate::kept;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::HeaderId;
 use bytes::Bytes;
@@ -13,6 +14,57 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::Arc;
+
+/// Charsets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Charset that answers are in, with variables; `off`: nothing is said (nginx: `charset`). Default: off.
+    pub charset: Option<String>,
+    /// Charset that they come in; where it is another one, they are recoded by `charset_map` (nginx: `source_charset`). Default: none.
+    pub source_charset: Option<String>,
+    /// Answers that name their charset are recoded too (nginx: `override_charset`). Default: false.
+    pub override_charset: bool,
+    /// Media types that have a charset; `*`: all (nginx: `charset_types`). Default: text/html, text/xml, text/plain, text/vnd.wap.wml, application/javascript, application/rss+xml.
+    pub charset_types: Vec<String>,
+    /// Tables between charsets (nginx: `charset_map`). Default: none.
+    pub charset_map: Vec<Config>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            charset: None,
+            source_charset: None,
+            override_charset: false,
+            charset_types: [
+                "text/html",
+                "text/xml",
+                "text/plain",
+                "text/vnd.wap.wml",
+                "application/javascript",
+                "application/rss+xml",
+            ]
+            .map(Into::into)
+            .into(),
+            charset_map: Vec::new(),
+        }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Charsets";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        let named = self.charset.as_deref().is_some_and(|charset| charset != "off");
+        if named || !self.charset_map.is_empty() {
+            out.filters.push(Box::new(Charset::compile(self, cx.names)?));
+        }
+        Ok(())
+    }
+}
 
 /// A table between two charsets, used in both directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -140,8 +192,7 @@ struct Change {
     recode: Option<Recode>,
 }
 
-fn change(ex: &Exchange, response: &Response) -> Option<Change> {
-    let charset = ex.settings().filters.charset.as_ref()?;
+fn change(charset: &Charset, ex: &Exchange, response: &Response) -> Option<Change> {
     let kind = response.headers.get(HeaderId::ContentType).filter(|kind| !kind.is_empty())?;
     if !ex.is_main() || matches!(response.status, 301 | 302) {
         return None;
@@ -180,14 +231,16 @@ fn change(ex: &Exchange, response: &Response) -> Option<Change> {
     Some(Change { to, recode: Some(recode) })
 }
 
-/// Whether [`apply`] would change the length of the body.
-pub fn applies(ex: &Exchange, response: &Response) -> bool {
-    matches!(change(ex, response), Some(Change { recode: Some(Recode::ToUtf8(_) | Recode::FromUtf8(_)), .. }))
+impl Filter for Charset {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        recode(self, ex, response);
+        Filtered::Done
+    }
 }
 
 /// Names the charset and recodes the body.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    let Some(Change { to, recode }) = change(ex, response) else { return };
+fn recode(charset: &Charset, ex: &Exchange, response: &mut Response) {
+    let Some(Change { to, recode }) = change(charset, ex, response) else { return };
     let kind = response.headers.get(HeaderId::ContentType).unwrap_or_default();
     let end = memchr::memchr(b';', kind).filter(|_| charset_of(kind).is_some()).unwrap_or(kind.len());
     let kind = [kind[..end].trim_ascii_end(), b"; charset=", &to].concat();

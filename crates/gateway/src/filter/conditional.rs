@@ -1,25 +1,11 @@
 //! Conditional requests (RFC 9110 section 13): whether the client's copy is still good, in the order section 13.2.2 sets.
 use crate::body::Body;
 use crate::clock::parse_http_date;
+use crate::exchange::conditions::{Dialect, IfModifiedSince};
 use crate::exchange::{Exchange, Response};
 use crate::page;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// How `If-Modified-Since` is compared with the last modification.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum IfModifiedSince {
-    /// The same date, or a later one.
-    #[default]
-    Before,
-    /// The same date.
-    Exact,
-    /// Not at all.
-    Off,
-}
 
 /// What identifies the state of a representation (RFC 9110 section 8.8).
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,17 +40,6 @@ pub enum Verdict {
     Failed,
 }
 
-/// The order and the rules by which conditions and ranges of requests are read, where nginx has its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Dialect {
-    /// RFC 9110: an entity tag goes before a date, a date that cannot be read is none, only GET has ranges.
-    #[default]
-    Rfc9110,
-    /// nginx: all conditions have to hold, a date that cannot be read holds for nothing, HEAD has ranges too.
-    Nginx,
-}
-
 /// What a response becomes under the conditions of its request: itself, 304 or 412 (nginx: the not_modified filter).
 pub fn apply(ex: &Exchange, response: Response) -> Response {
     let request = &ex.request.headers;
@@ -74,7 +49,7 @@ pub fn apply(ex: &Exchange, response: Response) -> Response {
         return response;
     };
     let validators = Validators { since, ..Validators::of(&response.headers) };
-    match evaluate(request, validators, ex.plan.gateway.conditions) {
+    match evaluate(request, validators, ex.scope.gateway.conditions) {
         Verdict::Proceed => response,
         Verdict::Failed => page::of_status(ex, 412),
         Verdict::NotModified => {

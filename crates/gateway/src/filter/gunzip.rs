@@ -2,33 +2,66 @@
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::body::{self, Transform};
-use crate::filter::{vary, weaken};
+use crate::filter::gzip::{Accepting, vary};
+use crate::filter::weaken;
+use crate::kept;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use buchner_wire::headers::HeaderId;
 use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Decompression.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Compressed answers are unpacked for clients that don't take gzip (nginx: `gunzip`). Default: false.
+    pub gunzip: bool,
+}
+
+kept!(Settings);
+
+/// Decompresses for clients that do not take gzip.
+struct Gunzip {
+    accepting: Accepting,
+}
+
+impl Room for Settings {
+    const TITLE: &'static str = "Decompression";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if self.gunzip {
+            let accepting = Accepting::compile(out.get(), cx.names)?;
+            out.filters.push(Box::new(Gunzip { accepting }));
+        }
+        Ok(())
+    }
+}
 
 /// The largest window there is.
 const WINDOW_BITS: u8 = 15;
 
-/// Whether [`apply`] would change the body.
-pub fn applies(ex: &Exchange, response: &Response) -> bool {
-    let filters = &ex.settings().filters;
-    let Some(accepting) = filters.accepting.as_ref().filter(|_| ex.settings().gunzip) else { return false };
-    is_gzip(response) && !accepting.accepts(ex, &response.headers)
+impl Gunzip {
+    fn change(&self, ex: &Exchange, response: &mut Response) {
+        if !is_gzip(response) {
+            return;
+        }
+        vary(ex, response);
+        if self.accepting.accepts(ex, &response.headers) {
+            return;
+        }
+        response.headers.remove(HeaderId::ContentEncoding);
+        weaken(response);
+        body::wrap(response, Unpacker::new());
+    }
 }
 
-/// Unpacks the body.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    if !ex.settings().gunzip || !is_gzip(response) {
-        return;
+impl Filter for Gunzip {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        self.change(ex, response);
+        Filtered::Done
     }
-    vary(ex, response);
-    if !applies(ex, response) {
-        return;
-    }
-    response.headers.remove(HeaderId::ContentEncoding);
-    weaken(response);
-    body::wrap(response, Unpacker::new());
 }
 
 fn is_gzip(response: &Response) -> bool {

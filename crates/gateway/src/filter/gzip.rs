@@ -1,12 +1,14 @@
 //! Compresses answers for clients that take it (nginx: the gzip module; RFC 1952).
 use crate::clock::parse_http_date;
-use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::filter::body::{self, Transform};
 use crate::filter::types::Types;
-use crate::filter::{vary, weaken};
+use crate::filter::weaken;
+use crate::kept;
 use crate::regex::Regex;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
+use crate::units::Size;
 use crate::vars::{Names, Sent, Variable};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::{HeaderId, Headers};
@@ -22,6 +24,57 @@ use std::rc::Rc;
 /// The variables.
 pub const VARIABLES: &[Variable] =
     &[Variable::new("gzip_ratio", write_ratio, "How many times smaller the body became, once it was sent.")];
+
+/// Compression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Answers are compressed for clients that take gzip (nginx: `gzip`). Default: false.
+    pub gzip: bool,
+    /// How well, 1 to 9 (nginx: `gzip_comp_level`). Default: 1.
+    pub gzip_comp_level: u32,
+    /// Media types that are compressed; `*`: all (nginx: `gzip_types`). Default: text/html.
+    pub gzip_types: Vec<String>,
+    /// Bytes of the shortest answer that is compressed (nginx: `gzip_min_length`). Default: 20.
+    pub gzip_min_length: Size,
+    /// Which answers to requests through a proxy (with `Via`) are compressed (nginx: `gzip_proxied`). Default: off, none.
+    pub gzip_proxied: Vec<Proxied>,
+    /// Answers that could be compressed say `Vary: Accept-Encoding` (nginx: `gzip_vary`). Default: false.
+    pub gzip_vary: bool,
+    /// Lowest version of requests whose answers are compressed, `1.0` or `1.1` (nginx: `gzip_http_version`). Default: 1.1.
+    pub gzip_http_version: String,
+    /// Regular expressions; clients whose `User-Agent` one matches get nothing compressed (nginx: `gzip_disable`). Default: none.
+    pub gzip_disable: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            gzip: false,
+            gzip_comp_level: 1,
+            gzip_types: vec!["text/html".into()],
+            gzip_min_length: Size(20),
+            gzip_proxied: Vec::new(),
+            gzip_vary: false,
+            gzip_http_version: "1.1".into(),
+            gzip_disable: Vec::new(),
+        }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Compression";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        let accepting = Accepting::compile(self, cx.names)?;
+        if self.gzip {
+            out.filters.push(Box::new(Gzip::compile(self, accepting)?));
+        }
+        Ok(())
+    }
+}
 
 /// Answers to requests that came through another proxy (they have a `Via` field) that are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +111,7 @@ pub struct Accepting {
 
 /// The compiled settings of compression.
 pub struct Gzip {
+    accepting: Accepting,
     level: Compression,
     types: Types,
     min_length: u64,
@@ -129,15 +183,31 @@ impl Accepting {
 
 impl Gzip {
     /// Compiles the conditions on answers.
-    pub fn compile(settings: &Settings) -> std::result::Result<Self, String> {
+    fn compile(settings: &Settings, accepting: Accepting) -> std::result::Result<Self, String> {
         if !(1..=9).contains(&settings.gzip_comp_level) {
             return Err(format!("gzip_comp_level: {} is not between 1 and 9", settings.gzip_comp_level));
         }
         Ok(Self {
+            accepting,
             level: Compression::new(settings.gzip_comp_level),
             types: Types::compile(&settings.gzip_types),
             min_length: settings.gzip_min_length.0,
         })
+    }
+
+    fn change(&self, ex: &Exchange, response: &mut Response) {
+        if !self.suits(ex, response) {
+            return;
+        }
+        vary(ex, response);
+        if !self.accepting.accepts(ex, &response.headers) {
+            return;
+        }
+        response.headers.set(HeaderId::ContentEncoding, b"gzip");
+        weaken(response);
+        let encoder = GzEncoder::new(Vec::new(), self.level);
+        let bytes = ex.gzip_bytes.get_or_init(Rc::default).clone();
+        body::wrap(response, Compressor { encoder, bytes });
     }
 
     /// Whether this answer is compressed for clients that take it.
@@ -150,29 +220,19 @@ impl Gzip {
     }
 }
 
-/// Whether [`apply`] would change the body.
-pub fn applies(ex: &Exchange, response: &Response) -> bool {
-    let filters = &ex.settings().filters;
-    let (Some(gzip), Some(accepting)) = (&filters.gzip, &filters.accepting) else { return false };
-    gzip.suits(ex, response) && accepting.accepts(ex, &response.headers)
+impl Filter for Gzip {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        self.change(ex, response);
+        Filtered::Done
+    }
 }
 
-/// Compresses the body.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    let filters = &ex.settings().filters;
-    let (Some(gzip), Some(accepting)) = (&filters.gzip, &filters.accepting) else { return };
-    if !gzip.suits(ex, response) {
-        return;
+/// Says that the response depends on whether the client takes compressed ones, if `gzip_vary` wants that.
+pub fn vary(ex: &Exchange, response: &mut Response) {
+    let known = |value: &[u8]| memchr::memmem::find(&value.to_ascii_lowercase(), b"accept-encoding").is_some();
+    if ex.settings().get::<Settings>().gzip_vary && !response.headers.get_all(HeaderId::Vary).any(known) {
+        response.headers.push(HeaderId::Vary, b"Accept-Encoding");
     }
-    vary(ex, response);
-    if !accepting.accepts(ex, &response.headers) {
-        return;
-    }
-    response.headers.set(HeaderId::ContentEncoding, b"gzip");
-    weaken(response);
-    let encoder = GzEncoder::new(Vec::new(), gzip.level);
-    let bytes = ex.gzip_bytes.get_or_init(Rc::default).clone();
-    body::wrap(response, Compressor { encoder, bytes });
 }
 
 /// Whether an Accept-Encoding value names gzip with a weight above 0. `*` is not understood, as in nginx.

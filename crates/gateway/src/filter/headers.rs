@@ -1,13 +1,45 @@
 //! Fields added to answers and behind bodies, and how long answers keep (nginx: the headers module).
 use crate::clock::{http_date, parse_http_date};
 use crate::exchange::{Exchange, Response};
-use crate::filter::body;
+use crate::kept;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template};
-use buchner_wire::h1::Version;
 use buchner_wire::headers::{FieldName, HeaderId, Headers, is_valid_value};
-use buchner_wire::method::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Response headers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Response headers added to answers below 400 and 3xx, name to value with variables; or a list of tables, which may name a header several times (nginx: `add_header`). Default: none.
+    pub add_headers: Vec<AddHeader>,
+    /// How long answers keep, as `Expires` and `Cache-Control`: `off`, `epoch`, `max`, a time (`1h`, `-1`), `modified +1h`, `@15h30m`, or a text with variables (nginx: `expires`). Default: off.
+    pub expires: Option<String>,
+}
+
+kept!(Settings);
+
+/// Adds headers, and says how long a response keeps.
+struct AddHeaders {
+    expires: Option<Expires>,
+    fields: Vec<Added>,
+}
+
+impl Room for Settings {
+    const TITLE: &'static str = "Response headers";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        let fields = compile(&self.add_headers, cx.names).map_err(|e| format!("add_headers: {e}"))?;
+        let expires = self.expires.as_deref().filter(|expires| *expires != "off");
+        let expires = expires.map(|expires| Expires::compile(expires, cx.names).map_err(|e| format!("expires: {e}")));
+        let expires = expires.transpose()?;
+        if expires.is_some() || !fields.is_empty() {
+            out.filters.push(Box::new(AddHeaders { expires, fields }));
+        }
+        Ok(())
+    }
+}
 
 const DAY: i64 = 86_400;
 /// Bytes of a name and a value, about.
@@ -31,9 +63,12 @@ pub struct AddHeader {
 /// A compiled field.
 #[derive(Debug)]
 pub struct Added {
-    name: FieldName,
-    value: Template,
-    always: bool,
+    /// Its name.
+    pub name: FieldName,
+    /// Its value.
+    pub value: Template,
+    /// It is added whatever the status.
+    pub always: bool,
 }
 
 /// Compiles fields.
@@ -143,25 +178,26 @@ pub(super) fn seconds(text: &str) -> Option<i64> {
     }
 }
 
-/// Adds the configured fields, and says how long the answer keeps.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    let filters = &ex.settings().filters;
-    if !ex.is_main() || (filters.expires.is_none() && filters.headers.is_empty()) {
-        return;
+impl Filter for AddHeaders {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        if !ex.is_main() {
+            return Filtered::Done;
+        }
+        let usual = is_usual(response.status);
+        if let Some(expires) = self.expires.as_ref().filter(|_| usual) {
+            let when = match expires {
+                Expires::Fixed(FixedExpires(when)) => *when,
+                Expires::Varying(template) => {
+                    let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
+                    let text = template.value(ex, sent);
+                    std::str::from_utf8(&text).ok().and_then(parse).unwrap_or(When::Off)
+                }
+            };
+            set_expires(ex, when, &mut response.headers);
+        }
+        add(ex, &self.fields, usual, response);
+        Filtered::Done
     }
-    let usual = is_usual(response.status);
-    if let Some(expires) = filters.expires.as_ref().filter(|_| usual) {
-        let when = match &**expires {
-            Expires::Fixed(FixedExpires(when)) => *when,
-            Expires::Varying(template) => {
-                let sent = Sent { status: response.status, headers: Some(&response.headers), ..Sent::default() };
-                let text = template.value(ex, sent);
-                std::str::from_utf8(&text).ok().and_then(parse).unwrap_or(When::Off)
-            }
-        };
-        set_expires(ex, when, &mut response.headers);
-    }
-    add(ex, &filters.headers, usual, response);
 }
 
 /// Adds fields one after the other: the value of one may name those before it.
@@ -183,7 +219,8 @@ fn add(ex: &Exchange, fields: &[Added], usual: bool, response: &mut Response) {
     ex.thread.bufs.give_write(buf);
 }
 
-fn is_usual(status: u16) -> bool {
+/// Whether a header without `always` is added to responses of this status.
+pub(super) fn is_usual(status: u16) -> bool {
     matches!(status, 200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308)
 }
 
@@ -213,33 +250,6 @@ fn set_expires(ex: &Exchange, when: When, headers: &mut Headers) {
         Some(age) if age >= 0 => headers.set(HeaderId::CacheControl, format!("max-age={age}").as_bytes()),
         _ => headers.set(HeaderId::CacheControl, b"no-cache"),
     };
-}
-
-/// Fields that follow the body go behind its last chunk, so it is sent in chunks.
-pub fn announce_trailers(ex: &Exchange, response: &mut Response) {
-    let trailers = &ex.settings().filters.trailers;
-    if trailers.is_empty() || !ex.is_main() || ex.request.version == Version::H10 || ex.request.method == Method::Head {
-        return;
-    }
-    if trailers.iter().any(|trailer| trailer.always || is_usual(response.status)) {
-        response.headers.remove(HeaderId::ContentLength);
-        body::unmeasured(response);
-    }
-}
-
-/// Adds the configured fields to those that follow a body.
-pub fn add_trailers(ex: &Exchange, status: u16, headers: &Headers, trailers: &mut Headers) {
-    if !ex.is_main() {
-        return;
-    }
-    let usual = is_usual(status);
-    for trailer in ex.settings().filters.trailers.iter().filter(|trailer| usual || trailer.always) {
-        let sent = Sent { status, headers: Some(headers), trailers: Some(trailers), ..Sent::default() };
-        let value = trailer.value.value(ex, sent);
-        if !value.is_empty() {
-            trailers.push_field(&trailer.name, &value);
-        }
-    }
 }
 
 #[cfg(test)]

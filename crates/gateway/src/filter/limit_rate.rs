@@ -3,9 +3,39 @@
 use crate::body::Body;
 use crate::body::pace::paced;
 use crate::exchange::{Exchange, Response};
+use crate::kept;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::text::write_number;
 use crate::units::size;
 use crate::vars::{Names, Sent, Template, Variable};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Rate of responses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Bytes per second of one answer, with variables; 0: as fast as can be (nginx: `limit_rate`). Default: 0.
+    pub limit_rate: Option<String>,
+    /// Bytes before that holds, with variables (nginx: `limit_rate_after`). Default: 0.
+    pub limit_rate_after: Option<String>,
+}
+
+kept!(Settings);
+kept!(Option<LimitRate>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Rate of responses";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if self.limit_rate.is_some() || self.limit_rate_after.is_some() {
+            let rate = self.limit_rate.as_deref().unwrap_or("0");
+            out.put(Some(LimitRate::compile(rate, self.limit_rate_after.as_deref(), cx.names)?));
+        }
+        out.filters.push(Box::new(Pace));
+        Ok(())
+    }
+}
 
 /// The variable, which `set` may change.
 pub const VARIABLES: &[Variable] = &[Variable::new(
@@ -42,13 +72,22 @@ fn value(template: &Template, ex: &Exchange, sent: Sent<'_>) -> u64 {
 
 /// Bytes a second that the answer may take; 0: no limit.
 fn rate(ex: &Exchange, sent: Sent<'_>) -> u64 {
-    let configured = || ex.settings().filters.limit_rate.as_ref().map(|limit| value(&limit.rate, ex, sent));
+    let configured = || ex.settings().get::<Option<LimitRate>>().as_ref().map(|limit| value(&limit.rate, ex, sent));
     ex.limit_rate.get().or_else(configured).unwrap_or(0)
 }
 
-/// Paces the body.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    let limit = &ex.settings().filters.limit_rate;
+/// Paces bodies: the settings may say so, the request's own course, or the upstream.
+struct Pace;
+
+impl Filter for Pace {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        pace(ex, response);
+        Filtered::Done
+    }
+}
+
+fn pace(ex: &Exchange, response: &mut Response) {
+    let limit = ex.settings().get::<Option<LimitRate>>();
     if !ex.is_main() || (limit.is_none() && ex.limit_rate.get().is_none()) {
         return;
     }

@@ -2,17 +2,56 @@
 //!
 //! Law: what is found does not depend on how the body is cut into pieces. A piece's end is held back as long as it may be
 //! the beginning of a text that is looked for.
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::filter::body::{self, Transform};
 use crate::filter::types::Types;
 use crate::filter::weaken;
+use crate::kept;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::HeaderId;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Replacements.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Texts that are replaced in bodies (nginx: `sub_filter`). Default: none.
+    pub sub_filter: Vec<Config>,
+    /// Each of them is replaced once only (nginx: `sub_filter_once`). Default: true.
+    pub sub_filter_once: bool,
+    /// Media types in which they are replaced; `*`: all (nginx: `sub_filter_types`). Default: text/html.
+    pub sub_filter_types: Vec<String>,
+    /// `Last-Modified` and `ETag` (as a weak one) stay (nginx: `sub_filter_last_modified`). Default: false.
+    pub sub_filter_last_modified: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sub_filter: Vec::new(),
+            sub_filter_once: true,
+            sub_filter_types: vec!["text/html".into()],
+            sub_filter_last_modified: false,
+        }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Replacements";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if !self.sub_filter.is_empty() {
+            out.filters.push(Box::new(SubFilter::compile(self, cx.names)?));
+        }
+        Ok(())
+    }
+}
 
 /// A text and what takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,8 +92,7 @@ impl SubFilter {
 }
 
 /// The texts to look for in this answer; a text of variables may turn out to be empty.
-fn pairs(ex: &Exchange, response: &Response) -> Vec<Pair> {
-    let Some(sub) = &ex.settings().filters.sub else { return Vec::new() };
+fn pairs(sub: &SubFilter, ex: &Exchange, response: &Response) -> Vec<Pair> {
     if response.body.length() == Some(0) || !sub.types.has(&response.headers) {
         return Vec::new();
     }
@@ -67,15 +105,16 @@ fn pairs(ex: &Exchange, response: &Response) -> Vec<Pair> {
     pairs.filter(|pair| !pair.text.is_empty()).collect()
 }
 
-/// Whether [`apply`] would change the body.
-pub fn applies(ex: &Exchange, response: &Response) -> bool {
-    !pairs(ex, response).is_empty()
+impl Filter for SubFilter {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        replace(self, ex, response);
+        Filtered::Done
+    }
 }
 
 /// Puts the replacement in.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    let Some(sub) = &ex.settings().filters.sub else { return };
-    let pairs = pairs(ex, response);
+fn replace(sub: &SubFilter, ex: &Exchange, response: &mut Response) {
+    let pairs = pairs(sub, ex, response);
     if pairs.is_empty() {
         return;
     }

@@ -1,14 +1,72 @@
 //! A cookie that tells clients apart (nginx: the userid module). Its value is 16 bytes in base64: service, time, process, count.
 use crate::clock::{Civil, http_date};
-use crate::config::Settings;
 use crate::exchange::{Exchange, Response};
-use crate::observe::error_log::Level;
+use crate::kept;
+use crate::observe::level::Level;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template, Var, Variable};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// User ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// A cookie that tells clients apart: `off`, `log`, `v1`, `on` (nginx: `userid`). Default: off.
+    pub userid: Enable,
+    /// Its name (nginx: `userid_name`). Default: uid.
+    pub userid_name: String,
+    /// Its domain (nginx: `userid_domain`). Default: none.
+    pub userid_domain: Option<String>,
+    /// Its path (nginx: `userid_path`). Default: /.
+    pub userid_path: String,
+    /// How long it keeps: `off` for the session, `max`, or a time (nginx: `userid_expires`). Default: off.
+    pub userid_expires: Option<String>,
+    /// Value of a `P3P` header beside it (nginx: `userid_p3p`). Default: none.
+    pub userid_p3p: Option<String>,
+    /// A letter or digit that marks it; one without is set again (nginx: `userid_mark`). Default: off.
+    pub userid_mark: Option<String>,
+    /// Number of the service in it (nginx: `userid_service`). Default: the server's address.
+    pub userid_service: Option<u32>,
+    /// Its flags: `secure`, `httponly`, `samesite=lax`, … (nginx: `userid_flags`). Default: none.
+    pub userid_flags: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            userid: Enable::Off,
+            userid_name: "uid".into(),
+            userid_domain: None,
+            userid_path: "/".into(),
+            userid_expires: None,
+            userid_p3p: None,
+            userid_mark: None,
+            userid_service: None,
+            userid_flags: Vec::new(),
+        }
+    }
+}
+
+kept!(Settings);
+kept!(Option<Arc<UserId>>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "User ids";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        if let Some(userid) = UserId::compile(self, cx.names)? {
+            let userid = Arc::new(userid);
+            out.filters.push(Box::new(userid.clone()));
+            out.put(Some(userid));
+        }
+        Ok(())
+    }
+}
 
 /// The variables.
 pub const VARIABLES: &[Variable] = &[
@@ -178,9 +236,14 @@ impl UserId {
     }
 }
 
-/// Sets the cookie.
-pub fn apply(ex: &Exchange, response: &mut Response) {
-    let Some(userid) = &ex.settings().filters.userid else { return };
+impl Filter for Arc<UserId> {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        set_cookie(self, ex, response);
+        Filtered::Done
+    }
+}
+
+fn set_cookie(userid: &UserId, ex: &Exchange, response: &mut Response) {
     if !ex.is_main() {
         return;
     }
@@ -205,14 +268,14 @@ pub fn apply(ex: &Exchange, response: &mut Response) {
 
 /// `$uid_got`: the name and the client's cookie in hexadecimal.
 fn write_got(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(userid) = &ex.settings().filters.userid {
+    if let Some(userid) = ex.settings().get::<Option<Arc<UserId>>>() {
         write(&userid.name, userid.got(ex), out);
     }
 }
 
 /// `$uid_set`: the name and the cookie the client is given.
 fn write_set(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(userid) = &ex.settings().filters.userid {
+    if let Some(userid) = ex.settings().get::<Option<Arc<UserId>>>() {
         write(&userid.name, userid.given(ex), out);
     }
 }

@@ -1,4 +1,5 @@
 //! A head that was read becomes an exchange: its host finds the server, its target the path, its fields the client.
+use crate::access::realip::RealIp;
 use crate::config::HeadLimits;
 use crate::error::{Error, Kind};
 use crate::exchange::id::RequestId;
@@ -6,6 +7,7 @@ use crate::exchange::{Client, Exchange, Request};
 use crate::http::h1::Conn;
 use crate::http::h1::refuse::Refusal;
 use crate::http::h1::request_body;
+use crate::settings::limits;
 use buchner_wire::h1::RequestHead;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
@@ -48,7 +50,9 @@ pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> s
     }
     let host = normal_host(&headers.get_bytes(HeaderId::Host).unwrap_or_default());
     let (server, named_by) = listener.names.find(&host).unwrap_or((listener.default_server, None));
-    let settings = plan.settings[plan.servers[server as usize].settings as usize].body_timeout.0;
+    let scope = &plan.scope;
+    let settings = &scope.settings[scope.servers[server as usize].settings as usize];
+    let body_timeout = settings.get::<limits::Settings>().body_timeout.0;
     let upgrade_to = match headers.get(HeaderId::Upgrade) {
         Some(protocol) if head.upgrade => Bytes::copy_from_slice(protocol),
         _ => Bytes::new(),
@@ -56,12 +60,11 @@ pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> s
     headers.strip_hop_by_hop();
     drop_unwanted(&mut headers, &listener.head);
     let mut client = conn.client();
-    let real_ip = plan.settings[plan.servers[server as usize].settings as usize].real_ip.as_ref();
-    if let Some(real_ip) = real_ip.or(plan.trusted.as_ref()) {
+    if let Some(real_ip) = settings.get::<Option<RealIp>>().as_ref().or(plan.trusted.as_ref()) {
         real_ip.apply(&mut client, &headers);
     }
     let id = given_id(&client, &headers);
-    let body = request_body(conn, head.framing, head.expect_continue, settings);
+    let body = request_body(conn, head.framing, head.expect_continue, body_timeout);
     let request = Request {
         method: head.method,
         target: origin_form(&head.target, &target),
@@ -75,7 +78,7 @@ pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> s
         upgrade_to,
         head_bytes,
     };
-    let ex = Exchange::new(thread, plan.clone(), client, request, server, id);
+    let ex = Exchange::new(thread, scope.clone(), client, request, server, id);
     if let Some(regex) = named_by {
         let Request { method, target, version, host, .. } = &ex.request;
         regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;

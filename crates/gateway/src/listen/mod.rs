@@ -151,7 +151,7 @@ fn relieve(thread: &Service) -> Duration {
 }
 
 fn full(thread: &Service) -> bool {
-    let most = thread.plan().gateway.max_connections;
+    let most = thread.plan().scope.gateway.max_connections;
     most != 0 && thread.shared.connections() >= most as usize
 }
 
@@ -178,7 +178,7 @@ fn admit(thread: &Rc<Service>, port: &Rc<Port>, sock: Sock, peer: Peer, local: P
 
 /// A connection's place among those of `peer`, if it counts for that one; `None` when there is no room.
 fn take_place(thread: &Service, peer: &Peer, counts: bool) -> Option<Place> {
-    let most = if counts { thread.plan().gateway.max_connections_per_address } else { 0 };
+    let most = if counts { thread.plan().scope.gateway.max_connections_per_address } else { 0 };
     if most == 0 {
         return Some(Place::default());
     }

@@ -1,12 +1,58 @@
 //! Access logs: nginx's combined format, JSON, or a format string with variables.
 use crate::backend::proxy::variables as proxy;
-use crate::config::{self, Escape};
 use crate::exchange::Exchange;
+use crate::kept;
 use crate::observe::log::{BUFFER_BYTES, Sink, Target, ThreadLog};
 use crate::observe::syslog::Syslog;
-use crate::vars::{self, Names, Sent, Template, Var};
+use crate::scope::{self, Compiling, Room};
+use crate::units::{Millis, Size};
+use crate::vars::{self, Escape, Names, Sent, Template, Var};
 use buchner_wire::headers::HeaderId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// Access logs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Indices into [`Config::access_log`]. Default: none.
+    pub access_log: Vec<u32>,
+    /// Subrequests have lines in the access log (nginx: `log_subrequest`). Default: false.
+    pub log_subrequest: bool,
+}
+
+kept!(Settings);
+
+/// An access log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// File, with variables; `-` for standard output; `syslog:server=address[:port]` or `syslog:server=unix:/path`, with `,facility=local7,severity=info,tag=buchner,nohostname` as wanted.
+    pub path: String,
+    /// `combined`, `json`, or a format with variables (`$remote_addr "$request" $status`).
+    #[serde(default = "combined")]
+    pub format: String,
+    /// How values are escaped: `default` for lines of text, `json` within JSON strings, or `none`. Default: default.
+    #[serde(default)]
+    pub escape: Escape,
+    /// Only requests for which this text with variables is neither empty nor `0` are logged. Default: all.
+    #[serde(default, rename = "if")]
+    pub condition: Option<String>,
+    /// Bytes that are collected before they are written. Default: 64 KiB, and lines are written within a second in any case.
+    #[serde(default)]
+    pub buffer: Option<Size>,
+    /// Time after which they are written anyway. Default: a second, or none with `buffer` or `gzip`.
+    #[serde(default)]
+    pub flush: Option<Millis>,
+    /// Level the log is compressed with, 1 to 9; 0: it is not. Default: 0.
+    #[serde(default)]
+    pub gzip: u32,
+}
+
+fn combined() -> String {
+    "combined".into()
+}
 
 const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\"";
 
@@ -16,6 +62,24 @@ pub struct LogPlan {
     format: Format,
     escape: Escape,
     condition: Option<Template>,
+}
+
+/// The access logs of a configuration.
+pub struct Logs(pub Vec<LogPlan>);
+
+/// How many there are.
+pub struct LogCount(pub usize);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Access logs";
+
+    fn compile(&self, cx: &Compiling<'_>, _: &mut scope::Settings) -> Result<(), String> {
+        let count = cx.table::<LogCount>().map_or(0, |logs| logs.0);
+        match self.access_log.iter().find(|log| **log as usize >= count) {
+            Some(log) => Err(format!("access_log: no access_log[{log}]")),
+            None => Ok(()),
+        }
+    }
 }
 
 enum Place {
@@ -31,7 +95,7 @@ enum Format {
 
 impl LogPlan {
     /// Compiles an access log.
-    pub fn compile(log: &config::AccessLog, names: &Names) -> Result<Self, String> {
+    pub fn compile(log: &AccessLog, names: &Names) -> Result<Self, String> {
         let format = match log.format.as_str() {
             "json" => Format::Json,
             "combined" => Format::Text(Template::compile(COMBINED, names)?),
@@ -74,7 +138,7 @@ impl LogPlan {
 }
 
 impl Place {
-    fn compile(log: &config::AccessLog, names: &Names) -> Result<Self, String> {
+    fn compile(log: &AccessLog, names: &Names) -> Result<Self, String> {
         if log.gzip > 9 {
             return Err(format!("gzip: {} is no level: 1 to 9 are, 0 is off", log.gzip));
         }
@@ -104,8 +168,11 @@ impl Place {
 
 /// Writes a request's line into each access log of its route.
 pub fn write(ex: &Exchange, sent: Sent<'_>) {
-    for index in &ex.settings().access_log {
-        ex.plan.logs[*index as usize].write(ex, sent, &ex.thread.log);
+    let Some(logs) = ex.scope.get::<Logs>() else { return };
+    for index in &ex.settings().get::<Settings>().access_log {
+        if let Some(log) = logs.0.get(*index as usize) {
+            log.write(ex, sent, &ex.thread.log);
+        }
     }
     if ex.thread.log.wants_handing_over() {
         let thread = ex.thread.clone();

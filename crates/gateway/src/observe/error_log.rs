@@ -1,57 +1,37 @@
 //! Error logs (nginx: `error_log`): which messages are kept, and where those about requests of one server or route go.
-use crate::config::Escape;
 use crate::exchange::Exchange;
+use crate::kept;
+use crate::observe::level::Level;
 use crate::observe::log::Sink;
 use crate::observe::syslog::Syslog;
-use crate::vars::{Sent, Template, Var};
+use crate::scope::{self, Compiling, Room};
+use crate::vars::{Escape, Sent, Template, Var};
 use buchner_wire::headers::HeaderId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
-/// How serious a message is, the least serious first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "LogLevel")]
-pub enum Level {
-    /// For whoever works on the gateway itself.
-    Debug,
-    /// Of use when something is looked for.
-    Info,
-    /// Worth knowing.
-    #[default]
-    Notice,
-    /// Wrong, and dealt with.
-    Warn,
-    /// Somebody should look at it.
-    Error,
-    /// Something does not work any more.
-    Crit,
-    /// It has to be mended at once.
-    Alert,
-    /// Nothing works.
-    Emerg,
+/// Error logs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where messages about requests go: a file, `-` for the log of the process, a table, or a list of these (nginx: `error_log`). Default: the log of the process.
+    pub error_log: Vec<ErrorLog>,
+    /// Files that are not there are errors in the log. Default: false (nginx: `log_not_found`, whose default is on).
+    pub log_not_found: bool,
 }
 
-impl Level {
-    /// Its name in a line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Notice => "notice",
-            Self::Warn => "warn",
-            Self::Error => "error",
-            Self::Crit => "crit",
-            Self::Alert => "alert",
-            Self::Emerg => "emerg",
-        }
-    }
+kept!(Settings);
+kept!(Vec<ErrorLogPlan>);
 
-    /// Its number in syslog (RFC 3164 section 4.1.1).
-    pub fn severity(self) -> usize {
-        7 - self as usize
+impl Room for Settings {
+    const TITLE: &'static str = "Error logs";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        let logs = self.error_log.iter().map(ErrorLogPlan::compile).collect::<Result<Vec<_>, _>>();
+        out.put(logs.map_err(|e| format!("error_log: {e}"))?);
+        Ok(())
     }
 }
 
@@ -102,7 +82,7 @@ impl Exchange {
     /// Writes a message about this request, and which one it is, into the error logs of its server or route, else into that of
     /// the process.
     pub fn log(&self, level: Level, text: &str) {
-        let logs = &self.settings().error_logs;
+        let logs = self.settings().get::<Vec<ErrorLogPlan>>();
         if logs.is_empty() && !self.thread.log.keeps(level) {
             return;
         }
@@ -161,12 +141,6 @@ impl Display for About<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn levels_are_in_their_order_and_have_the_numbers_of_syslog() {
-        assert!(Level::Debug < Level::Info && Level::Error < Level::Crit && Level::Alert < Level::Emerg);
-        assert_eq!((Level::Debug.severity(), Level::Error.severity(), Level::Emerg.severity()), (7, 3, 0));
-    }
 
     #[test]
     fn a_log_that_cannot_be_is_refused() {

@@ -1,7 +1,7 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
 use crate::clock::zone;
 use crate::observe::backlog::Backlog;
-use crate::observe::error_log::Level;
+use crate::observe::level::Level;
 use crate::observe::syslog::{Sender as SyslogSender, Syslog};
 use crate::text::printable;
 use flate2::Compression;

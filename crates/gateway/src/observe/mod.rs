@@ -2,6 +2,7 @@
 pub mod access_log;
 pub mod backlog;
 pub mod error_log;
+pub mod level;
 pub mod log;
 pub mod metrics;
 pub mod syslog;

@@ -1,8 +1,9 @@
 //! Running the operations of a level.
+use crate::backend::files::mime::Types;
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::IfModifiedSince;
 use crate::page;
 use crate::rewrite::config::RewriteFlag;
 use crate::rewrite::escape::{Escape, escape, unescape_redirect};
@@ -11,6 +12,7 @@ use crate::units::size;
 use crate::vars::{Sent, Template, Var, template::Part, write_var};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What running a level came to.
 pub enum Ran {
@@ -216,7 +218,7 @@ impl Return {
 /// An answer with a text, whose media type is that of a file of the request's name.
 fn fixed(ex: &Exchange, status: u16, text: Vec<u8>) -> Response {
     let mut response = Response::new(status, Body::Full(text.into()));
-    let content_type = ex.settings().types.of(&ex.request.path);
+    let content_type = ex.settings().get::<Arc<Types>>().of(&ex.request.path);
     if status != 204 && !content_type.is_empty() {
         response.headers.push(HeaderId::ContentType, content_type.as_bytes());
     }

@@ -5,15 +5,32 @@ pub mod prefix;
 pub mod root;
 pub mod try_files;
 
-pub use names::NameTable;
+pub use names::{NameTable, NameTables};
 pub use prefix::PrefixTree;
 
-use crate::config::Match;
 use crate::exchange::Exchange;
-use crate::plan::Route;
 use crate::regex::{GivenUp, Regex};
 use crate::tables::Table;
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a route's path is compared with a request's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    /// The request's path begins with it; the longest such route wins.
+    #[default]
+    Prefix,
+    /// The request's path is the same (nginx: `=`).
+    Exact,
+    /// Like a prefix, and if it is the longest, regular expressions are not looked at (nginx: `^~`).
+    NoRegex,
+    /// It is a regular expression that matches the request's path (nginx: `~`).
+    Regex,
+    /// The same without regard to case (nginx: `~*`).
+    RegexNocase,
+}
 
 /// The routes of one level: of a server, or within a route.
 #[derive(Debug, Default)]
@@ -23,6 +40,14 @@ pub struct RouteTable {
     regexes: Vec<(Regex, u32)>,
     /// `/x` by the number of a route `/x/` that redirects there.
     slashed: Table<u32>,
+}
+
+/// What a search asks of the routes of a server.
+pub trait Routes {
+    /// Regular expressions are not looked at if this route is the longest prefix.
+    fn no_regex(&self, index: u32) -> bool;
+    /// The routes within one.
+    fn nested(&self, index: u32) -> Option<&RouteTable>;
 }
 
 /// What a search came to.
@@ -71,7 +96,12 @@ impl RouteTable {
 
     /// The route of a request's path (nginx's location): an exact one; else the longest prefix, then what lies within it,
     /// then the regular expressions of this level unless the prefix forbids it.
-    pub fn find(&self, ex: &Exchange, path: &Bytes, routes: &[Route]) -> Result<Option<Located>, GivenUp> {
+    pub fn find(
+        &self,
+        ex: &Exchange,
+        path: &Bytes,
+        routes: &(impl Routes + ?Sized),
+    ) -> Result<Option<Located>, GivenUp> {
         Ok(match self.step(ex, path, routes)? {
             Step::None => None,
             Step::Prefix(index) => Some(Located::Route(index)),
@@ -79,7 +109,7 @@ impl RouteTable {
         })
     }
 
-    fn step(&self, ex: &Exchange, path: &Bytes, routes: &[Route]) -> Result<Step, GivenUp> {
+    fn step(&self, ex: &Exchange, path: &Bytes, routes: &(impl Routes + ?Sized)) -> Result<Step, GivenUp> {
         if !self.exact.is_empty() {
             if let Some(index) = self.exact.get(&**path) {
                 return Ok(Step::Done(Located::Route(*index)));
@@ -88,7 +118,7 @@ impl RouteTable {
         let longest = self.prefixes.longest(path);
         if !self.slashed.is_empty() {
             if let Some(index) = self.slashed.get(&**path) {
-                if longest.is_none_or(|found| routes[found as usize].path.len() < path.len()) {
+                if longest.is_none_or(|found| ex.server().routes[found as usize].path.len() < path.len()) {
                     return Ok(Step::Done(Located::Slash(*index)));
                 }
             }
@@ -96,9 +126,8 @@ impl RouteTable {
         let mut found = Step::None;
         let mut look = true;
         if let Some(index) = longest {
-            let route = &routes[index as usize];
-            look = !route.no_regex;
-            found = match &route.nested {
+            look = !routes.no_regex(index);
+            found = match routes.nested(index) {
                 None => Step::Prefix(index),
                 Some(nested) => match nested.step(ex, path, routes)? {
                     Step::None => Step::Prefix(index),
@@ -110,7 +139,7 @@ impl RouteTable {
         if look {
             for (regex, index) in &self.regexes {
                 if regex.exec(ex, path)? {
-                    let nested = routes[*index as usize].nested.as_ref();
+                    let nested = routes.nested(*index);
                     return Ok(Step::Done(match nested.map(|nested| nested.step(ex, path, routes)).transpose()? {
                         None | Some(Step::None) => Located::Route(*index),
                         Some(Step::Prefix(deeper)) => Located::Route(deeper),

@@ -3,6 +3,7 @@
 use crate::regex::Regex;
 use crate::tables::Table;
 use crate::vars::Names;
+use std::sync::Arc;
 
 /// The names of one listening address.
 #[derive(Debug, Default)]
@@ -14,6 +15,9 @@ pub struct NameTable {
     trailing: Table<u32>,
     regexes: Vec<(Regex, u32)>,
 }
+
+/// The name tables of all listeners.
+pub struct NameTables(pub Vec<Arc<NameTable>>);
 
 impl NameTable {
     /// Adds a server's name; the first of two equal ones stays, as in nginx.

@@ -1,5 +1,5 @@
 //! Files that may stand for a request's path (nginx: try_files).
-use crate::backend::Backend;
+use crate::backend::files::Files;
 use crate::backend::outcome::Outcome;
 use crate::error::Result;
 use crate::exchange::Exchange;
@@ -47,14 +47,14 @@ impl TryFiles {
 
     /// Makes the first path that is there the exchange's; an outcome if there is none.
     pub fn run(&self, ex: &mut Exchange) -> Result<Option<Outcome>> {
-        let plan = ex.plan.clone();
-        let root = plan.settings[ex.settings_index() as usize].root.as_ref();
+        let scope = ex.scope.clone();
+        let root = scope.settings[ex.settings_index() as usize].get::<Option<Root>>().as_ref();
         let replaced = root.map_or(Replaced::Nothing, Root::replaced);
         let mut file = Vec::with_capacity(128);
         for tried in &self.paths {
             let mut path = tried.path.value(ex, Sent::default());
             file.clear();
-            match (root, ex.route().map(|route| &route.backend)) {
+            match (root, ex.backend::<Files>()) {
                 (Some(root), _) => {
                     root.write(ex, &mut file);
                     if let Replaced::Front(bytes) = replaced {
@@ -65,7 +65,7 @@ impl TryFiles {
                     file.extend_from_slice(&path);
                 }
                 // Without a root, paths lead where the route's files are.
-                (None, Some(Backend::Files(files))) => files.write_name(&path, &mut file),
+                (None, Some(files)) => files.write_name(&path, &mut file),
                 (None, _) => file.extend_from_slice(&path),
             }
             if !is_there(&file, tried.directory) {

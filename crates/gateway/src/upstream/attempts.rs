@@ -178,9 +178,11 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Millis, NextUpstream, Settings, Upstream, UpstreamServer};
+    use crate::backend::proxy::config::{NextUpstream, Settings};
     use crate::error::Kind;
+    use crate::units::Millis;
     use crate::upstream::Group;
+    use crate::upstream::config::{Upstream, UpstreamServer};
     use std::net::IpAddr;
     use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 mod address;
 mod attempts;
 pub mod balance;
+pub mod config;
 mod health;
 mod kept;
 mod link;
@@ -15,9 +16,9 @@ pub use kept::Limits;
 pub use link::{Link, Rest, Uplink, UpstreamBody};
 pub use protocol::{Language, Outbound, Talk};
 
-use crate::config;
 use crate::exchange::id;
 use balance::{Balancer, Choice};
+use config::{Upstream, UpstreamServer};
 use health::Health;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -31,7 +32,7 @@ pub struct Server {
     /// Where it is.
     pub address: Address,
     /// Its settings.
-    pub config: config::UpstreamServer,
+    pub config: UpstreamServer,
     /// Its health; that of a name says whether any of its addresses is worth asking.
     pub health: Arc<Health>,
     /// That of each address of a name.
@@ -89,6 +90,10 @@ impl Server {
     }
 }
 
+/// Groups by name.
+#[derive(Default)]
+pub struct Groups(pub HashMap<String, Arc<Group>>);
+
 /// A group of servers.
 pub struct Group {
     /// Unique in the process; threads keep their connections under it.
@@ -100,7 +105,7 @@ pub struct Group {
     /// Chooses among them.
     pub balancer: Box<dyn Balancer>,
     /// As configured.
-    pub config: config::Upstream,
+    pub config: Upstream,
     described: String,
     /// Servers that are not down.
     up: usize,
@@ -108,7 +113,7 @@ pub struct Group {
 
 impl Group {
     /// Compiles a group.
-    pub fn compile(name: &str, config: &config::Upstream) -> Result<Self, String> {
+    pub fn compile(name: &str, config: &Upstream) -> Result<Self, String> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         if config.server.is_empty() {
             return Err("no servers".into());
@@ -126,9 +131,8 @@ impl Group {
     /// A group of one server, which a URL with variables names. Connections to it are not kept, and its failures are not
     /// remembered.
     pub fn single(address: &Address) -> Result<Self, String> {
-        let server =
-            config::UpstreamServer { address: address.to_string(), max_fails: 0, ..config::UpstreamServer::default() };
-        let config = config::Upstream { server: vec![server], keepalive: Some(0), ..config::Upstream::default() };
+        let server = UpstreamServer { address: address.to_string(), max_fails: 0, ..UpstreamServer::default() };
+        let config = Upstream { server: vec![server], keepalive: Some(0), ..Upstream::default() };
         Self::compile(&address.to_string(), &config)
     }
 
@@ -143,7 +147,7 @@ impl Group {
     }
 
     /// The configuration is the one this group was made from, so it can stay over a reload.
-    pub fn same_as(&self, config: &config::Upstream) -> bool {
+    pub fn same_as(&self, config: &Upstream) -> bool {
         self.described == describe(config)
     }
 
@@ -168,7 +172,7 @@ impl Group {
     }
 }
 
-fn describe(config: &config::Upstream) -> String {
+fn describe(config: &Upstream) -> String {
     serde_json::to_string(config).unwrap_or_default()
 }
 
@@ -178,7 +182,7 @@ mod tests {
 
     fn group(servers: &[&str]) -> Group {
         let parse = |text: &&str| serde_json::from_str(text).unwrap();
-        let config = config::Upstream { server: servers.iter().map(parse).collect(), ..config::Upstream::default() };
+        let config = Upstream { server: servers.iter().map(parse).collect(), ..Upstream::default() };
         Group::compile("g", &config).unwrap()
     }
 

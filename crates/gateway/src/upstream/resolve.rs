@@ -1,14 +1,19 @@
 //! Names of upstream servers, looked up where the settings say (nginx: `resolver`), and again when their time to live is over.
 //! Requests that want the same name share a query.
-use crate::config::{Gateway, Settings};
 use crate::error::{Error, Kind, Result};
+use crate::gateway::Gateway;
 use crate::io::local::Local;
+use crate::kept;
+use crate::scope::{self, Compiling, Room};
+use crate::units::Millis;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::name_server::TokioConnectionProvider;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::xfer::Protocol;
 use hickory_resolver::proto::{ProtoError, ProtoErrorKind};
 use hickory_resolver::{ResolveError, TokioResolver};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +21,46 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+
+/// Name servers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Name servers for names of upstreams, `address` or `address:port`. Default: `gateway.resolver`, with all that it has (nginx: `resolver`).
+    pub resolver: Vec<String>,
+    /// Time their answers hold. Default: 0, what they say themselves (nginx: `valid=`).
+    pub resolver_valid: Millis,
+    /// Names lead to IPv4 addresses, where `resolver` is set. Default: true (nginx: `ipv4=`).
+    pub resolver_ipv4: bool,
+    /// Names lead to IPv6 addresses, where `resolver` is set. Default: true (nginx: `ipv6=`).
+    pub resolver_ipv6: bool,
+    /// Time for an answer of a name server. Default: `gateway.resolver_timeout` (nginx: `resolver_timeout`).
+    pub resolver_timeout: Option<Millis>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            resolver: Vec::new(),
+            resolver_valid: Millis(0),
+            resolver_ipv4: true,
+            resolver_ipv6: true,
+            resolver_timeout: None,
+        }
+    }
+}
+
+kept!(Settings);
+kept!(Arc<NameServers>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Name servers";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        out.put(NameServers::compile(self, cx.gateway)?);
+        Ok(())
+    }
+}
 
 /// An answer is used at least this long, so that a time to live of 0 doesn't mean a query per request.
 const LEAST_TTL: Duration = Duration::from_secs(1);
@@ -87,6 +132,12 @@ pub struct NameServers {
     timeout: Duration,
     ipv4: bool,
     ipv6: bool,
+}
+
+impl Default for NameServers {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), valid: None, timeout: TIMEOUT, ipv4: true, ipv6: true }
+    }
 }
 
 impl NameServers {

@@ -1,8 +1,48 @@
 //! `$ancient_browser`, `$modern_browser` and `$msie`, from `User-Agent` (nginx: the browser module).
-use crate::config::Settings;
 use crate::exchange::Exchange;
+use crate::kept;
+use crate::scope::{self, Compiling, Room};
 use crate::vars::{Sent, Variable};
 use buchner_wire::headers::HeaderId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Browsers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// What tells browsers for which `$ancient_browser` has a value: texts in `User-Agent`, `netscape4` (nginx: `ancient_browser`). Default: none.
+    pub ancient_browser: Vec<String>,
+    /// Browsers from a version on for which `$modern_browser` has a value: `msie 5.5`, `gecko 1.8`, `opera 9`, `safari 413`, `konqueror 3`, `unlisted` (nginx: `modern_browser`). Default: none.
+    pub modern_browser: Vec<String>,
+    /// That value (nginx: `ancient_browser_value`). Default: 1.
+    pub ancient_browser_value: String,
+    /// That value (nginx: `modern_browser_value`). Default: 1.
+    pub modern_browser_value: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ancient_browser: Vec::new(),
+            modern_browser: Vec::new(),
+            ancient_browser_value: "1".into(),
+            modern_browser_value: "1".into(),
+        }
+    }
+}
+
+kept!(Settings);
+kept!(Option<Browsers>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Browsers";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        out.put(Browsers::compile(self)?);
+        Ok(())
+    }
+}
 
 /// The variables.
 pub const VARIABLES: &[Variable] = &[
@@ -106,20 +146,20 @@ fn parsed(text: &str) -> Option<u64> {
 
 fn modern(ex: &Exchange) -> bool {
     let agent = ex.request.headers.get(HeaderId::UserAgent);
-    ex.settings().browsers.as_ref().is_some_and(|browsers| browsers.is_modern(agent))
+    ex.settings().get::<Option<Browsers>>().as_ref().is_some_and(|browsers| browsers.is_modern(agent))
 }
 
 /// Writes `$modern_browser`.
 fn write_modern(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if modern(ex) {
-        out.extend_from_slice(ex.settings().modern_browser_value.as_bytes());
+        out.extend_from_slice(ex.settings().get::<Settings>().modern_browser_value.as_bytes());
     }
 }
 
 /// Writes `$ancient_browser`.
 fn write_ancient(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
     if !modern(ex) {
-        out.extend_from_slice(ex.settings().ancient_browser_value.as_bytes());
+        out.extend_from_slice(ex.settings().get::<Settings>().ancient_browser_value.as_bytes());
     }
 }
 

@@ -6,7 +6,7 @@ use crate::access::realip::RealIp;
 use crate::exchange::Exchange;
 use crate::net::networks::{Networks, parse_address, parse_network};
 use crate::net::peer::Peer;
-use crate::variables::Found;
+use crate::scope::{Definition, Found};
 use crate::vars::{Names, Sent, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,9 +111,10 @@ impl Geo {
         let source = source.map_err(|e| format!("source: {e}"))?;
         Ok(Self { source, v4: v4.finish(), v6: v6.finish(), proxies, results, volatile: config.volatile })
     }
+}
 
-    /// The number of the result for the request.
-    pub fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
+impl Definition for Geo {
+    fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
         let mut peer = match &self.source {
             None => Some(ex.client.addr),
             Some(source) => parse_address(&source.value(ex, sent)),
@@ -129,9 +130,12 @@ impl Geo {
         })
     }
 
-    /// A result.
-    pub fn result(&self, number: u32) -> Option<&Template> {
+    fn result(&self, number: u32) -> Option<&Template> {
         self.results.get(number as usize)
+    }
+
+    fn volatile(&self) -> bool {
+        self.volatile
     }
 }
 

@@ -2,7 +2,7 @@
 use crate::exchange::Exchange;
 use crate::net::networks::parse_address;
 use crate::net::peer::Peer;
-use crate::variables::Found;
+use crate::scope::{Definition, Found};
 use crate::vars::{Names, Sent, Template};
 use bytes::Bytes;
 use maxminddb::{PathElement, Reader};
@@ -81,15 +81,6 @@ impl GeoIp {
         })
     }
 
-    /// What the database says for the request; the default where that is nothing.
-    pub fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
-        let peer = match &self.source {
-            None => Some(ex.client.addr),
-            Some(source) => parse_address(&source.value(ex, sent)),
-        };
-        self.value(peer).map_or(Found::Result(0), Found::Bytes)
-    }
-
     fn value(&self, peer: Option<Peer>) -> Option<Bytes> {
         let path: Vec<PathElement<'_>> = self
             .field
@@ -106,9 +97,18 @@ impl GeoIp {
             _ => None,
         }
     }
+}
 
-    /// A result.
-    pub fn result(&self, number: u32) -> Option<&Template> {
+impl Definition for GeoIp {
+    fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
+        let peer = match &self.source {
+            None => Some(ex.client.addr),
+            Some(source) => parse_address(&source.value(ex, sent)),
+        };
+        self.value(peer).map_or(Found::Result(0), Found::Bytes)
+    }
+
+    fn result(&self, number: u32) -> Option<&Template> {
         self.results.get(number as usize)
     }
 }

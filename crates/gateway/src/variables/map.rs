@@ -2,8 +2,8 @@
 use crate::exchange::Exchange;
 use crate::regex::Regex;
 use crate::route::NameTable;
+use crate::scope::{Definition, Found};
 use crate::tables::Table;
-use crate::variables::Found;
 use crate::vars::{Names, Sent, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,18 +74,6 @@ impl Map {
         Ok(())
     }
 
-    /// The number of the result for the request.
-    pub fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
-        let mut buf = ex.thread.bufs.take_write();
-        let mut text = self.source.lend(ex, sent, &mut buf);
-        if self.names.is_some() {
-            text = text.strip_suffix(b".").unwrap_or(text);
-        }
-        let found = Found::Result(self.look_up(text, ex));
-        ex.thread.bufs.give_write(buf);
-        found
-    }
-
     fn look_up(&self, text: &[u8], ex: &Exchange) -> u32 {
         let found = match &self.names {
             Some(names) => names.find(&text.to_ascii_lowercase()).map(|(result, _)| result),
@@ -113,9 +101,25 @@ impl Map {
         }
         0
     }
+}
 
-    /// A result.
-    pub fn result(&self, number: u32) -> Option<&Template> {
+impl Definition for Map {
+    fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
+        let mut buf = ex.thread.bufs.take_write();
+        let mut text = self.source.lend(ex, sent, &mut buf);
+        if self.names.is_some() {
+            text = text.strip_suffix(b".").unwrap_or(text);
+        }
+        let found = Found::Result(self.look_up(text, ex));
+        ex.thread.bufs.give_write(buf);
+        found
+    }
+
+    fn result(&self, number: u32) -> Option<&Template> {
         self.results.get(number as usize)
+    }
+
+    fn volatile(&self) -> bool {
+        self.volatile
     }
 }

@@ -1,9 +1,34 @@
 //! `$invalid_referer`: `1` unless the `Referer` is one of some (nginx: valid_referers).
 use crate::exchange::Exchange;
+use crate::kept;
 use crate::regex::Regex;
-use crate::route::NameTable;
+use crate::route::{NameTable, NameTables};
+use crate::scope::{self, Compiling, Room};
 use crate::vars::{Names, Sent, Variable};
 use buchner_wire::headers::HeaderId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Referers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Referers for which `$invalid_referer` is empty: `none`, `blocked`, `server_names`, names with or without a wildcard and a path, `~regex` (nginx: `valid_referers`). Default: none, and all are valid.
+    pub valid_referers: Vec<String>,
+}
+
+kept!(Settings);
+kept!(Option<Referers>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Referers";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        out.put(Referers::compile(&self.valid_referers, cx.names)?);
+        Ok(())
+    }
+}
 
 /// The variable.
 pub const VARIABLES: &[Variable] =
@@ -76,17 +101,16 @@ impl Referers {
             let path = &rest[memchr::memchr(b'/', rest).unwrap_or(rest.len())..];
             return path.starts_with(&self.paths[number as usize]);
         }
-        let own = |listener: &crate::plan::Listener| {
-            listener.names.find(&host).is_some_and(|(server, _)| server == ex.server)
-        };
-        (self.server_names && ex.plan.listeners.iter().any(own))
+        let own = |names: &Arc<NameTable>| names.find(&host).is_some_and(|(server, _)| server == ex.server);
+        let tables = ex.scope.get::<NameTables>().map_or(&[][..], |tables| &tables.0);
+        (self.server_names && tables.iter().any(own))
             || self.regexes.iter().any(|regex| regex.is_match(rest).unwrap_or(false))
     }
 }
 
 /// Writes `$invalid_referer`.
 fn write(ex: &Exchange, _sent: Sent<'_>, out: &mut Vec<u8>) {
-    if ex.settings().referers.as_ref().is_some_and(|referers| !referers.is_valid(ex)) {
+    if ex.settings().get::<Option<Referers>>().as_ref().is_some_and(|referers| !referers.is_valid(ex)) {
         out.push(b'1');
     }
 }

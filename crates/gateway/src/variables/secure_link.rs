@@ -1,11 +1,38 @@
 //! `$secure_link`: whether a link was made by whoever knows the secret (nginx: the secure_link module).
 use crate::access::crypt;
-use crate::config::Settings;
 use crate::exchange::Exchange;
+use crate::kept;
+use crate::scope::{self, Compiling, Room};
 use crate::vars::template::Part;
 use crate::vars::{Names, Sent, Template, Var, Variable};
 use md5::{Digest, Md5};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::io::Write;
+
+/// Secure links.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The sum that a link carries, and behind a comma the time it ends in seconds since 1970, with variables; `$secure_link` is the verdict (nginx: `secure_link`). Default: none.
+    pub secure_link: Option<String>,
+    /// The text whose MD5 that sum must be, with variables (nginx: `secure_link_md5`). Default: none.
+    pub secure_link_md5: Option<String>,
+    /// The secret of links of the form `/prefix/sum/link`; `$secure_link` is the link (nginx: `secure_link_secret`). Default: none.
+    pub secure_link_secret: Option<String>,
+}
+
+kept!(Settings);
+kept!(Option<SecureLink>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Secure links";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        out.put(SecureLink::compile(self, cx.names)?);
+        Ok(())
+    }
+}
 
 /// The variables.
 pub const VARIABLES: &[Variable] = &[
@@ -58,7 +85,7 @@ impl SecureLink {
 
 /// Writes `$secure_link`: the link itself or `1`, `0` where its time is over, nothing where it is not valid.
 fn write(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
-    match &ex.settings().secure_link {
+    match ex.settings().get::<Option<SecureLink>>() {
         None => {}
         Some(SecureLink::Secret(secret)) => {
             if let Some(link) = link(&ex.request.target, secret) {
@@ -80,7 +107,7 @@ fn write(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
 
 /// Writes `$secure_link_expires`: the time in a link.
 fn write_expires(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(SecureLink::Sum { link, .. }) = &ex.settings().secure_link {
+    if let Some(SecureLink::Sum { link, .. }) = ex.settings().get::<Option<SecureLink>>() {
         let value = link.value(ex, sent);
         if let Some((_, Some((_, text)))) = split(&value) {
             out.extend_from_slice(text);

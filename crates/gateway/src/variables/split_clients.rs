@@ -1,7 +1,7 @@
 //! A variable that divides requests into parts of given sizes, the same text always falling into the same part
 //! (nginx: split_clients).
 use crate::exchange::Exchange;
-use crate::variables::Found;
+use crate::scope::{Definition, Found};
 use crate::vars::{Names, Sent, Template};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,16 +43,16 @@ impl SplitClients {
         }
         Ok(Self { source, bounds, results })
     }
+}
 
-    /// The number of the part the request falls into.
-    pub fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
+impl Definition for SplitClients {
+    fn find(&self, ex: &Exchange, sent: Sent<'_>) -> Found {
         let hash = murmur2(&self.source.value(ex, sent));
         let part = self.bounds.iter().position(|bound| *bound == 0 || hash < *bound);
         part.map_or(Found::Absent, |part| Found::Result(part as u32))
     }
 
-    /// The value of a part.
-    pub fn result(&self, number: u32) -> Option<&Template> {
+    fn result(&self, number: u32) -> Option<&Template> {
         self.results.get(number as usize)
     }
 }

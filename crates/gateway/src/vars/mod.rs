@@ -4,11 +4,13 @@
 //! Built-in variables are written ([`write`]) from what the exchange holds, each time. Those that the configuration
 //! defines ([`crate::variables`]) have a number, and their values are kept in the exchange ([`values`]).
 pub mod core;
+pub mod escape;
 pub mod template;
 pub mod values;
 pub mod variable;
 pub mod write;
 
+pub use escape::Escape;
 pub use template::{PathTemplate, Template};
 pub use values::Values;
 pub use variable::{Variable, Writer};
@@ -136,16 +138,27 @@ pub struct Wants {
     pub body: bool,
     /// The client's socket.
     pub socket: bool,
+    /// Early hints of some route.
+    pub early_hints: bool,
+    /// Work of some route that goes on when the client has left.
+    pub keep_running: bool,
 }
 
 impl Wants {
     /// Nothing.
-    pub const NOTHING: Self = Self { fields: false, body: false, socket: false };
+    pub const NOTHING: Self =
+        Self { fields: false, body: false, socket: false, early_hints: false, keep_running: false };
 
     /// What either needs.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
-        Self { fields: self.fields || other.fields, body: self.body || other.body, socket: self.socket || other.socket }
+        Self {
+            fields: self.fields || other.fields,
+            body: self.body || other.body,
+            socket: self.socket || other.socket,
+            early_hints: self.early_hints || other.early_hints,
+            keep_running: self.keep_running || other.keep_running,
+        }
     }
 }
 
@@ -193,6 +206,11 @@ impl Names {
         self.wants.get()
     }
 
+    /// Something has to be recorded.
+    pub fn want(&self, wants: Wants) {
+        self.wants.set(self.wants.get().or(wants));
+    }
+
     /// The variable of a name without `$`.
     pub fn find(&self, name: &str) -> Option<Var> {
         if let Some(index) = self.defined.get(name) {
@@ -206,7 +224,7 @@ impl Names {
         }
         let variable = self.one(name).or_else(|| self.family(name));
         if let Some(variable) = variable {
-            self.wants.set(self.wants.get().or(variable.wants));
+            self.want(variable.wants);
         }
         variable
             .and_then(|variable| match variable.writer {

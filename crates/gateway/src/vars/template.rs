@@ -1,8 +1,7 @@
 //! Text with variables, compiled.
-use crate::config::Escape;
 use crate::exchange::Exchange;
 use crate::vars::write::lent;
-use crate::vars::{Names, Sent, Var, write_var};
+use crate::vars::{Escape, Names, Sent, Var, write_var};
 
 /// Text with variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The values of variables that the configuration defines, as one request has them: set, or looked for when first needed.
 //! A main request and its subrequests share them, as in nginx.
 use crate::exchange::Exchange;
-use crate::variables::{Definition, Found};
+use crate::scope::{Definition, Found};
 use crate::vars::{Sent, Template};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -51,14 +51,14 @@ impl Values {
     /// Whether a variable that was written has a value, if an empty one.
     pub fn is_found(&self, index: u32, ex: &Exchange) -> bool {
         let Some(shared) = &self.0 else { return false };
-        let volatile = || ex.plan.variables.get(index as usize).is_some_and(Definition::volatile);
+        let volatile = || ex.scope.definitions.get(index as usize).is_some_and(|definition| definition.volatile());
         !matches!(shared.slots.borrow().get(index as usize), None | Some(Slot::Unset | Slot::Absent)) || volatile()
     }
 
     /// Appends the value of a variable, which is looked for unless it is known.
     pub fn write(&self, index: u32, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
         let Some(shared) = &self.0 else { return };
-        let Some(definition) = ex.plan.variables.get(index as usize) else { return };
+        let Some(definition) = ex.scope.definitions.get(index as usize) else { return };
         let known = match shared.slots.borrow().get(index as usize) {
             None | Some(Slot::Absent) => return,
             Some(Slot::Bytes(bytes)) => return out.extend_from_slice(bytes),
@@ -73,11 +73,11 @@ impl Values {
             return ex.log_error("variables lead to one another in a cycle");
         }
         shared.depth.set(shared.depth.get() + 1);
-        self.find(index, definition, ex, sent, out);
+        self.find(index, &**definition, ex, sent, out);
         shared.depth.set(shared.depth.get() - 1);
     }
 
-    fn find(&self, index: u32, definition: &Definition, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
+    fn find(&self, index: u32, definition: &dyn Definition, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
         let at = out.len();
         let slot = match definition.find(ex, sent) {
             Found::Absent => Slot::Absent,

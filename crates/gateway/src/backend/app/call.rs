@@ -4,6 +4,7 @@ use crate::body::RequestBody;
 use crate::body::spool::{Spool, SpoolFile};
 use crate::exchange::Exchange;
 use crate::exchange::id::RequestId;
+use crate::settings::buffering;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use buchner_wire::slot::{Kind, write_frame};
@@ -154,6 +155,7 @@ impl Call {
     /// A request on its way to a slot.
     pub fn new(ex: &Exchange) -> Rc<Self> {
         let settings = ex.settings();
+        let buffering = settings.get::<buffering::Settings>();
         Rc::new(Self {
             state: RefCell::default(),
             claim: Cell::default(),
@@ -166,9 +168,9 @@ impl Call {
             on_trial: Cell::default(),
             streamed: matches!(ex.request.body, RequestBody::Stream(_)),
             sending: Cell::new(matches!(ex.request.body, RequestBody::Stream(_))),
-            limit: Duration::from_millis(settings.app_timeout.0),
-            memory: settings.buffer_memory.0 as usize,
-            spool: settings.buffering.then(|| (ex.plan.spool.clone(), settings.buffer_spool.0)),
+            limit: Duration::from_millis(settings.get::<super::Settings>().app_timeout.0),
+            memory: buffering.buffer_memory.0 as usize,
+            spool: buffering.buffering.then(|| (ex.scope.spool.clone(), buffering.buffer_spool.0)),
             method: ex.request.method.clone(),
             client: ex.client.addr.ip(),
             path: ex.request.path.clone(),

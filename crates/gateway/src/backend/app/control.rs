@@ -1,8 +1,8 @@
 //! What the supervisor says of workers (docs/control-protocol.md), on the control thread.
+use super::config;
 use super::link::Place;
 use super::pool::Pool;
 use super::threads::ThreadCommand;
-use crate::config;
 use crate::io::local::Local;
 use crate::io::shared::{Post, Shared};
 use crate::sys::{SharedWords, WORDS};

@@ -15,6 +15,7 @@
 //! | [`control`] | what the supervisor says of workers |
 mod body;
 mod call;
+pub mod config;
 mod control;
 mod culprits;
 mod environ;
@@ -27,18 +28,28 @@ mod told;
 mod upgrade;
 mod uplink;
 
+use crate::accel::Sendfile;
+use crate::exchange::whole;
+use crate::kept;
+use crate::scope::Room;
+use crate::settings::buffering;
+use crate::settings::limits;
+use crate::units::Millis;
 pub use control::{control, pools};
 pub(crate) use control::{lost, retired};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use threads::ThreadPools;
 
 use crate::backend::outcome::Outcome;
 use crate::body::rest;
-use crate::body::spool::{self, BodyFile, Buffered};
+use crate::body::spool::Buffered;
 use crate::body::{Body, Part, RequestBody};
-use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::page::{self, Exception};
+use crate::settings::buffering::BodyFile;
 use body::{DetachedBody, SlotBody};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
@@ -56,6 +67,26 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use uplink::Uplink;
 
+/// Apps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Time an app has for the head of its answer, from the moment a slot takes the request; then 504 and the stack in the log. Default: 60 s; 0: none.
+    pub app_timeout: Millis,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { app_timeout: Millis(60_000) }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Apps";
+}
+
 /// How long a request whose worker died waits for the supervisor to say why.
 const CAUSE_WAIT: Duration = Duration::from_millis(500);
 
@@ -71,8 +102,8 @@ pub struct App {
 
 impl App {
     /// Compiles a route.
-    pub fn compile(app: &config::App, config: &config::Config) -> std::result::Result<Self, String> {
-        if !config.app.contains_key(&app.pool) {
+    pub fn compile(app: &config::App, pools: &BTreeMap<String, config::AppPool>) -> std::result::Result<Self, String> {
+        if !pools.contains_key(&app.pool) {
             return Err(format!("app: unknown pool {:?}", app.pool));
         }
         if !app.mount.is_empty() && (!app.mount.starts_with('/') || app.mount.ends_with('/')) {
@@ -91,7 +122,7 @@ impl App {
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let pool = self.pool.get_or_init(|| control::pools(&ex.thread.shared).pool(&self.name)).clone();
         let upgrades = ex.upgrade().is_some();
-        if ex.settings().request_buffering && !upgrades {
+        if ex.settings().get::<buffering::Settings>().request_buffering && !upgrades {
             self.read_body(ex, &pool).await?;
         }
         let began = ex.thread.clock.now();
@@ -149,11 +180,12 @@ impl App {
 
     /// Reads the body ahead, if it may be kept.
     async fn read_body(&self, ex: &mut Exchange, pool: &Arc<Pool>) -> Result<()> {
-        let memory = ex.settings().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
-        if ex.settings().request_body_file != BodyFile::Off {
-            return spool::read(ex, memory).await;
+        let memory = ex.settings().get::<buffering::Settings>().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);
+        if ex.settings().get::<buffering::Settings>().request_body_file != BodyFile::Off {
+            return whole::read(ex, memory).await;
         }
-        let (most, spool) = (ex.settings().request_buffering_max.0, ex.plan.spool.clone());
+        let (most, spool) =
+            (ex.settings().get::<buffering::Settings>().request_buffering_max.0, ex.scope.spool.clone());
         match rest::buffer_or_stream(&mut ex.request.body, memory, most, &spool).await? {
             Some(why) => self.stream(ex, pool, &why),
             None => Ok(()),
@@ -180,7 +212,7 @@ impl App {
                 self.name, why.cause
             ));
         }
-        let large = Large::new(source, permit, ex.settings().body_min_rate.0, !full);
+        let large = Large::new(source, permit, ex.settings().get::<buffering::Settings>().body_min_rate.0, !full);
         ex.request.body = RequestBody::Stream(Box::new(large));
         Ok(())
     }
@@ -188,7 +220,7 @@ impl App {
     /// The request as a frame, and the file its body is in.
     fn frame(&self, ex: &Exchange) -> Result<(Vec<u8>, Option<Arc<File>>)> {
         let upgrade = if ex.upgrade().is_some() { slot::UPGRADE } else { 0 };
-        let development = if ex.plan.gateway.development { slot::DEVELOPMENT } else { 0 };
+        let development = if ex.scope.gateway.development { slot::DEVELOPMENT } else { 0 };
         let (flags, inline, file) = match &ex.request.body {
             RequestBody::Buffered(Buffered::Memory(bytes)) => (slot::INLINE, &bytes[..], None),
             RequestBody::Buffered(Buffered::File(file)) => (slot::SPOOLED, &[][..], Some(file.file().clone())),
@@ -235,9 +267,9 @@ impl App {
         }
         let length =
             headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-        let unbuffered = !ex.settings().buffering || is_unbuffered(&headers);
+        let unbuffered = !ex.settings().get::<buffering::Settings>().buffering || is_unbuffered(&headers);
         headers.strip_hop_by_hop();
-        let development = ex.plan.gateway.development;
+        let development = ex.scope.gateway.development;
         headers.retain(|h| match h.id {
             HeaderId::ContentLength | HeaderId::Date | HeaderId::Server => false,
             HeaderId::XBuchnerDropped => development,
@@ -271,11 +303,11 @@ impl App {
     /// X-Sendfile is obeyed only if the app or the configuration asks for it: an app that relays headers must not let
     /// others read its files.
     fn drop_sendfile(&self, ex: &Exchange, headers: &mut Headers) {
-        if !headers.contains(HeaderId::XSendfile) || ex.settings().sendfile.is_some() {
+        if !headers.contains(HeaderId::XSendfile) || ex.settings().get::<Option<Sendfile>>().is_some() {
             return;
         }
         headers.remove(HeaderId::XSendfile);
-        if ex.plan.gateway.development {
+        if ex.scope.gateway.development {
             headers.push(HeaderId::XBuchnerDropped, HeaderId::XSendfile.name().as_bytes());
         }
         if !self.logged_sendfile.swap(true, Ordering::Relaxed) {
@@ -330,7 +362,9 @@ fn uplink(ex: &mut Exchange, waiter: &Waiter) -> Option<Uplink> {
         return None;
     }
     match std::mem::replace(&mut ex.request.body, RequestBody::Empty) {
-        RequestBody::Stream(source) => Some(Uplink::start(source, waiter, ex.settings().body_timeout.0)),
+        RequestBody::Stream(source) => {
+            Some(Uplink::start(source, waiter, ex.settings().get::<limits::Settings>().body_timeout.0))
+        }
         _ => None,
     }
 }
@@ -348,7 +382,7 @@ fn start(ex: &Exchange, grant: Grant, frame: &mut [u8], file: Option<Arc<File>>)
 }
 
 fn late(ex: &Exchange) -> Error {
-    let limit = ex.settings().app_timeout.0;
+    let limit = ex.settings().get::<crate::backend::app::Settings>().app_timeout.0;
     Error::new(
         Kind::AppTimeout,
         format!("the app did not answer within {limit} ms (app_timeout); the log has the thread's stack"),

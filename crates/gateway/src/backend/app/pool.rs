@@ -6,8 +6,8 @@ mod alone;
 
 pub use alone::Alone;
 
+use super::config::AppPool;
 use super::culprits::Culprits;
-use crate::config::AppPool;
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

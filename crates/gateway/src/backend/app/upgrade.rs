@@ -5,6 +5,7 @@ use crate::body::{Body, Upgraded};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
 use crate::io::sock::{READ_SIZE, Sock};
+use crate::settings::connection;
 use buchner_wire::h1::{self, Limits};
 use bytes::BytesMut;
 use std::os::fd::OwnedFd;
@@ -18,7 +19,7 @@ const IDLE_MS: u64 = 3_600_000;
 /// Reads the 101 that the app wrote into its socket.
 pub async fn respond(ex: &mut Exchange, waiter: Waiter, socket: OwnedFd) -> Result<Response> {
     let io = ex.thread.io(Sock::Unix(stream(socket.into())?));
-    io.deadline(ex.settings().app_timeout.0);
+    io.deadline(ex.settings().get::<crate::backend::app::Settings>().app_timeout.0);
     let (mut buf, mut scanned) = (BytesMut::new(), 0);
     let head = loop {
         match io.read(&mut buf, READ_SIZE).await {
@@ -35,7 +36,7 @@ pub async fn respond(ex: &mut Exchange, waiter: Waiter, socket: OwnedFd) -> Resu
         }
     };
     ex.upstream.status = 101;
-    let idle_ms = ex.settings().tunnel_timeout.map_or(IDLE_MS, |timeout| timeout.0);
+    let idle_ms = ex.settings().get::<connection::Settings>().tunnel_timeout.map_or(IDLE_MS, |timeout| timeout.0);
     io.no_deadline();
     // A slot that is held stays this request's until its END: dropping the waiter at the tunnel's end tells it to stop.
     let guard: Option<Box<dyn std::any::Any>> = Some(Box::new(waiter));

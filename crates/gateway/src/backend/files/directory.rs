@@ -54,7 +54,12 @@ impl Files {
         let full = self.full(ex, relative).unwrap_or_default();
         let mut callback = Vec::new();
         write_var(&Var::Arg("callback".into()), ex, Sent::default(), &mut callback);
-        let utf8 = ex.settings().charset.as_deref().is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
+        let utf8 = ex
+            .settings()
+            .get::<crate::filter::charset::Settings>()
+            .charset
+            .as_deref()
+            .is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
         let now = ex.thread.clock.unix_ms() / 1000;
         let offset = if self.local_time { zone::offset(now) } else { zone::Offset::default() };
         let look = autoindex::Look { format, exact_size: self.exact_size, offset, utf8, callback: &callback };

@@ -5,7 +5,7 @@ use crate::backend::files::resolve::{Found, Stamp};
 use crate::backend::files::{Files, resolve};
 use crate::error::{Error, Kind};
 use crate::exchange::Exchange;
-use crate::filter::conditional::Dialect;
+use crate::exchange::conditions::Dialect;
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use std::rc::Rc;
 impl Files {
     /// The root for this request. `None`: its variables make none.
     pub(super) fn place<'p>(&self, ex: &Exchange, relative: &'p [u8]) -> Option<Place<'p>> {
-        let named = match ex.plan.gateway.conditions {
+        let named = match ex.scope.gateway.conditions {
             _ if !relative.is_empty() => relative,
             // The root is the file itself. To nginx, its media type is that of the request's path.
             Dialect::Nginx => &ex.request.path[..],
@@ -44,7 +44,7 @@ impl Files {
     /// The file of a path below the root, from the cache while it is fresh.
     pub fn find(&self, ex: &Exchange, relative: &[u8]) -> std::result::Result<Rc<Entry>, Miss> {
         let thread = &ex.thread;
-        let fresh_ms = if ex.plan.gateway.development { 0 } else { FRESH_MS };
+        let fresh_ms = if ex.scope.gateway.development { 0 } else { FRESH_MS };
         let Some(place) = self.place(ex, relative) else { return Err(Miss::Absent) };
         let files = thread.rooms.get::<RefCell<Cache>>();
         let mut cache = files.borrow_mut();

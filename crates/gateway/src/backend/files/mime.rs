@@ -1,7 +1,56 @@
 //! Media types by file extension. Text that is UTF-8 nowadays says so; JSON has no charset parameter (RFC 8259 section 11).
+use crate::kept;
+use crate::scope::{self, Compiling, Room};
 use crate::tables;
+use buchner_wire::headers::is_valid_value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Media types.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Index into [`Config::types`]. Default: none.
+    pub types: Option<u32>,
+    /// Extensions that `types` does not have are looked for in the built-in table. Default: true.
+    pub built_in_types: bool,
+    /// Media type of other extensions; empty: none is sent. Default: application/octet-stream.
+    pub default_type: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { types: None, built_in_types: true, default_type: "application/octet-stream".into() }
+    }
+}
+
+kept!(Settings);
+
+kept!(Arc<Types>);
+
+/// The tables of the configuration.
+pub struct Tables(pub Vec<Table>);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Media types";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> Result<(), String> {
+        let tables = cx.table::<Tables>().map_or(&[][..], |tables| &tables.0);
+        let table = match self.types.map(|index| tables.get(index as usize)) {
+            Some(None) => return Err(format!("types: no types[{}]", self.types.unwrap_or_default())),
+            table => table.flatten(),
+        };
+        let own = table.iter().flat_map(|table| table.values()).map(|value| &**value);
+        let mut values = own.chain([&*self.default_type]);
+        if let Some(value) = values.find(|value| !is_valid_value(value.as_bytes())) {
+            return Err(format!("types: {value:?} has characters no header may have"));
+        }
+        out.put(Arc::new(Types::new(table.cloned(), self.built_in_types, &self.default_type)));
+        Ok(())
+    }
+}
 
 /// Extensions longer than this are in no table.
 const LONGEST: usize = 32;

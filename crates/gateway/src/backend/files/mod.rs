@@ -4,6 +4,7 @@
 //! ([`precompressed`]), and an answer, which filters look at conditions and ranges of. The file system is asked on the I/O thread, as nginx does.
 pub mod autoindex;
 pub mod cache;
+pub mod config;
 mod directory;
 mod find;
 pub mod mime;
@@ -17,10 +18,9 @@ pub mod variables;
 use crate::backend::files::variables::request_filename;
 use crate::backend::outcome::Outcome;
 use crate::body::Body;
-use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::{Dialect, IfModifiedSince};
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::{Dialect, IfModifiedSince};
 use crate::page;
 use crate::vars::{Names, PathTemplate, Sent, Template};
 use buchner_wire::headers::{HeaderId, is_valid_value};
@@ -218,7 +218,7 @@ impl Files {
             Some(to) if *to.as_bytes() != *ex.request.path => Ok(Outcome::Redirect(Self::with_query(ex, to))),
             // What a form is sent to may well be missing; other methods there are none of at all.
             _ if readable(ex) || ex.request.method == Method::Post => {
-                if ex.settings().log_not_found {
+                if ex.settings().get::<crate::observe::error_log::Settings>().log_not_found {
                     let mut name = Vec::new();
                     request_filename(ex, Sent::default(), &mut name);
                     let name = String::from_utf8_lossy(&name).into_owned();
@@ -245,7 +245,7 @@ impl Files {
         response.headers = file.headers(now);
         response.conditions = Some(self.since);
         // What was compressed beforehand has no ranges in nginx.
-        let ranges = file.coding().is_none() || ex.plan.gateway.conditions == Dialect::Rfc9110;
+        let ranges = file.coding().is_none() || ex.scope.gateway.conditions == Dialect::Rfc9110;
         response.max_ranges = if ranges { self.max_ranges } else { 0 };
         response
     }

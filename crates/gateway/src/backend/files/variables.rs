@@ -1,6 +1,7 @@
 //! Where a request's path leads in the file system, as variables.
-use crate::backend::Backend;
+use crate::backend::files::Files;
 use crate::exchange::Exchange;
+use crate::route::root::Root;
 use crate::vars::{Sent, Variable};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +16,9 @@ pub const VARIABLES: &[Variable] = &[
 
 /// The directory that the request's path leads into.
 fn document_root(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    match (&ex.settings().root, ex.route().map(|route| &route.backend)) {
+    match (ex.settings().get::<Option<Root>>(), ex.backend::<Files>()) {
         (Some(root), _) => root.write(ex, out),
-        (None, Some(Backend::Files(files))) => out.extend_from_slice(files.root().as_bytes()),
+        (None, Some(files)) => out.extend_from_slice(files.root().as_bytes()),
         _ => {}
     }
 }
@@ -33,9 +34,9 @@ fn realpath_root(ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
 
 /// The file that the path stands for.
 pub fn request_filename(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    match (&ex.settings().root, ex.route().map(|route| &route.backend)) {
+    match (ex.settings().get::<Option<Root>>(), ex.backend::<Files>()) {
         (Some(root), _) => root.write_path(ex, &ex.request.path, out),
-        (None, Some(Backend::Files(files))) => files.write_name(&ex.request.path, out),
+        (None, Some(files)) => files.write_name(&ex.request.path, out),
         _ => {}
     }
 }

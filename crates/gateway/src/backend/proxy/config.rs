@@ -1,6 +1,180 @@
 //! Settings of proxied routes that are tables of their own.
+use super::head::{self, SetHeader};
+use super::next::Next;
+use super::options::Options;
+use crate::kept;
+use crate::scope::{self, Compiling, Room};
+use crate::units::Millis;
+use crate::vars::Wants;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Proxying.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Time to connect to an upstream. Default: 5 s (nginx: `proxy_connect_timeout`).
+    pub connect_timeout: Millis,
+    /// Time between two writes to an upstream. Default: 60 s (nginx: `proxy_send_timeout`).
+    pub upstream_send_timeout: Millis,
+    /// Time between two reads from an upstream. Default: 60 s (nginx: `proxy_read_timeout`).
+    pub read_timeout: Millis,
+    /// Request headers for the upstream, name to value with variables, or to a list of values that are sent one after the other; empty value: not sent (nginx: `proxy_set_header`). Default: the client's, with Host and X-Forwarded-* set.
+    pub set_headers: BTreeMap<String, HeaderValues>,
+    /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, keep the client's Host, drop other headers that speak for the client (X-Forwarded-*, Forwarded, X-Real-IP, …) unless a trusted proxy sent them, and pass on that a client asks for another protocol. Default: true.
+    pub forwarded_headers: bool,
+    /// Method sent to upstreams, with variables. Default: the client's.
+    pub proxy_method: Option<String>,
+    /// Version upstreams are spoken to in: `1.0` or `1.1`. Default: 1.1.
+    pub proxy_http_version: HttpVersion,
+    /// Body sent to upstreams instead of the client's, with variables. Default: the client's.
+    pub proxy_set_body: Option<String>,
+    /// The client's body goes to the upstream. Default: true.
+    pub proxy_pass_request_body: bool,
+    /// The client's header fields go to the upstream. Default: true.
+    pub proxy_pass_request_headers: bool,
+    /// Response headers of upstreams that clients do not get, beside Date, Server, X-Pad and X-Accel-*. Default: none.
+    pub proxy_hide_headers: Vec<String>,
+    /// Response headers of upstreams that clients get although they would not. Default: none.
+    pub proxy_pass_headers: Vec<String>,
+    /// Response headers of upstreams that mean nothing to the gateway: of X-Accel-Redirect, X-Accel-Expires, X-Accel-Limit-Rate, X-Accel-Buffering, X-Accel-Charset, Expires, Cache-Control, Set-Cookie, Vary. Default: none.
+    pub proxy_ignore_headers: Vec<String>,
+    /// What is replaced in `Location` and `Refresh` of upstreams, the first that fits: texts they begin with, regular expressions, or `default`, the upstream's URL by the route's path. Default: nothing (nginx: `default`).
+    pub proxy_redirect: Vec<Replace>,
+    /// What is replaced in the domains of cookies that upstreams set. Default: nothing.
+    pub proxy_cookie_domain: Vec<Replace>,
+    /// What is replaced in the paths of cookies that upstreams set. Default: nothing.
+    pub proxy_cookie_path: Vec<Replace>,
+    /// Attributes of cookies that upstreams set; the first cookie that fits. Default: as they come.
+    pub proxy_cookie_flags: Vec<CookieFlags>,
+    /// When another server of the upstream is asked, as long as nothing was sent to the client: `error`, `timeout`, `invalid_header`, `http_500`, `http_502`, `http_503`, `http_504`, `http_403`, `http_404`, `http_429`, `non_idempotent`, `off`. Default: error, and a timeout while connecting (nginx: error and timeout).
+    pub proxy_next_upstream: Option<Vec<NextUpstream>>,
+    /// Time after which no further server is asked; 0: no limit. Default: 0.
+    pub proxy_next_upstream_timeout: Millis,
+    /// Servers asked for one request at most; 0: no limit. Default: 0.
+    pub proxy_next_upstream_tries: u32,
+    /// Local address of connections to upstreams, with variables; empty: the kernel's choice. Default: none.
+    pub proxy_bind: Option<String>,
+    /// Bytes a second a response is read from an upstream at, with variables and `k` or `m`; 0: no limit. Default: none.
+    pub proxy_limit_rate: Option<String>,
+    /// Ranges are cut out of answers of upstreams that do not do so themselves. Default: false.
+    pub proxy_force_ranges: bool,
+    /// An upstream's work goes on when its client leaves. Default: false.
+    pub proxy_ignore_client_abort: bool,
+    /// Connections to upstreams have TCP keep-alive probes. Default: false.
+    pub proxy_socket_keepalive: bool,
+    /// Trailers of upstreams go on to clients. Default: false.
+    pub proxy_pass_trailers: bool,
+    /// Early hints (103) of upstreams go on to clients of HTTP/1.1 and later if one of these texts with variables is neither empty nor `0` (nginx: `early_hints`). Default: they don't.
+    pub early_hints: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Millis(5_000),
+            upstream_send_timeout: Millis(60_000),
+            read_timeout: Millis(60_000),
+            set_headers: BTreeMap::new(),
+            forwarded_headers: true,
+            proxy_method: None,
+            proxy_http_version: HttpVersion::Http11,
+            proxy_set_body: None,
+            proxy_pass_request_body: true,
+            proxy_pass_request_headers: true,
+            proxy_hide_headers: Vec::new(),
+            proxy_pass_headers: Vec::new(),
+            proxy_ignore_headers: Vec::new(),
+            proxy_redirect: Vec::new(),
+            proxy_cookie_domain: Vec::new(),
+            proxy_cookie_path: Vec::new(),
+            proxy_cookie_flags: Vec::new(),
+            proxy_next_upstream: None,
+            proxy_next_upstream_timeout: Millis(0),
+            proxy_next_upstream_tries: 0,
+            proxy_bind: None,
+            proxy_limit_rate: None,
+            proxy_force_ranges: false,
+            proxy_ignore_client_abort: false,
+            proxy_socket_keepalive: false,
+            proxy_pass_trailers: false,
+            early_hints: Vec::new(),
+        }
+    }
+}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Proxying";
+
+    fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> Result<(), String> {
+        cx.names.want(Wants {
+            early_hints: !self.early_hints.is_empty(),
+            keep_running: self.proxy_ignore_client_abort,
+            ..Wants::NOTHING
+        });
+        out.put(Proxying {
+            headers: head::compile(&self.set_headers, cx.names).map_err(|e| format!("set_headers: {e}"))?,
+            options: Options::compile(self, cx.names)?,
+            next: Next::compile(self),
+        });
+        Ok(())
+    }
+}
+
+kept!(Proxying);
+
+/// How requests of a route are proxied, compiled.
+#[derive(Default)]
+pub struct Proxying {
+    /// Request headers for upstreams.
+    pub headers: Vec<SetHeader>,
+    /// What is done differently than by default.
+    pub options: Option<Box<Options>>,
+    /// When another server is asked.
+    pub next: Next,
+}
+
+/// A proxied HTTP server.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// Key into [`Config::upstream`]; empty where there is a `url`.
+    #[serde(default)]
+    pub upstream: String,
+    /// Name and port of the server as written, where `upstream` is not that. Default: `upstream`.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// URL with variables, instead of an upstream: each request goes where its values lead. What lies behind the server in it is the whole URI; without that the client's is passed on. Default: none.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// URI that replaces the part of the path the route matched (nginx: `proxy_pass` with a URI); absent: the path is passed on as the client sent it.
+    #[serde(default)]
+    pub uri: Option<String>,
+}
+
+/// The values of a header that is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HeaderValues {
+    /// One.
+    One(String),
+    /// Several, in their order.
+    Several(Vec<String>),
+}
+
+impl HeaderValues {
+    /// The values in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let values = match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        };
+        values.iter().map(String::as_str)
+    }
+}
 
 /// A text and what takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

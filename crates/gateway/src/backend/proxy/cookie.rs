@@ -1,6 +1,6 @@
 //! Set-Cookie of an upstream as its client gets it (nginx: proxy_cookie_domain, proxy_cookie_path, proxy_cookie_flags).
+use super::config::Settings;
 use super::replace::{Pattern, Replace};
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::vars::{Names, Sent, Template};

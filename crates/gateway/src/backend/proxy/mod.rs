@@ -11,18 +11,21 @@ pub mod variables;
 pub use target::Target;
 
 use crate::backend::outcome::Outcome;
+use crate::backend::proxy::config::Proxying;
 use crate::body::pace::paced;
-use crate::body::spool;
 use crate::body::spool::Buffered;
 use crate::body::{Body, RequestBody, Upgraded};
 use crate::error::{Error, Kind, Result};
+use crate::exchange::whole;
 use crate::exchange::{Exchange, Response, Streamed, permitted};
 use crate::io::sock::Io;
+use crate::settings::buffering;
+use crate::settings::connection;
 use crate::units::size;
 use crate::upstream::pool::{self, Busy, Outgoing, Peer, Used};
-use crate::upstream::resolve::Resolvers;
+use crate::upstream::resolve::{NameServers, Resolvers};
 use crate::upstream::{
-    Address, Attempts, Group, Language, Limits, Link, Outbound, Rest, Server, Step, Talk, Uplink, UpstreamBody,
+    Address, Attempts, Groups, Language, Limits, Link, Outbound, Rest, Server, Step, Talk, Uplink, UpstreamBody,
 };
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::h1::{Framing, ResponseHead};
@@ -31,7 +34,6 @@ use buchner_wire::method::Method;
 use bytes::Bytes;
 use options::Options;
 use rustix::net::SendFlags;
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -63,16 +65,16 @@ struct Own {
 impl Proxy {
     /// Compiles a proxied route. `path` is what the route matches literally.
     pub fn compile(
-        proxy: &crate::config::Proxy,
+        proxy: &config::Proxy,
         path: &str,
-        upstreams: &HashMap<String, Arc<Group>>,
+        upstreams: &Groups,
         names: &Names,
     ) -> std::result::Result<Self, String> {
         if let Some(url) = &proxy.url {
             return Template::compile(url, names).map(Self::Url).map_err(|e| format!("proxy.url: {e}"));
         }
         let group =
-            upstreams.get(&proxy.upstream).ok_or_else(|| format!("proxy: unknown upstream {:?}", proxy.upstream))?;
+            upstreams.0.get(&proxy.upstream).ok_or_else(|| format!("proxy: unknown upstream {:?}", proxy.upstream))?;
         if proxy.uri.as_ref().is_some_and(|uri| !uri.starts_with('/')) {
             return Err(format!("proxy.uri: {:?} must start with /", proxy.uri));
         }
@@ -100,20 +102,22 @@ impl Proxy {
     pub fn target<'a>(&'a self, ex: &'a Exchange) -> Option<&'a Target> {
         match self {
             Self::Group(target) => Some(target),
-            Self::Url(_) => ex.upstream.target.as_deref(),
+            Self::Url(_) => ex.upstream.target.as_ref()?.downcast_ref(),
         }
     }
 
     /// Asks the servers, and answers.
     pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
-        let options = ex.settings().proxy.as_deref();
+        let options = ex.settings().get::<Proxying>().options.as_deref();
         if let Some(patience) = &ex.patience {
             patience.set(options.is_some_and(|options| options.ignore_client_abort));
         }
         let unknown_length = matches!(&ex.request.body, RequestBody::Stream(body) if body.length().is_none());
-        if ex.settings().request_buffering || (unknown_length && options.is_some_and(|options| options.http10)) {
-            let memory = ex.settings().buffer_memory.0;
-            spool::read(ex, memory).await?;
+        if ex.settings().get::<buffering::Settings>().request_buffering
+            || (unknown_length && options.is_some_and(|options| options.http10))
+        {
+            let memory = ex.settings().get::<buffering::Settings>().buffer_memory.0;
+            whole::read(ex, memory).await?;
         }
         match self {
             Self::Group(target) => target.handle(ex).await,
@@ -133,7 +137,9 @@ fn socket_colon(authority: &str) -> &'static str {
 
 impl Own {
     fn new(ex: &Exchange) -> Result<Self> {
-        let Some(options) = ex.settings().proxy.as_deref() else { return Ok(Self { method: None, body: None }) };
+        let Some(options) = ex.settings().get::<Proxying>().options.as_deref() else {
+            return Ok(Self { method: None, body: None });
+        };
         let method = match &options.method {
             None => None,
             Some(method) => {
@@ -150,9 +156,11 @@ impl Target {
     async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let members = pool::of(&ex.thread).borrow_mut().members(&self.group);
         let streamed = matches!(ex.request.body, RequestBody::Stream(_));
-        let repeatable = !streamed && (ex.request.method.is_idempotent() || ex.settings().next.non_idempotent());
+        let repeatable =
+            !streamed && (ex.request.method.is_idempotent() || ex.settings().get::<Proxying>().next.non_idempotent());
         let rerouted = ex.upstream.tries > 0;
-        let mut attempts = Attempts::new(members, ex.settings().next, ex.thread.clock.now(), repeatable);
+        let mut attempts =
+            Attempts::new(members, ex.settings().get::<Proxying>().next, ex.thread.clock.now(), repeatable);
         loop {
             let now = ex.thread.clock.now();
             let peer = match attempts.step(now) {
@@ -198,7 +206,7 @@ impl Target {
 
     /// Looks up the name of a server. Fails if nobody else can be asked.
     async fn look_up(&self, ex: &Exchange, attempts: &mut Attempts, server: usize) -> Result<()> {
-        let resolver = ex.thread.rooms.get::<Resolvers>().of(&ex.settings().name_servers);
+        let resolver = ex.thread.rooms.get::<Resolvers>().of(ex.settings().get::<Arc<NameServers>>());
         let known = &self.group.servers[server];
         let Address::Name(host, _) = &known.address else { return Ok(()) };
         let failure = match resolver.lookup(&ex.thread, host).await {
@@ -234,7 +242,8 @@ impl Target {
         }
         let busy = Busy::new(peer);
         let outgoing = outgoing(ex);
-        let io = pool::connect(&ex.thread, peer, ex.settings().connect_timeout.0, outgoing).await?;
+        let io = pool::connect(&ex.thread, peer, ex.settings().get::<config::Settings>().connect_timeout.0, outgoing)
+            .await?;
         let now = ex.thread.clock.now();
         ex.upstream.connect_ms = Some(now.saturating_sub(ex.upstream.began));
         self.exchange(ex, (io, Used::new(now), busy), &own, more).await
@@ -253,7 +262,10 @@ impl Target {
         let mut head = ex.thread.bufs.take_write();
         let own_body = own.body.as_ref().map(Bytes::len);
         talk.write_request(&Outbound { ex, target: self, method, own_body }, &mut head)?;
-        let timeouts = (ex.settings().read_timeout.0, ex.settings().upstream_send_timeout.0);
+        let timeouts = (
+            ex.settings().get::<config::Settings>().read_timeout.0,
+            ex.settings().get::<config::Settings>().upstream_send_timeout.0,
+        );
         io.write_deadline(timeouts.1);
         let uplink = Self::send(ex, &io, &talk, &head, own.body.as_ref()).await?;
         let body = own_body.map_or_else(|| ex.request.body.length().unwrap_or(0), |length| length as u64);
@@ -261,7 +273,7 @@ impl Target {
         ex.thread.bufs.give_write(head);
         let mut link = Link::new(io, used, busy, uplink, timeouts);
         let hint = |headers: &Headers| {
-            if let Some(options) = ex.settings().proxy.as_deref() {
+            if let Some(options) = ex.settings().get::<Proxying>().options.as_deref() {
                 options.hint(ex, headers);
             }
         };
@@ -269,7 +281,7 @@ impl Target {
         ex.upstream.status = response.status;
         ex.upstream.answered = true;
         ex.upstream.head_bytes = link.head_bytes as u64;
-        if more && response.status >= 400 && ex.settings().next.after_status(response.status) {
+        if more && response.status >= 400 && ex.settings().get::<Proxying>().next.after_status(response.status) {
             return Ok(Asked::Next(response.status));
         }
         self.respond(ex, link, talk, response).map(Asked::Answer)
@@ -278,7 +290,7 @@ impl Target {
     /// Begins to send a request. What the kernel doesn't take at once goes up while the response is awaited: a server may respond
     /// before it has read everything (413), and stop reading.
     async fn send(ex: &mut Exchange, io: &Io, talk: &Talk, head: &[u8], own: Option<&Bytes>) -> Result<Option<Uplink>> {
-        let pass = ex.settings().proxy.as_deref().is_none_or(|options| options.pass_body);
+        let pass = ex.settings().get::<Proxying>().options.as_deref().is_none_or(|options| options.pass_body);
         let (frame, mut rest) = (talk.frame(ex.request.body.length()), Rest::Nothing);
         let body = match &mut ex.request.body {
             _ if own.is_some() => own.cloned(),
@@ -331,13 +343,13 @@ impl Target {
         if status == 101 {
             return Self::upgraded(ex, link, headers);
         }
-        if ex.plan.wants.fields {
+        if ex.scope.wants.fields {
             ex.upstream.headers = Some(headers.clone());
         }
         let length = headers.get(HeaderId::ContentLength).and_then(parse_number);
         ex.upstream.preread = link.buf.len() as u64;
-        let options = ex.settings().proxy.as_deref();
-        let flush = !buffering(ex.settings().buffering, options, &headers);
+        let options = ex.settings().get::<Proxying>().options.as_deref();
+        let flush = !buffering(ex.settings().get::<buffering::Settings>().buffering, options, &headers);
         let rate = read_rate(ex, options);
         let charset = accel(ex, options, &headers);
         options::strip(options, &mut headers);
@@ -360,7 +372,7 @@ impl Target {
                 Body::Full(body)
             }
             framing => {
-                let noted = ex.plan.wants.body.then(Rc::<Streamed>::default);
+                let noted = ex.scope.wants.body.then(Rc::<Streamed>::default);
                 ex.upstream.streamed.clone_from(&noted);
                 talk.begin_body(framing);
                 Body::Stream(Box::new(UpstreamBody {
@@ -371,9 +383,9 @@ impl Target {
                     noted,
                     trailers,
                     limits: (!flush).then(|| Limits {
-                        memory: ex.settings().buffer_memory.0,
-                        most: ex.settings().buffer_spool.0,
-                        spool: ex.plan.spool.clone(),
+                        memory: ex.settings().get::<buffering::Settings>().buffer_memory.0,
+                        most: ex.settings().get::<buffering::Settings>().buffer_spool.0,
+                        spool: ex.scope.spool.clone(),
                     }),
                     kept: None,
                     failed: None,
@@ -391,14 +403,18 @@ impl Target {
     }
 
     fn upgraded(ex: &Exchange, mut link: Link, headers: Headers) -> Result<Response> {
-        let protocols = &ex.settings().upgrade_protocols;
+        let protocols = &ex.settings().get::<connection::Settings>().upgrade_protocols;
         let asked = ex.upgrade().is_some()
             && headers.get_all(HeaderId::Upgrade).all(|to| permitted(to, protocols).as_deref() == Some(to));
         if !asked {
             let cause = format!("upstream {} switched protocols unasked (101)", ex.upstream.address());
             return Err(Error::new(Kind::UpstreamInvalid, cause));
         }
-        let idle_ms = ex.settings().tunnel_timeout.map_or(ex.settings().read_timeout.0, |timeout| timeout.0);
+        let idle_ms = ex
+            .settings()
+            .get::<connection::Settings>()
+            .tunnel_timeout
+            .map_or(ex.settings().get::<config::Settings>().read_timeout.0, |timeout| timeout.0);
         link.io.no_deadline();
         let received = link.buf.split().freeze();
         let guard = Some(Box::new(link.busy) as Box<dyn std::any::Any>);
@@ -449,7 +465,7 @@ fn accel(ex: &Exchange, options: Option<&Options>, headers: &Headers) -> Option<
 
 /// Where new connections come from.
 fn outgoing(ex: &Exchange) -> Outgoing {
-    let Some(options) = ex.settings().proxy.as_deref() else { return Outgoing::default() };
+    let Some(options) = ex.settings().get::<Proxying>().options.as_deref() else { return Outgoing::default() };
     let bind = options.bind.as_ref().map(|bind| bind.value(ex, Sent::default())).filter(|bind| !bind.is_empty());
     let bind = bind.and_then(|bind| {
         let address: Option<SocketAddr> = std::str::from_utf8(&bind).ok().and_then(|text| {

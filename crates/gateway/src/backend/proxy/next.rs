@@ -1,6 +1,5 @@
 //! When another server of the group is asked (nginx: proxy_next_upstream and its _timeout and _tries).
-use super::config::NextUpstream;
-use crate::config::Settings;
+use super::config::{NextUpstream, Settings};
 use crate::error::Kind;
 
 /// Failures and answers that lead to another server.
@@ -11,6 +10,12 @@ pub struct Next {
     pub timeout_ms: u64,
     /// Servers asked at most; 0: no limit.
     pub tries: u32,
+}
+
+impl Default for Next {
+    fn default() -> Self {
+        Self::compile(&Settings::default())
+    }
 }
 
 /// A connection that was not accepted in time, beside those of [`NextUpstream`]: nothing was sent, so it is safe.

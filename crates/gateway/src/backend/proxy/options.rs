@@ -1,14 +1,16 @@
 //! What a proxied route does differently than by default, compiled. Where nothing is configured there is none of it.
-use super::config::HttpVersion;
+use super::config::{HttpVersion, Settings};
 use super::cookie::Cookies;
 use super::replace::Replace;
-use crate::config::Settings;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::page;
+use crate::settings::redirects;
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{Header, HeaderId, Headers, is_valid_name};
 use buchner_wire::target;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// Fields of an answer whose meaning for the gateway can be ignored, as `proxy_ignore_headers` names them.
 pub const IGNORABLE: [&str; 9] = [
@@ -205,26 +207,21 @@ impl Options {
         Ok((!Self::is_default(raw)).then(|| Box::new(options)))
     }
 
+    /// Nothing but times, headers and the choice of servers is configured.
     fn is_default(raw: &Settings) -> bool {
-        raw.proxy_method.is_none()
-            && raw.proxy_http_version == HttpVersion::Http11
-            && raw.proxy_set_body.is_none()
-            && raw.proxy_pass_request_body
-            && raw.proxy_pass_request_headers
-            && raw.proxy_bind.is_none()
-            && raw.proxy_limit_rate.is_none()
-            && !raw.proxy_force_ranges
-            && !raw.proxy_ignore_client_abort
-            && !raw.proxy_socket_keepalive
-            && !raw.proxy_pass_trailers
-            && raw.early_hints.is_empty()
-            && raw.proxy_hide_headers.is_empty()
-            && raw.proxy_pass_headers.is_empty()
-            && raw.proxy_ignore_headers.is_empty()
-            && raw.proxy_redirect.is_empty()
-            && raw.proxy_cookie_domain.is_empty()
-            && raw.proxy_cookie_path.is_empty()
-            && raw.proxy_cookie_flags.is_empty()
+        let default = Settings::default();
+        let rest = Settings {
+            connect_timeout: default.connect_timeout,
+            upstream_send_timeout: default.upstream_send_timeout,
+            read_timeout: default.read_timeout,
+            set_headers: BTreeMap::new(),
+            forwarded_headers: default.forwarded_headers,
+            proxy_next_upstream: None,
+            proxy_next_upstream_timeout: default.proxy_next_upstream_timeout,
+            proxy_next_upstream_tries: default.proxy_next_upstream_tries,
+            ..raw.clone()
+        };
+        rest == default
     }
 
     /// Passes early hints on, less what stays here.
@@ -260,9 +257,9 @@ impl Options {
         if !self.redirects.is_empty() {
             if let Some(location) = headers.get(HeaderId::Location) {
                 if let Some(mut value) = self.redirect(ex, default, location)? {
-                    if value.starts_with(b"/") && ex.settings().absolute_redirect {
+                    if value.starts_with(b"/") && ex.settings().get::<redirects::Settings>().absolute_redirect {
                         let mut url = Vec::with_capacity(value.len() + 64);
-                        ex.write_origin(&mut url);
+                        page::write_origin(ex, &mut url);
                         url.append(&mut value);
                         value = url;
                     }

@@ -2,6 +2,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
 use crate::rewrite::escape::{Escape, escape};
+use crate::upstream::Groups;
 use crate::upstream::pool;
 use crate::upstream::{Address, Group, Language};
 use crate::vars::{Sent, Template};
@@ -50,7 +51,7 @@ impl Target {
         if authority.is_empty() {
             return Err(wrong("names no server"));
         }
-        let group = if let Some(group) = ex.plan.upstreams.get(authority) {
+        let group = if let Some(group) = ex.scope.get::<Groups>().and_then(|groups| groups.0.get(authority)) {
             group.clone()
         } else {
             let address = Address::parse(authority).map_err(|e| wrong(&e))?;

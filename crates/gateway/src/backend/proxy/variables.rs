@@ -1,5 +1,5 @@
 //! The variables of proxied requests: `$proxy_port`, and the `$upstream_` ones beside those every backend has.
-use crate::backend::Backend;
+use crate::backend::proxy::Proxy;
 use crate::exchange::Exchange;
 use crate::text;
 use crate::text::write_number;
@@ -38,14 +38,14 @@ pub const VARIABLES: &[Variable] = &[
 
 /// `$proxy_port`.
 fn port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(Backend::Proxy(proxy)) = ex.route().map(|route| &route.backend) {
+    if let Some(proxy) = ex.backend::<Proxy>() {
         out.extend_from_slice(proxy.target(ex).map_or(b"".as_slice(), |target| &target.port));
     }
 }
 
 /// `$proxy_host`.
 fn write_host(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    if let Some(Backend::Proxy(proxy)) = ex.route().map(|route| &route.backend) {
+    if let Some(proxy) = ex.backend::<Proxy>() {
         out.extend_from_slice(proxy.target(ex).map_or(b"".as_slice(), |target| &target.host));
     }
 }

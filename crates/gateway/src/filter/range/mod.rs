@@ -4,21 +4,54 @@ mod parse;
 
 use crate::body::{Body, Part, Source};
 use crate::error::Result;
+use crate::exchange::conditions::Dialect;
 use crate::exchange::{Exchange, Response};
-use crate::filter::conditional::{Dialect, Validators, counts, range_applies};
+use crate::filter::conditional::{Validators, counts, range_applies};
+use crate::kept;
 use crate::page;
+use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
 use parse::{Ranges, parse};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
+/// None: the content says how many ranges it has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {}
+
+kept!(Settings);
+
+impl Room for Settings {
+    const TITLE: &'static str = "Ranges";
+
+    fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
+        out.filters.push(Box::new(Cut));
+        Ok(())
+    }
+}
+
+/// Cuts ranges out of bodies.
+struct Cut;
+
+impl Filter for Cut {
+    fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
+        if response.max_ranges == 0 {
+            return Filtered::Done;
+        }
+        apply(ex, response).map_or(Filtered::Done, |refusal| Filtered::Refused(Box::new(refusal)))
+    }
+}
+
 /// Cuts what the client asks for out of the body of a response that has ranges. Returns the answer in its place, if there
 /// is none of it (416).
-pub fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
-    if response.max_ranges == 0 || !counts(ex, response) {
+fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
+    if !counts(ex, response) {
         return None;
     }
     let size = response.body.length()?;
@@ -40,7 +73,7 @@ pub fn apply(ex: &Exchange, response: &mut Response) -> Option<Response> {
 
 fn asked(ex: &Exchange, response: &Response, size: u64) -> Ranges {
     let request = &ex.request;
-    let dialect = ex.plan.gateway.conditions;
+    let dialect = ex.scope.gateway.conditions;
     let Some(value) = request.headers.get(HeaderId::Range) else { return Ranges::Whole };
     // RFC 9110 section 14.2: GET is the only method with ranges.
     if request.method != Method::Get && dialect == Dialect::Rfc9110 {

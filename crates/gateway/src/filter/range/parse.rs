@@ -1,5 +1,5 @@
 //! Range requests (RFC 9110 section 14): which bytes of a representation were asked for.
-use crate::filter::conditional::Dialect;
+use crate::exchange::conditions::Dialect;
 use std::ops::Range;
 
 /// What a Range header comes to.

@@ -1,4 +1,5 @@
 //! Interim answers (RFC 9110 section 15.2) that go to the client while the final one is waited for.
+use crate::exchange;
 use crate::http::h1::Conn;
 use buchner_wire::h1::reason;
 use buchner_wire::headers::Headers;
@@ -20,9 +21,10 @@ impl Interim {
     pub fn new(conn: Rc<Conn>) -> Self {
         Self { conn, unsent: RefCell::default() }
     }
+}
 
-    /// Sends an answer now, as far as the socket takes it.
-    pub fn send(&self, status: u16, headers: &Headers) {
+impl exchange::Interim for Interim {
+    fn send(&self, status: u16, headers: &Headers) {
         let mut unsent = self.unsent.borrow_mut();
         if unsent.len() > MOST_UNSENT {
             return;
@@ -34,8 +36,7 @@ impl Interim {
         unsent.drain(..sent);
     }
 
-    /// What is to go in front of the final answer.
-    pub fn rest(&self) -> Vec<u8> {
+    fn rest(&self) -> Vec<u8> {
         self.unsent.take()
     }
 }

@@ -1,25 +1,10 @@
 //! The end of connections that are closed while something is still under way.
-use crate::config::Settings;
 use crate::http::h1::Conn;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use crate::settings::connection::{Lingering, Settings};
 use std::net::Shutdown;
 
 /// Bytes read at a time of what nobody wants.
 const READ: usize = 64 << 10;
-
-/// When a connection that closes is read from for a while, so that the client sees its answer before a reset (nginx: `lingering_close`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Lingering {
-    /// When the client may still send.
-    #[default]
-    On,
-    /// Never.
-    Off,
-    /// Whether or not the client may still send.
-    Always,
-}
 
 /// Closes in two steps: our side first, then after the client's has ended or its time is up.
 pub async fn linger(conn: &Conn, settings: &Settings) {

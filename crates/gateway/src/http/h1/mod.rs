@@ -5,7 +5,6 @@ mod conn_body;
 pub mod departure;
 pub mod interim;
 pub mod linger;
-pub mod old_browser;
 pub mod refuse;
 pub mod tunnel;
 pub mod write;
@@ -13,9 +12,9 @@ pub mod write;
 pub(in crate::http) use conn_body::request_body;
 
 use crate::error::{Error, Kind, Result};
-use crate::exchange::{Client, Exchange, Unsent};
+use crate::exchange::{self, Client, Exchange, Unsent};
 use crate::http::h1::interim::Interim;
-use crate::http::h1::linger::{Lingering, linger};
+use crate::http::h1::linger::linger;
 use crate::http::h1::refuse::{Refusal, refuse};
 use crate::http::h1::write::{Delivery, Written};
 use crate::http::port::{Arrival, Port};
@@ -23,9 +22,12 @@ use crate::http::request::exchange;
 use crate::http::service::Service;
 use crate::io::sock::{Io, READ_SIZE};
 use crate::observe::access_log;
-use crate::observe::error_log::Level;
+use crate::observe::level::Level;
 use crate::pipeline;
 use crate::plan::{Listener, Plan, PlanRef};
+use crate::scope::ScopeRef;
+use crate::settings::connection;
+use crate::settings::connection::Lingering;
 use crate::vars::Sent;
 use buchner_wire::h1::{self, RequestHead, Version};
 use buchner_wire::headers::Headers;
@@ -111,7 +113,7 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
                 refuse(conn, &refusal).await;
                 if refusal.lingers() {
                     let plan = conn.plan();
-                    linger(conn, &plan.settings[conn.default_settings(&plan) as usize]).await;
+                    linger(conn, plan.scope.settings[conn.default_settings(&plan) as usize].get()).await;
                 }
                 return false;
             }
@@ -119,8 +121,8 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
         match request(conn, head, head_bytes).await {
             Next::Keep => {}
             Next::Close => return false,
-            Next::Linger(plan, settings) => {
-                linger(conn, &plan.settings[settings as usize]).await;
+            Next::Linger(scope, settings) => {
+                linger(conn, scope.settings[settings as usize].get()).await;
                 return false;
             }
         }
@@ -137,7 +139,7 @@ enum Next {
     Keep,
     Close,
     /// As these settings say.
-    Linger(PlanRef, u32),
+    Linger(ScopeRef, u32),
 }
 
 impl Conn {
@@ -175,7 +177,7 @@ impl Conn {
 
     /// The settings of what has no route: those of its address's default server.
     fn default_settings(&self, plan: &Plan) -> u32 {
-        plan.servers[self.listener(plan).default_server as usize].settings
+        plan.scope.servers[self.listener(plan).default_server as usize].settings
     }
 
     /// The server of its address for names that nobody has.
@@ -266,17 +268,18 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
             refuse(conn, &refusal).await;
             let plan = conn.plan();
             let settings = conn.default_settings(&plan);
-            return Next::Linger(plan, settings);
+            return Next::Linger(plan.scope, settings);
         }
     };
     conn.io.no_deadline();
-    if ex.plan.wants.socket {
+    if ex.scope.wants.socket {
         ex.socket = Rc::downgrade(&conn.io.sock);
     }
     let interim = ex.request.version == Version::H11;
-    let patience = ex.plan.ignores_abort.then(Rc::<Cell<bool>>::default);
+    let patience = ex.scope.wants.keep_running.then(Rc::<Cell<bool>>::default);
     ex.patience.clone_from(&patience);
-    ex.interim = (interim && ex.plan.early_hints).then(|| Rc::new(Interim::new(conn.clone())));
+    ex.interim = (interim && ex.scope.wants.early_hints)
+        .then(|| Rc::new(Interim::new(conn.clone())) as Rc<dyn exchange::Interim>);
     let response = tokio::select! {
         biased;
         response = pipeline::run(&mut ex) => Some(response),
@@ -289,12 +292,12 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     };
     if let Some(why) = response.unsent {
         log(&ex, response.status, &response.headers, &Written::default(), false);
-        if why == Unsent::Closed && ex.settings().reset_timedout_connection {
+        if why == Unsent::Closed && ex.settings().get::<connection::Settings>().reset_timedout_connection {
             conn.io.sock.reset_when_closed();
         }
         return Next::Close;
     }
-    conn.kept_ms.set(ex.settings().keepalive_timeout.0);
+    conn.kept_ms.set(ex.settings().get::<connection::Settings>().keepalive_timeout.0);
     let delivery = Delivery::new(&ex, &response, keep_alive && may_stay(conn, &ex));
     let status = response.status;
     let (headers, written, sent) = write::response(conn, &ex, response, delivery).await;
@@ -315,7 +318,9 @@ fn broken_off(conn: &Conn, ex: &Exchange, status: u16, delivery: Delivery, error
     } else if expired {
         ex.log(Level::Info, &format!("{status}: the client did not take the response in time (send_timeout)"));
     }
-    if delivery.ends_with_connection() || (expired && ex.settings().reset_timedout_connection) {
+    if delivery.ends_with_connection()
+        || (expired && ex.settings().get::<connection::Settings>().reset_timedout_connection)
+    {
         conn.io.sock.reset_when_closed();
         return Next::Close;
     }
@@ -324,15 +329,15 @@ fn broken_off(conn: &Conn, ex: &Exchange, status: u16, delivery: Delivery, error
 
 /// The connection's end after a response.
 fn end(conn: &Conn, ex: &Exchange) -> Next {
-    if nothing_left(conn) && ex.settings().lingering_close != Lingering::Always {
+    if nothing_left(conn) && ex.settings().get::<connection::Settings>().lingering_close != Lingering::Always {
         return Next::Close;
     }
-    Next::Linger(ex.plan.clone(), ex.settings_index())
+    Next::Linger(ex.scope.clone(), ex.settings_index())
 }
 
 /// The client may send another request on this connection.
 fn may_stay(conn: &Conn, ex: &Exchange) -> bool {
-    let settings = ex.settings();
+    let settings = ex.settings().get::<connection::Settings>();
     let (most, longest) = (settings.keepalive_requests, settings.keepalive_time.0);
     let request = &ex.request;
     settings.keepalive_timeout.0 > 0

@@ -6,7 +6,7 @@ use crate::exchange::{Exchange, Request};
 use crate::http::h1::Conn;
 use crate::http::h1::write;
 use crate::observe::access_log;
-use crate::observe::error_log::Level;
+use crate::observe::level::Level;
 use crate::page;
 use crate::vars::{Sent, protocol};
 use buchner_wire::h1::Version;
@@ -60,7 +60,7 @@ pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
 /// What logs can know of such a request.
 fn exchange(conn: &Conn, refusal: &Refusal) -> Exchange {
     let thread = conn.io.thread().clone();
-    let plan = conn.plan();
+    let scope = conn.plan().scope;
     let words: Vec<&[u8]> = refusal.line.split(|byte| *byte == b' ').collect();
     let (method, target, version) = match words[..] {
         [method, target, b"HTTP/1.0"] => (method, target, Version::H10),
@@ -80,7 +80,7 @@ fn exchange(conn: &Conn, refusal: &Refusal) -> Exchange {
         upgrade_to: Bytes::new(),
         head_bytes: refusal.line.len() as u64,
     };
-    let mut ex = Exchange::new(thread, plan, conn.client(), request, conn.default_server(), RequestId::default());
+    let mut ex = Exchange::new(thread, scope, conn.client(), request, conn.default_server(), RequestId::default());
     ex.line = Some(refusal.line.clone());
     ex.failure = Some(refusal.error.cause.to_string());
     ex

@@ -2,10 +2,11 @@
 use crate::body::{Body, Part, Source, Upgraded, next_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response};
-use crate::filter::headers::add_trailers;
+use crate::filter::trailers;
 use crate::http::h1::Conn;
 use crate::http::h1::{departure, tunnel};
 use crate::io::local::Local;
+use crate::settings::connection;
 use crate::text;
 use buchner_wire::chunked;
 use buchner_wire::h1::{Version, write_status_line};
@@ -84,7 +85,12 @@ pub async fn response(
         keep_alive_field(&mut out, ex, status);
     }
     framing_fields(&mut out, ex, status, &body, framing, keep);
-    let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: ex.settings().send_timeout.0 };
+    let mut writer = Writer {
+        conn,
+        out,
+        written: Written::default(),
+        timeout_ms: ex.settings().get::<connection::Settings>().send_timeout.0,
+    };
     let head_bytes = writer.out.len() as u64;
     let length = if framing == Framing::Length { body.length() } else { None };
     let mut sent = match body {
@@ -133,7 +139,9 @@ fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
     }
     match (body.length(), ex.request.version) {
         (Some(_), _) => Framing::Length,
-        (None, Version::H11) if ex.settings().chunked_transfer_encoding => Framing::Chunked,
+        (None, Version::H11) if ex.settings().get::<connection::Settings>().chunked_transfer_encoding => {
+            Framing::Chunked
+        }
         (None, Version::H11) => Framing::Close,
         (None, Version::H10) => Framing::Close,
     }
@@ -190,7 +198,7 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
 
 /// Tells how long the connection is kept, where that is configured.
 fn keep_alive_field(out: &mut Vec<u8>, ex: &Exchange, status: u16) {
-    let told = ex.settings().keepalive_told.0;
+    let told = ex.settings().get::<connection::Settings>().keepalive_told.0;
     if told > 0 && status != 101 {
         out.extend_from_slice(b"Keep-Alive: timeout=");
         text::write_number(told / 1000, out);
@@ -302,7 +310,7 @@ impl Writer<'_> {
     async fn end(&mut self, ex: &Exchange, status: u16, headers: &Headers, mut trailers: Headers) -> Result<()> {
         let (size, end) = chunked::LAST_CHUNK.split_at(3);
         self.out.extend_from_slice(size);
-        add_trailers(ex, status, headers, &mut trailers);
+        trailers::add(ex, status, headers, &mut trailers);
         trailers.write_to(&mut self.out);
         self.out.extend_from_slice(end);
         self.written.trailers = trailers;

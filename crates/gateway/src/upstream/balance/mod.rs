@@ -2,7 +2,7 @@
 pub mod round_robin;
 
 use super::Server;
-use crate::config::UpstreamServer;
+use crate::upstream::config::UpstreamServer;
 use std::cell::Cell;
 
 /// What a balancer chooses by.

@@ -1,6 +1,6 @@
 //! Smooth weighted round robin (nginx's default): a server of weight 5 beside two of weight 1 is not asked five times in a row.
 use super::{Balancer, Choice};
-use crate::config::UpstreamServer;
+use crate::upstream::config::UpstreamServer;
 
 /// Longest schedule; larger sums of weights are scaled down to it.
 const MAX_SCHEDULE: u64 = 4096;

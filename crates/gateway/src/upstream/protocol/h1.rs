@@ -1,10 +1,12 @@
 //! HTTP/1.0 and 1.1 (nginx: proxy_pass).
 use super::{Frame, Outbound, Protocol};
+use crate::backend::proxy::config::{Proxying, Settings};
 use crate::backend::proxy::head::SetHeader;
 use crate::backend::proxy::options::IdSet;
 use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, permitted};
+use crate::settings::connection;
 use crate::text;
 use crate::vars::{self, Sent};
 use buchner_wire::chunked::{BodyDecoder, Decoded};
@@ -68,8 +70,9 @@ impl Protocol for Http1 {
 fn write_head(outbound: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()> {
     let Outbound { ex, target, method, own_body } = *outbound;
     let request = &ex.request;
-    let settings = ex.settings();
-    let options = settings.proxy.as_deref();
+    let settings = ex.settings().get::<Settings>();
+    let proxying = ex.settings().get::<Proxying>();
+    let options = proxying.options.as_deref();
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     let start = out.len();
@@ -118,7 +121,7 @@ fn write_head(outbound: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()> {
 fn write_set(ex: &Exchange, upgrades: bool, out: &mut Vec<u8>) -> Result<IdSet> {
     let refused = ex.request.upgrade && !upgrades;
     let mut set = IdSet::default();
-    for header in &ex.settings().set_headers {
+    for header in &ex.settings().get::<Proxying>().headers {
         set.insert(header.id);
         if matches!(header.id, HeaderId::ContentLength | HeaderId::TransferEncoding) {
             // Framing is the gateway's: a wrong length would let one request run into the next.
@@ -130,7 +133,8 @@ fn write_set(ex: &Exchange, upgrades: bool, out: &mut Vec<u8>) -> Result<IdSet> 
         let value = out.len();
         header.value.write(ex, Sent::default(), out);
         if header.id == HeaderId::Upgrade {
-            let protocols = permitted(&out[value..], &ex.settings().upgrade_protocols).map(Cow::into_owned);
+            let protocols = permitted(&out[value..], &ex.settings().get::<connection::Settings>().upgrade_protocols)
+                .map(Cow::into_owned);
             out.truncate(value);
             out.extend_from_slice(&protocols.unwrap_or_default());
         }
@@ -184,8 +188,9 @@ fn write_forwarded(ex: &Exchange, set: &mut IdSet, out: &mut Vec<u8>) {
 
 /// The client's fields, less those that are set, framing, and what is the gateway's to answer.
 fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
-    let settings = ex.settings();
-    let named = settings.set_headers.iter().any(|h| h.id == HeaderId::Other);
+    let settings = ex.settings().get::<Settings>();
+    let proxying = ex.settings().get::<Proxying>();
+    let named = proxying.headers.iter().any(|h| h.id == HeaderId::Other);
     // nginx, whose set_headers make the forwarded ones, passes on what clients send of them.
     let untrusted = settings.forwarded_headers && !ex.client.trusted;
     for header in ex.request.headers.iter() {
@@ -195,7 +200,7 @@ fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
             _ if untrusted && speaks_for_client(&header) => true,
             HeaderId::Other => {
                 let same = |h: &SetHeader| h.id == HeaderId::Other && h.name.eq_ignore_ascii_case(header.name);
-                named && settings.set_headers.iter().any(same)
+                named && proxying.headers.iter().any(same)
             }
             id => set.contains(id),
         };

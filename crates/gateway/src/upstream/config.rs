@@ -1,8 +1,7 @@
-//! Groups of servers, and pools of app workers.
+//! Groups of servers, as the configuration has them.
 use crate::units::Millis;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A group of HTTP servers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -63,23 +62,4 @@ fn one() -> u32 {
 
 fn ten_seconds() -> Millis {
     Millis(10_000)
-}
-
-/// A pool of app workers, as the gateway sees it; how workers are started is the supervisor's (`buchner.config.model.App`).
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AppPool {
-    /// Requests that may wait for a slot; more get 503 with Retry-After. Default: 1000.
-    pub queue: u32,
-    /// Time a request may wait for a slot; then 503. Default: 30 s.
-    pub queue_timeout: Millis,
-    /// Requests handed to a busy slot ahead of time, the running one included, while they are less than about 5 ms of work
-    /// in all; 1 turns look-ahead off. Default: 16.
-    pub look_ahead: u32,
-}
-
-impl Default for AppPool {
-    fn default() -> Self {
-        Self { queue: 1000, queue_timeout: Millis(30_000), look_ahead: 16 }
-    }
 }

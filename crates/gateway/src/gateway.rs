@@ -1,6 +1,6 @@
 //! Settings of the gateway process as a whole.
-use crate::config::Dialect;
-use crate::observe::error_log::Level;
+use crate::exchange::conditions::Dialect;
+use crate::observe::level::Level;
 use crate::units::{Millis, Size};
 use crate::vars::Bases;
 use schemars::JsonSchema;
