@@ -283,7 +283,7 @@ import os, socket, sys, time
 import msgspec
 from buchner.serving import Serving
 from buchner.supervisor.sealed_plan import SealedPlan
-from buchner.supervisor.upgrade import SavedListener, State
+from buchner.supervisor.state import SavedListener, State
 
 loaded = Serving("shop:app", ["127.0.0.1:0"], workers=1).load()
 listener = socket.create_server(("127.0.0.1", 0))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buchner.config import toml
-from buchner.config.places import NamedPlaces, Report, dotted
+from buchner.config.overrides import OverriddenPlaces, merged
+from buchner.config.places import NamedPlaces, Report
 from buchner.config.resolve import Resolver
 from buchner.config.validate import decode
 from buchner.errors import ConfigError, Problem
@@ -19,7 +20,6 @@ from buchner.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from buchner.config import places
     from buchner.config.model import Loaded
 
 
@@ -110,43 +110,6 @@ def decoded(path: Path, data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(f"is not UTF-8 text: byte {error.start + 1}", file=str(path))]) from error
-
-
-def merged(document: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return `document` with `overrides` in it: tables merged, everything else replaced."""
-    result = dict(document)
-    for key, value in overrides.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
-
-
-class OverriddenPlaces:
-    """Places of a file that other settings were merged into.
-
-    Args:
-        source: places of the file.
-        overrides: the settings merged into it.
-        origin: what to call them.
-    """
-
-    def __init__(self, source: places.Places, overrides: dict[str, Any], origin: str = "command line") -> None:
-        self.source = source
-        self.overrides = overrides
-        self.origin = origin
-
-    def problem(self, path: places.Path, message: str, *, key: bool = False) -> Problem:
-        """Return a problem at its place in the file, or under the name of the overrides."""
-        table: Any = self.overrides
-        for part in path:
-            if not isinstance(table, dict):
-                break  # a value that replaced the file's, and the path leads into it
-            if part not in table:
-                return self.source.problem(path, message, key=key)
-            table = table[part]
-        if not path or isinstance(table, dict):
-            return self.source.problem(path, message, key=key)
-        return Problem(message, where=dotted(path), file=self.origin)
 
 
 def is_toml(path: Path, data: bytes) -> bool:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.config import addresses
-from buchner.config.load import OverriddenPlaces, merged
+from buchner.config.overrides import OverriddenPlaces, merged
 from buchner.config.places import Report, dotted, sorted_problems
 from buchner.config.resolve import Resolver
 from buchner.config.suggest import closest

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from buchner.config.sockets import SocketOptions
 from buchner.errors import AppImportError, BuchnerError
@@ -24,10 +24,12 @@ from buchner.supervisor.sealed_plan import SealedPlan, io_threads
 if TYPE_CHECKING:
     from buchner.config.model import Loaded, ProcessSettings
     from buchner.supervisor.gateway_process import GatewayProcess
+    from buchner.supervisor.gateways import Gateways
     from buchner.supervisor.listeners import Listener
+    from buchner.supervisor.loop import Loop
     from buchner.supervisor.messages import WorkerReady
     from buchner.supervisor.pool import Pool
-    from buchner.supervisor.supervisor import Supervisor
+    from buchner.supervisor.workers import Workers
 
 logger = logging.getLogger("buchner")
 
@@ -46,6 +48,22 @@ def terms_of(process: ProcessSettings) -> Terms:
     return Terms(of_gateway(process), process.open_files)
 
 
+class DeploymentHost(Protocol):
+    """The supervisor, as a deployment needs it."""
+
+    loop: Loop
+    gateways: Gateways
+    workers: Workers
+    listeners: dict[str, Listener]
+    loaded: Loaded | None
+
+    def take_passed(self, address: str) -> Listener | None:
+        """The socket of socket activation that is bound to this address."""
+
+    def prepare_logs(self, force: Force) -> None:
+        """Make the access logs the gateway's user may not create."""
+
+
 class Deployment:
     """One attempt; ends with a call of `done`.
 
@@ -58,7 +76,7 @@ class Deployment:
     """
 
     def __init__(
-        self, supervisor: Supervisor, loaded: Loaded, terms: Terms, *, replace_gateway: bool, done: Done
+        self, supervisor: DeploymentHost, loaded: Loaded, terms: Terms, *, replace_gateway: bool, done: Done
     ) -> None:
         self._supervisor = supervisor
         self.loaded = loaded

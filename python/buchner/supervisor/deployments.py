@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from buchner.config import native
 from buchner.errors import BuchnerError
-from buchner.supervisor.deployment import Deployment, terms_of
+from buchner.supervisor.deployment import Deployment, DeploymentHost, terms_of
 
 if TYPE_CHECKING:
     from buchner.config.model import Loaded
-    from buchner.supervisor.supervisor import Supervisor
+    from buchner.supervisor.notify import Notifier
 
 logger = logging.getLogger("buchner")
 
 Reply = Callable[[BuchnerError | None], None]
 
 
+class DeploymentsHost(DeploymentHost, Protocol):
+    """The supervisor, as the deployments need it."""
+
+    notifier: Notifier
+    stopping: bool
+
+    @property
+    def title(self) -> str:
+        """What is served."""
+
+    def load(self) -> Loaded:
+        """Read the configuration; raises BuchnerError."""
+
+
 class Deployments:
     """At most one runs; a reload that is asked for meanwhile follows it."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: DeploymentsHost) -> None:
         self.current: Deployment | None = None
         self.on_upgrade: Callable[[Reply], None] | None = None
         """Set where an upgrade is possible."""
@@ -33,7 +47,7 @@ class Deployments:
         """Put the first configuration in force."""
         supervisor = self._supervisor
         try:
-            loaded = supervisor.options.load()
+            loaded = supervisor.load()
         except BuchnerError as error:
             supervisor.loop.call_later(0, lambda error=error: done(error))  # type: ignore[misc]
             return
@@ -51,7 +65,7 @@ class Deployments:
         supervisor.notifier.reloading()
         logger.info("reloading")
         try:
-            loaded = supervisor.options.load()
+            loaded = supervisor.load()
         except BuchnerError as error:
             self._reloaded(error, done)
             return
@@ -63,7 +77,7 @@ class Deployments:
             logger.info("reloaded: %s", supervisor.workers.summary())
         else:
             log_refusal("reload", error)
-        title = supervisor.options.title
+        title = supervisor.title
         supervisor.notifier.ready(f"serving {title}" if error is None else f"reload refused: {error}"[:200])
         done(error)
 

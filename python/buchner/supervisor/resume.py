@@ -15,11 +15,10 @@ from buchner.supervisor.process import Child
 from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 
 if TYPE_CHECKING:
-    from buchner.supervisor.supervisor import Supervisor
-    from buchner.supervisor.upgrade import SavedWorker, State
+    from buchner.supervisor.state import SavedWorker, State, UpgradeHost
 
 
-def resume(supervisor: Supervisor, state: State) -> None:
+def resume(supervisor: UpgradeHost, state: State) -> None:
     """Make a fresh supervisor the owner of everything in `state`."""
     supervisor.started_at = state.started_at
     supervisor.launcher.last_worker = state.last_worker
@@ -68,7 +67,7 @@ def _own(fd: int) -> int:
     return fd
 
 
-def _worker(supervisor: Supervisor, saved: SavedWorker) -> WorkerProcess:
+def _worker(supervisor: UpgradeHost, saved: SavedWorker) -> WorkerProcess:
     dump = _own(saved.dump)
     worker = WorkerProcess(saved.number, saved.pool, saved.slots, dump, supervisor.loop, supervisor.reaper)
     worker.child = supervisor.reaper.adopt(Child(saved.pid, str(worker), worker.ended, dump))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from buchner.errors import BuchnerError
 from buchner.supervisor.worker_process import WorkerState
 
 if TYPE_CHECKING:
-    from buchner.supervisor.supervisor import Supervisor
+    from buchner.config.model import Loaded
+    from buchner.supervisor.deployments import Deployments
+    from buchner.supervisor.gateways import Gateways
+    from buchner.supervisor.loop import Loop
+    from buchner.supervisor.notify import Notifier
+    from buchner.supervisor.process import Reaper
+    from buchner.supervisor.workers import Workers
 
 logger = logging.getLogger("buchner")
 
@@ -30,10 +36,25 @@ def duration(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+class ShutdownHost(Protocol):
+    """The supervisor, as its end needs it."""
+
+    loop: Loop
+    reaper: Reaper
+    notifier: Notifier
+    gateways: Gateways
+    workers: Workers
+    deployments: Deployments
+    loaded: Loaded | None
+
+    def close_listeners(self) -> None:
+        """Close the listening sockets."""
+
+
 class Shutdown:
     """The one way down; `step` is called whenever a process has ended."""
 
-    def __init__(self, supervisor: Supervisor, seconds: float | None = None) -> None:
+    def __init__(self, supervisor: ShutdownHost, seconds: float | None = None) -> None:
         self._supervisor = supervisor
         loaded = supervisor.loaded
         default = loaded.process.shutdown_timeout if loaded else _DEFAULT_SECONDS

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from buchner.supervisor.deployments import Reply
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.gateways import Force
-    from buchner.supervisor.upgrade import State
+    from buchner.supervisor.state import State
     from buchner.supervisor.worker_process import WorkerProcess
+    from buchner.supervisor.workers import Trial
 
 logger = logging.getLogger("buchner")
 
@@ -186,7 +187,26 @@ class Supervisor:
         for listener in listeners.values():
             listener.close()
 
-    # What deployments need
+    # What deployments and workers need
+
+    @property
+    def title(self) -> str:
+        """See `DeploymentsHost`."""
+        return self.options.title
+
+    def load(self) -> Loaded:
+        """See `DeploymentsHost`."""
+        return self.options.load()
+
+    @property
+    def preload(self) -> tuple[socket.socket, int] | None:
+        """See `WorkersHost`."""
+        return self.options.preload
+
+    @property
+    def trial(self) -> Trial | None:
+        """See `WorkersHost`."""
+        return self.deployments.current
 
     def take_passed(self, address: str) -> Listener | None:
         """The socket of socket activation that is bound to this address."""

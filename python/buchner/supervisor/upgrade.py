@@ -23,25 +23,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from buchner.config import AppSettings, ProcessSettings, native
+from buchner.config import native
 from buchner.errors import BuchnerError, UpgradeError
 from buchner.supervisor import logs
 from buchner.supervisor.child import STACKS_SIGNAL
 from buchner.supervisor.identity import of_workers
 from buchner.supervisor.launch import arguments, environment
 from buchner.supervisor.process import Child, dump_file, python_command
-from buchner.supervisor.sealed_plan import SealedPlan
-from buchner.supervisor.worker_process import WorkerState
+from buchner.supervisor.state import State
 
 if TYPE_CHECKING:
     from buchner.config import Loaded
-    from buchner.supervisor.supervisor import Supervisor
+    from buchner.supervisor.state import UpgradeHost
 
 logger = logging.getLogger("buchner")
 
 _STATE = "BUCHNER_UPGRADE_STATE"
 _CHECK = "BUCHNER_UPGRADE_CHECK"
-_VERSION = 1
 _STACKS_SECONDS = 0.5
 _CHECK_SECONDS = 60.0
 """What the check has besides the `start_timeout` of the apps."""
@@ -57,60 +55,6 @@ _SIGNALS = (
     signal.SIGCHLD,
     signal.SIGWINCH,
 )
-
-
-class SavedListener(msgspec.Struct):
-    """A listening socket."""
-
-    address: str
-    fd: int
-    inode: tuple[int, int] | None
-
-
-class SavedGateway(msgspec.Struct):
-    """A gateway process."""
-
-    number: int
-    io_threads: int
-    fd: int
-    pid: int
-    dump: int
-    attached: list[int]
-    current: bool
-
-
-class SavedWorker(msgspec.Struct):
-    """A worker process."""
-
-    number: int
-    pool: str
-    slots: int
-    fd: int
-    pid: int
-    dump: int
-    ready: bool
-    leaving: bool = False
-    """It is to finish what it runs, and to end."""
-    recycling: bool = False
-    """Its replacement is on the way."""
-    hung: str | None = None
-
-
-class State(msgspec.Struct):
-    """What the new program takes over."""
-
-    version: int
-    listeners: list[SavedListener]
-    gateways: list[SavedGateway]
-    workers: list[SavedWorker]
-    plan: SealedPlan
-    apps: dict[str, AppSettings]
-    process: ProcessSettings
-    last_worker: int
-    last_gateway: int
-    started_at: float
-    asker: int
-    last_plan: int = 0
 
 
 def inherited_state() -> State | None:
@@ -186,7 +130,7 @@ def _stacks(process: subprocess.Popen[bytes], dump: int) -> str:
 class Upgrade:
     """The first half: check, save, execute."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: UpgradeHost) -> None:
         self._supervisor = supervisor
         self._running = False
 
@@ -243,10 +187,10 @@ class Upgrade:
             return
         logger.info("upgrade: executing the new version")
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        state = self._save()
+        state = State.of(supervisor)
         fd = os.memfd_create("buchner-state", 0)
         os.write(fd, msgspec.json.encode(state))
-        for inherited in [fd, *_descriptors(state)]:
+        for inherited in [fd, *state.descriptors()]:
             os.set_inheritable(inherited, True)
         os.environ[_STATE] = f"{os.getpid()}:{fd}"
         logs.flush()
@@ -258,71 +202,10 @@ class Upgrade:
         except OSError as error:
             os.environ.pop(_STATE, None)
             os.close(fd)
-            for inherited in _descriptors(state):
+            for inherited in state.descriptors():
                 os.set_inheritable(inherited, False)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             done(UpgradeError(f"{sys.executable} could not be executed: {error}"))
-
-    def _save(self) -> State:
-        supervisor = self._supervisor
-        loaded, force = supervisor.loaded, supervisor.gateways.force
-        if loaded is None or force is None:
-            raise RuntimeError("nothing is in force")
-        asker = supervisor.upgrade_asker
-        leaving = {number for pool in supervisor.workers.leaving for number in pool.workers}
-        return State(
-            version=_VERSION,
-            listeners=[
-                SavedListener(listener.address, listener.socket.fileno(), listener.inode)
-                for listener in supervisor.listeners.values()
-            ],
-            gateways=[
-                SavedGateway(
-                    gateway.number,
-                    gateway.io_threads,
-                    gateway.channel.fileno(),
-                    gateway.pid,
-                    gateway.child.dump if gateway.child else -1,
-                    sorted(gateway.attached),
-                    gateway is supervisor.gateways.current,
-                )
-                for gateway in supervisor.gateways.all.values()
-                if gateway.channel.is_open
-            ],
-            workers=[
-                SavedWorker(
-                    worker.number,
-                    worker.pool,
-                    worker.slots,
-                    worker.channel.fileno(),
-                    worker.pid,
-                    worker.dump,
-                    worker.ready is not None,
-                    worker.state in (WorkerState.RETIRING, WorkerState.STOPPING) or worker.number in leaving,
-                    worker.recycling,
-                    worker.hung,
-                )
-                for worker in supervisor.workers.all()
-                if worker.channel.is_open and worker.pid
-            ],
-            plan=force.plan,
-            apps=loaded.app,
-            process=loaded.process,
-            last_worker=supervisor.launcher.last_worker,
-            last_gateway=supervisor.gateways.last_number,
-            started_at=supervisor.started_at,
-            asker=asker.fileno() if asker is not None else -1,
-            last_plan=supervisor.gateways.last_plan,
-        )
-
-
-def _descriptors(state: State) -> list[int]:
-    found = [listener.fd for listener in state.listeners]
-    for gateway in state.gateways:
-        found += [gateway.fd, gateway.dump]
-    for worker in state.workers:
-        found += [worker.fd, worker.dump]
-    return [fd for fd in [*found, state.plan.fd, state.asker] if fd >= 0]
 
 
 def _command() -> list[str]:

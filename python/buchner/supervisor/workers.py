@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from buchner import cpus
 from buchner.supervisor import identity
@@ -15,11 +15,15 @@ from buchner.supervisor.stacks import StackDump
 from buchner.supervisor.worker_process import WorkerProcess, WorkerState
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
-    from buchner.config.model import AppSettings, ProcessSettings
+    from buchner.config.model import AppSettings, Loaded, ProcessSettings
+    from buchner.supervisor.gateways import Gateways
+    from buchner.supervisor.launch import Launcher
+    from buchner.supervisor.loop import Loop
     from buchner.supervisor.messages import Lost, Retired, Stuck
-    from buchner.supervisor.supervisor import Supervisor
+    from buchner.supervisor.process import MemoryEvents
 
 logger = logging.getLogger("buchner")
 
@@ -33,10 +37,44 @@ _HELD_GRACE = 2.0
 """Seconds until a worker whose interpreter is held by C code is killed; what waits in it is then tried elsewhere."""
 
 
+class Trial(Protocol):
+    """A deployment, as its workers need it."""
+
+    pools: dict[str, Pool]
+
+    def pool_ready(self, pool: Pool) -> None:
+        """All workers of a pool have imported the app."""
+
+    def pool_failed(self, message: str, traceback: str, *, imported: bool) -> None:
+        """A worker failed."""
+
+
+class WorkersHost(Protocol):
+    """The supervisor, as the workers need it."""
+
+    loop: Loop
+    memory: MemoryEvents
+    launcher: Launcher
+    gateways: Gateways
+    loaded: Loaded | None
+    stopping: bool
+
+    @property
+    def preload(self) -> tuple[socket.socket, int] | None:
+        """The process that forks the only app's workers, if there is one."""
+
+    @property
+    def trial(self) -> Trial | None:
+        """The deployment that is under way."""
+
+    def process_ended(self) -> None:
+        """A worker has ended."""
+
+
 class Workers:
     """Makes pools, puts them out of service, and knows every worker; the `PoolHost`."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: WorkersHost) -> None:
         self.pools: dict[str, Pool] = {}
         """The pools that serve, by name."""
         self.leaving: list[Pool] = []
@@ -57,7 +95,7 @@ class Workers:
             )
 
         def source() -> WorkerSource:
-            preload = supervisor.options.preload
+            preload = supervisor.preload
             if preload is not None:
                 self._shared_source = self._shared_source or PreloadSource(
                     supervisor.launcher, name, settings, user, preload
@@ -90,12 +128,12 @@ class Workers:
 
     def pool_ready(self, pool: Pool) -> None:
         """See `PoolHost`."""
-        if (deployment := self._supervisor.deployments.current) is not None:
+        if (deployment := self._supervisor.trial) is not None:
             deployment.pool_ready(pool)
 
     def pool_failed(self, pool: Pool, message: str, traceback: str, *, imported: bool) -> None:
         """See `PoolHost`."""
-        deployment = self._supervisor.deployments.current
+        deployment = self._supervisor.trial
         if deployment is not None and deployment.pools.get(pool.name) is pool:
             deployment.pool_failed(message, traceback, imported=imported)
 
@@ -225,7 +263,7 @@ class Workers:
 
     def _all_pools(self) -> list[Pool]:
         pools = [*self.pools.values(), *self.leaving]
-        if (deployment := self._supervisor.deployments.current) is not None:
+        if (deployment := self._supervisor.trial) is not None:
             pools += deployment.pools.values()
         return pools
 
