@@ -67,7 +67,9 @@ def test_bad_files_are_refused_with_all_problems(name: str, tmp_path: Path) -> N
 
 
 def test_the_seed_means_the_same_with_and_without_http(tmp_path: Path) -> None:
-    assert load(copied("seed", tmp_path)).plan == load(copied("seed_http", tmp_path)).plan
+    paths = [copied(name, tmp_path) for name in ("seed", "seed_http")]
+    plans = [load(path).plan_json().decode().replace(str(path.parent), "/DIR") for path in paths]
+    assert json.loads(plans[0]) == json.loads(plans[1])
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SHORT = 4
-_MEDIUM = 8
+_SHORT = 5
+_MEDIUM = 9
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that `name` is most likely a slip of, or None if none is a few letters away."""
     by_fold = {candidate.lower(): candidate for candidate in known}
     folded = name.lower()
-    most = 1 if len(folded) <= _SHORT else 2 if len(folded) <= _MEDIUM else 3
+    letters = len(folded.lstrip("$"))
+    most = 1 if letters <= _SHORT else 2 if letters <= _MEDIUM else 3
     candidates = difflib.get_close_matches(folded, by_fold, n=3, cutoff=0.6)
     distance, nearest = min(
         ((_distance(folded, candidate), candidate) for candidate in candidates), default=(most, None)

@@ -140,7 +140,8 @@ def _resolved(adapted: Adapted, overrides: dict[str, Any] | None) -> Loaded:
         document = msgspec.convert(merged(msgspec.to_builtins(document), overrides), gen.Document)
     files = [FilePath(name) for name in adapted.sources]
     resolver = Resolver(document, state.prefix, report)
-    resolver.contents.expect(ROOT)
+    if ROOT not in state.roots:
+        resolver.contents.expect(ROOT)
     return replace(resolver.resolve(), files=files)
 
 

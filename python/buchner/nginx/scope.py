@@ -45,6 +45,7 @@ class State:
         warnings: what is odd but works.
         proxied: authorities of proxy_pass, and where each stands first.
         sockets: addresses of `listen` with options of sockets, and where.
+        roots: what `root` and `alias` say.
         verdicts: what became of each directive, in order.
     """
 
@@ -59,6 +60,7 @@ class State:
     warnings: list[Problem] = field(default_factory=list)
     proxied: dict[str, Token] = field(default_factory=dict)
     sockets: dict[str, Token] = field(default_factory=dict)
+    roots: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
 
 

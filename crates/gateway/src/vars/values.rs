@@ -42,12 +42,6 @@ impl Values {
         self.put(index, Slot::Bytes(value));
     }
 
-    /// Whether a value was set or found already.
-    pub fn is_set(&self, index: u32) -> bool {
-        let Some(shared) = &self.0 else { return false };
-        !matches!(shared.slots.borrow().get(index as usize), None | Some(Slot::Unset))
-    }
-
     /// Whether a variable that was written has a value, if an empty one.
     pub fn is_found(&self, index: u32, ex: &Exchange) -> bool {
         let Some(shared) = &self.0 else { return false };

@@ -66,6 +66,7 @@ def _directory(scope: Scope, directive: Directive) -> None:
     if directive.name == "alias" and str(getattr(scope.table, "path", "")).startswith("@"):
         scope.error(directive.args[0], '"alias" cannot be in a named location: nothing of the path can be replaced')
     path = directive.words[0]
+    scope.state.roots.add(path)
     scope.values[directive.name] = path
     scope.tokens[directive.name] = directive.args[0]
     scope.state.places[(*scope.path, "files")] = directive.args[0]
