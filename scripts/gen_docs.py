@@ -159,9 +159,9 @@ file which of three kinds it is. {total} are known: all that nginx documents for
 
 `http {{ }}` around servers may be left out. nginx's defaults hold: bodies up to 1m, 60 s to connect, Host from
 `proxy_pass`, X-Forwarded headers only where set. An access log goes to standard output in the combined format unless
-the file says otherwise; relative names start at the directory of the file, and the default root is `html` there
-(`buchner nginx -p` and nginx's own prefix take the place of that directory). A directive is taken over by inner blocks
-unless they have it themselves, and then theirs replace it as a whole; the exceptions are noted.
+the file says otherwise; relative names start at the directory of the file. The default root is `html` there or, without
+that directory, /usr/share/nginx/html; with `buchner nginx -p` it is `html` below that prefix. A directive is taken over
+by inner blocks unless they have it themselves, and then theirs replace it as a whole; the exceptions are noted.
 
 Two things are safer than in nginx, and no directive changes them. `proxy_set_header Upgrade $http_upgrade` passes on
 `websocket` alone: in nginx `h2c` would open a tunnel through which HTTP/2 passes unseen by `deny`, `auth_basic` and the

@@ -77,7 +77,7 @@ proxy_next_upstream = ["error", "timeout"]
 proxy_redirect = [
   { from = "default" },
 ]
-root = "html"
+root = "/usr/share/nginx/html"
 # for upstreams
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
 types = { html = "text/html", gif = "image/gif", jpg = "image/jpeg" }

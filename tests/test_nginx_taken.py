@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buchner.nginx.adapt import Options, adapt, resolve
 from helpers.gateway import BUCHNER
 from helpers.nginx import Server, get
 from helpers.raw import Raw
@@ -262,6 +263,15 @@ def test_what_is_no_header_is_left_out(
         '"X-C:"',
     ]:
         assert word in server.log + server.file.with_name("error.log").read_text()
+
+
+def test_the_default_root_follows_a_prefix(tmp_path: Path) -> None:
+    text = "server { listen 127.0.0.1:1; }"
+    for prefix, root in [(tmp_path / "site", "html"), (None, "/usr/share/nginx/html")]:
+        adapted = adapt(tmp_path / "nginx.conf", text, Options(prefix=prefix))
+        assert adapted.state.document.root == root
+    loaded = resolve(adapt(tmp_path / "nginx.conf", text, Options(prefix=tmp_path / "site")))
+    assert loaded.plan["settings"][0]["root"]["path"] == str(tmp_path / "site" / "html")
 
 
 def test_the_default_root_is_below_the_prefix(tmp_path: Path) -> None:

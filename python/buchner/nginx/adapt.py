@@ -19,7 +19,7 @@ from buchner.config.suggest import closest
 from buchner.errors import ConfigError, Problem
 from buchner.nginx import blocks
 from buchner.nginx.directives import ROWS
-from buchner.nginx.files import ROOT
+from buchner.nginx.files import default_root
 from buchner.nginx.inherit import settle
 from buchner.nginx.lexer import Token
 from buchner.nginx.parser import Parser
@@ -100,7 +100,9 @@ def adapt(path: Path, text: str, options: Options = Options()) -> Adapted:
     first = parser.parse("command line", options.before) if options.before else []
     parser.sources.clear()
     directives = [*first, *parser.parse(str(path), text)]
-    state = State(defaults(options.prefix or base, base), ROWS, base, options.prefix or base, options.access_log)
+    prefix = options.prefix or base
+    root = default_root(prefix, given=options.prefix is not None)
+    state = State(defaults(prefix, base, root), ROWS, base, prefix, root, options.access_log)
     state.problems += parser.problems
     main = Scope("main", state, state.document, ())
     if options.strict:
@@ -140,17 +142,18 @@ def _resolved(adapted: Adapted, overrides: dict[str, Any] | None) -> Loaded:
         document = msgspec.convert(merged(msgspec.to_builtins(document), overrides), gen.Document)
     files = [FilePath(name) for name in adapted.sources]
     resolver = Resolver(document, state.prefix, report)
-    if ROOT not in state.roots:
-        resolver.contents.expect(ROOT)
+    if state.root not in state.roots:
+        resolver.contents.expect(state.root)
     return replace(resolver.resolve(), files=files)
 
 
-def defaults(prefix: Path, base: Path) -> gen.Document:
+def defaults(prefix: Path, base: Path, root: str) -> gen.Document:
     """Return a document with those of nginx's defaults that are not Buchner's.
 
     Args:
         prefix: directory that relative names start from.
         base: directory that relative names of files of users start from.
+        root: the default root.
 
     """
     return gen.Document(
@@ -166,7 +169,7 @@ def defaults(prefix: Path, base: Path) -> gen.Document:
         types=dict(_TYPES),
         built_in_types=False,
         default_type="text/plain",
-        root=ROOT,
+        root=root,
         proxy_redirect=[gen.Replace(from_="default")],
         proxy_next_upstream=["error", "timeout"],
         server=[],

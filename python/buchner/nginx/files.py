@@ -7,10 +7,25 @@ from typing import TYPE_CHECKING
 from buchner.config import _generated as gen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from buchner.nginx.scope import Scope
 
-ROOT = "html"
-"""Default of `root`; it starts from the prefix, as all relative names do."""
+_ROOT = "html"
+_PACKAGED = "/usr/share/nginx/html"
+
+
+def default_root(prefix: Path, *, given: bool) -> str:
+    """Return the default of `root`: a directory of the prefix, as all relative names are.
+
+    Args:
+        prefix: directory that relative names start from.
+        given: it was asked for. If not, nginx would have the prefix of its package, which counts if there is none here.
+
+    """
+    return _ROOT if given or (prefix / _ROOT).is_dir() else _PACKAGED
+
+
 _REGEX = ("regex", "regex_nocase")
 _UNLIMITED = (1 << 32) - 1
 
@@ -20,7 +35,7 @@ def files_of(scope: Scope) -> gen.Files:
     coded = scope.value("gzip_static", "off")
     links, start = scope.value("disable_symlinks", ("off", None))
     files = gen.Files(
-        root=ROOT,
+        root=scope.state.root,
         index=list(scope.value("index", ["index.html"])),
         etag=scope.value("etag", True),
         etag_precision="seconds",

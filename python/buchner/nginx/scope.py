@@ -39,6 +39,7 @@ class State:
         base: directory of the main file; relative names of includes and of secrets start from it.
         access_log: where requests are logged if the file says nothing of it.
         prefix: directory that all other relative names start from.
+        root: the default root.
         places: tokens by path in the document.
         formats: log formats by name, and how their values are escaped.
         problems: errors found.
@@ -53,6 +54,7 @@ class State:
     rows: Rows
     base: FilePath
     prefix: FilePath
+    root: str
     access_log: str = "-"
     places: dict[Path, Token] = field(default_factory=dict)
     formats: dict[str, tuple[str, str]] = field(default_factory=dict)
