@@ -63,6 +63,12 @@ class Kept:
             self.raw = None
 
 
+def encoded(answer: Answer) -> Answer:
+    """Encode the spaces that nginx writes into Location as variables have them, as Buchner does on purpose."""
+    fields = [(name, value.replace(" ", "%20") if name == "location" else value) for name, value in answer.fields]
+    return replace(answer, fields=fields)
+
+
 def differences(directory: Path, nginx: str, seed: int, configs: int, requests: int) -> Iterator[str]:
     """Yield a description of each request that is answered differently.
 
@@ -86,7 +92,7 @@ def differences(directory: Path, nginx: str, seed: int, configs: int, requests: 
             for name, text in servers.items():
                 for _ in range(requests):
                     request = maker.request(name)
-                    expected, answer = theirs.ask(request), ours.ask(request)
+                    expected, answer = encoded(theirs.ask(request)), ours.ask(request)
                     if answer != expected:
                         yield f"{text}\n{request!r}\n  nginx:   {expected}\n  Buchner: {answer}\n"
         finally:
