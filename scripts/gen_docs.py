@@ -168,6 +168,9 @@ Two things are safer than in nginx, and no directive changes them. `proxy_set_he
 logs (`upgrade_protocols` in gateway.toml permits others). And spaces and line ends that variables such as `$uri` bring
 into a request line or `Location` are encoded, where nginx writes them as they are, so that one request becomes two.
 
+Heads whose lines end with LF alone are taken, as nginx does; one that has LF and CR LF is 400. `#` in a target is 400,
+where nginx cuts it off. An `error_page` for a request that could not be read is a local one: no `proxy_pass`, no app.
+
 A name or value that surely is a slip, but one that nginx starts with, is a warning here and has no effect: `Host:` with
 its colon as the name of a header, a URL as a server name, a path that no request has.
 

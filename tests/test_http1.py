@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.gateway import Gateway
+from helpers.gateway import BUCHNER, Gateway
 from helpers.raw import Raw
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Run = Callable[..., Gateway]
 
@@ -121,3 +126,62 @@ def test_stops_with_zero_on_sigterm(run_gateway: Run) -> None:
     gateway = fixed(run_gateway)
     assert gateway.get().status == 200
     assert gateway.stop() == 0
+
+
+SINGLE = ["Authorization", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Expect", "Content-Range"]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_fields_that_readers_would_take_differently_are_there_once(run_gateway: Run, name: str) -> None:
+    gateway = fixed(run_gateway)
+    reply = gateway.ask(f"GET / HTTP/1.1\r\nHost: a\r\n{name}: 100-continue\r\n{name}: b\r\n\r\n")
+    assert reply.status == 400
+    assert name.encode() in reply.body
+
+
+HOSTS = [
+    (".", 400),
+    ("a..b", 400),
+    ("a%61", 400),
+    ("intern%61l.test", 400),
+    ("[v1.a:b]", 200),
+    ("a.", 200),
+    (".a", 200),
+]
+
+
+@pytest.mark.parametrize(("host", "status"), HOSTS)
+def test_hosts(run_gateway: Run, host: str, status: int) -> None:
+    assert fixed(run_gateway).ask(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").status == status
+
+
+def test_expectations(run_gateway: Run) -> None:
+    gateway = fixed(run_gateway)
+    for version, expect, status in [
+        ("1.0", "100-continue", 200),
+        ("1.0", "other", 200),
+        ("1.1", "100-continue", 200),
+        ("1.1", "other", 417),
+    ]:
+        assert gateway.ask(f"GET / HTTP/{version}\r\nHost: a\r\nExpect: {expect}\r\n\r\n").status == status
+
+
+def test_options_of_the_server_itself(run_gateway: Run) -> None:
+    gateway = fixed(run_gateway)
+    reply = gateway.ask("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert reply.status == 204
+    assert "OPTIONS" in (reply.get("allow") or "")
+    assert gateway.ask("GET * HTTP/1.1\r\nHost: a\r\n\r\n").status == 400
+
+
+def test_a_method_that_nobody_knows_is_501(run_gateway: Run) -> None:
+    assert fixed(run_gateway).ask(f"{'X' * 200} / HTTP/1.1\r\nHost: a\r\n\r\n").status == 501
+
+
+def test_interim_statuses_are_no_answer(tmp_path: Path) -> None:
+    for status in (100, 102, 199):
+        file = tmp_path / "nginx.conf"
+        file.write_text(f'events {{}} http {{ server {{ listen 127.0.0.1:1; return {status} "x"; }} }}')
+        done = subprocess.run([*BUCHNER, "check", str(file)], capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "interim" in done.stdout + done.stderr

@@ -70,6 +70,7 @@ built_in_types = false
 connect_timeout = 60
 default_type = "text/plain"
 forwarded_headers = false
+keepalive_disable = ["msie6"]
 keepalive_time = 3600
 log_not_found = true
 max_body = "1m"
@@ -78,10 +79,14 @@ proxy_redirect = [
   { from = "default" },
 ]
 root = "/usr/share/nginx/html"
+server_tokens = true
 # for upstreams
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
 types = { html = "text/html", gif = "image/gif", jpg = "image/jpeg" }
+upstream_bare_lf = true
+bare_lf = true
 ignore_invalid_headers = true
+large_fields_status = 494
 max_fields = 512
 
 [gateway]
@@ -90,6 +95,7 @@ user = "root"
 conditions = "nginx"
 # threads
 io_threads = 2
+wording = "nginx"
 
 # nothing remains of this
 # who answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ import pytest
 
 from helpers.gateway import free_port
 from helpers.raw import Raw
+from helpers.upstream import answer
 from helpers.wait import wait_for
 
 if TYPE_CHECKING:
@@ -118,10 +120,10 @@ def test_a_head_that_does_not_come_in_time_is_logged_and_silence_is_not(gateway:
 
 def test_what_is_not_done_here_is_logged(gateway: Gateway) -> None:
     send(gateway.port, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n")
-    send(gateway.port, b"PUT /x HTTP/1.0\r\nHost: a\r\nExpect: tea\r\n\r\n")
+    send(gateway.port, b"PUT /x HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n")
     (connect, expect), _ = entries(gateway, 2)
     assert '"CONNECT a:443 HTTP/1.1" 405 ' in connect
-    assert '"PUT /x HTTP/1.0" 417 ' in expect
+    assert '"PUT /x HTTP/1.1" 417 ' in expect
 
 
 class Nginx:
@@ -154,3 +156,72 @@ class Nginx:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
+
+
+PAGES = """
+server {
+    listen 127.0.0.1:PORT;
+    error_page 400 414 405 501 505 /own.html;
+    error_page 494 /large.html;
+    location = /own.html { return 200 "own $status $request_method $uri $args"; }
+    location = /large.html { return 200 "large $status"; }
+    location / { return 200 x; }
+}
+"""
+PROXIED = """
+server {
+    listen 127.0.0.1:PORT;
+    error_page 400 /up/page;
+    error_page 414 @named;
+    location /up/ { proxy_pass http://127.0.0.1:UPSTREAM; }
+    location @named { return 200 named; }
+    location / { return 200 x; }
+}
+"""
+H = b"Host: a\r\n"
+WITH_PAGE = [
+    b"GET /a%zz?b HTTP/1.1\r\n" + H + b"X: y\r\n\r\n",
+    b"GET /../x HTTP/1.1\r\n" + H + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + H + H + b"\r\n",
+    b"POST / HTTP/1.1\r\n\r\n",
+    b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\n" + H + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + H + b"X: " + b"a" * 40000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + H + b"X: a\r\n" * 2000 + b"\r\n",
+    b"garbage\r\n\r\n",
+    b"GET / HTTP/2.0\r\n" + H + b"\r\n",
+    b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: foo\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+    b"TRACE / HTTP/1.1\r\n" + H + b"X: y\r\n\r\n",
+]
+
+
+def refused(port: int, request: bytes) -> tuple[int, bytes, str | None] | None:
+    try:
+        with Raw(port) as raw:
+            raw.send(request)
+            reply = raw.reply()
+            assert raw.closed()
+            return reply.status, reply.body.strip(), reply.get("connection")
+    except ConnectionResetError:
+        return None
+
+
+def test_error_pages_are_for_refused_heads_too(run_pair: Callable[[str], Any]) -> None:
+    pair = run_pair(PAGES)
+    for request in WITH_PAGE:
+        # nginx closes at once, and its reset may overtake what it sent.
+        theirs = wait_for(functools.partial(refused, pair.nginx.port, request), "nginx's page")
+        ours = refused(pair.buchner.port, request)
+        assert ours == theirs, request[:60]
+        assert theirs[1].startswith((b"own", b"large")), request[:60]
+
+
+def test_what_cannot_be_read_reaches_no_other_server(run_conf: Callable[[str], Any], run_upstream: Any) -> None:
+    upstream = run_upstream(answer(b"page"))
+    server = run_conf(PROXIED.replace("UPSTREAM", str(upstream.port)))
+    with Raw(server.port) as raw:
+        raw.send(b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n")
+        reply = raw.reply()
+        assert (reply.status, b"400 Bad Request" in reply.body) == (400, True)
+        assert raw.closed()
+    assert upstream.heads == []

@@ -73,3 +73,116 @@ def test_return_closes_where_nginx_does(run_pair: Callable[[str], Pair]) -> None
         assert pair.get(path).status is not None
     assert pair.get("/444").status is None
     assert pair.get("/499").status is None
+
+
+def line(port: int, request: str) -> str:
+    with Raw(port) as raw:
+        raw.send(request)
+        return raw._until(b"\r\n").decode("latin-1").strip()
+
+
+def test_reason_phrases_arrive(run_gateway: Run, run_upstream: RunUpstream) -> None:
+    def script(connection: Any, head: bytes) -> bool:
+        connection.sendall(
+            b"HTTP/1.1 " + head.split(b" ")[1][1:].replace(b"_", b" ") + b"\r\nContent-Length: 0\r\n\r\n"
+        )
+        return True
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start(environ["PATH_INFO"][1:].replace("_", " "), [])
+        return []
+
+    gateway = run_gateway(proxy(run_upstream(script).port))
+    with AppGateway(app) as served:
+        for status in ("200 Custom Reason", "450 Blocked by policy", "299 Odd", "404 Not Found", "404 Nothing"):
+            request = f"GET /{status.replace(' ', '_')} HTTP/1.1\r\nHost: a\r\n\r\n"
+            assert line(gateway.port, request) == f"HTTP/1.1 {status}"
+            assert line(served.port, request) == f"HTTP/1.1 {status}"
+
+
+def test_a_reason_phrase_goes_with_its_status(run_gateway: Run, run_upstream: RunUpstream) -> None:
+    def script(connection: Any, _head: bytes) -> bool:
+        connection.sendall(b"HTTP/1.1 404 Nothing\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    route = 'intercept_errors = true\nerror_page = { 404 = { to = "/page", status = 200 } }\n'
+    page = '[[server.route]]\npath = "/page"\nrespond = { status = 200, body = "x" }\n'
+    gateway = run_gateway(proxy(run_upstream(script).port, route + page))
+    assert line(gateway.port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") == "HTTP/1.1 200 OK"
+
+
+WORDS = """
+server {
+    listen 127.0.0.1:PORT;
+    keepalive_timeout 75 9;
+    location /302 { return 302 /x; }
+    location /403 { return 403; }
+    location /405 { return 405; }
+    location /413 { return 413; }
+    location /414 { return 414; }
+    location /416 { return 416; }
+    location /503 { return 503; }
+    location /504 { return 504; }
+    location /505 { return 505; }
+}
+"""
+
+
+def test_nginx_conf_has_nginx_s_words(run_pair: Callable[[str], Pair]) -> None:
+    pair = run_pair(WORDS)
+    for status in (302, 403, 405, 413, 414, 416, 503, 504, 505):
+        request = f"GET /{status} HTTP/1.1\r\nHost: a\r\n\r\n"
+        ours = line(pair.buchner.port, request)
+        assert ours == line(pair.nginx.port, request)
+        assert ours.split(" ", 1)[1].encode() in pair.buchner.ask(request).body  # type: ignore[union-attr]
+    for server in (pair.nginx, pair.buchner):
+        reply = server.ask("GET /403 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert reply is not None
+        assert (reply.get("connection"), reply.get("keep-alive")) == ("keep-alive", "timeout=9")
+        assert "/" in (reply.get("server") or "")
+
+
+def test_gateway_toml_has_the_words_of_rfc_9110(run_gateway: Run) -> None:
+    gateway = run_gateway('[[server]]\n[[server.route]]\npath = "/"\nrespond = { status = 405 }\n')
+    reply = gateway.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (reply.get("connection"), reply.get("server")) == (None, "Buchner")
+    assert b"405 Method Not Allowed" in reply.body
+
+
+def test_keep_alive_is_named_in_connection(run_gateway: Run) -> None:
+    settings = 'keepalive_told = "9s"\n[[server.route]]\npath = "/"\nrespond = { status = 200, body = "x" }\n'
+    reply = run_gateway("[[server]]\n" + settings).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (reply.get("connection"), reply.get("keep-alive")) == ("keep-alive", "timeout=9")
+
+
+def test_the_upgrade_field_of_a_426_goes_on(run_gateway: Run, run_upstream: RunUpstream) -> None:
+    def script(connection: Any, head: bytes) -> bool:
+        status = b"426 Upgrade Required" if head.startswith(b"GET /426") else b"200 OK"
+        connection.sendall(
+            b"HTTP/1.1 " + status + b"\r\nUpgrade: TLS/1.3\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n"
+        )
+        return True
+
+    gateway = run_gateway(proxy(run_upstream(script).port))
+    reply = gateway.ask("GET /426 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (reply.get("upgrade"), reply.get("connection")) == ("TLS/1.3", "upgrade")
+    assert gateway.ask("GET /200 HTTP/1.1\r\nHost: a\r\n\r\n").get("upgrade") is None
+
+
+TOKENS = """
+server {
+    listen 127.0.0.1:PORT;
+    location / { return 204; }
+    location /off { server_tokens off; return 204; }
+}
+"""
+
+
+def test_the_server_header_has_a_version_unless_told_otherwise(run_pair: Callable[[str], Pair]) -> None:
+    pair = run_pair(TOKENS)
+    for server in (pair.nginx, pair.buchner):
+        versions = [
+            "/" in (server.ask(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").get("server") or "")  # type: ignore[union-attr]
+            for path in ("/", "/off")
+        ]
+        assert versions == [True, False]

@@ -28,10 +28,11 @@ pub const TARGETS: &[Target] = &[
 type Outcome<T> = Result<Option<(T, Vec<u8>)>, (u16, H1ErrorKind)>;
 
 fn limits(choice: u8) -> Limits {
+    let bare_lf = choice & 32 != 0;
     match choice % 4 {
-        0 => Limits { max_head: 256, max_target: 32, max_field: 64, max_fields: 4 },
-        1 => Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0 },
-        _ => Limits::default(),
+        0 => Limits { max_head: 256, max_target: 32, max_field: 64, max_fields: 4, bare_lf },
+        1 => Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0, bare_lf },
+        _ => Limits { bare_lf, ..Limits::default() },
     }
 }
 
@@ -45,9 +46,13 @@ fn feed<T>(
     let mut pieces = input.chunks(step);
     while let Some(piece) = pieces.next() {
         buf.extend_from_slice(piece);
-        let before = buf.len();
+        let before = buf.clone();
         match parse(&mut buf, &mut scanned) {
-            Ok(None) => assert_eq!(buf.len(), before, "an incomplete head must stay in the buffer"),
+            Ok(None) => {
+                assert!(before.ends_with(&buf), "an incomplete head must stay in the buffer");
+                let gone = &before[..before.len() - buf.len()];
+                assert!(gone.iter().all(|byte| matches!(byte, b'\r' | b'\n')), "only empty lines before it may go");
+            }
             Ok(Some(head)) => {
                 pieces.for_each(|piece| buf.extend_from_slice(piece));
                 return Ok(Some((head, buf.to_vec())));

@@ -45,6 +45,8 @@ pub struct Gateway {
     pub prefix: Option<String>,
     /// The same for files of users (`auth_basic_user_file`). Default: `prefix` (a nginx.conf: the directory of that file).
     pub users_prefix: Option<String>,
+    /// Whose words responses have where they differ: reason phrases and titles of pages (`rfc9110`: 405 Method Not Allowed, `nginx`: 405 Not Allowed), and `Connection: keep-alive`, which nginx says in HTTP/1.1 too. Default: rfc9110 (a nginx.conf: nginx).
+    pub wording: Dialect,
 }
 
 impl Gateway {
@@ -75,6 +77,7 @@ impl Default for Gateway {
             conditions: Dialect::Rfc9110,
             prefix: None,
             users_prefix: None,
+            wording: Dialect::Rfc9110,
         }
     }
 }

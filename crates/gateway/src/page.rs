@@ -1,11 +1,12 @@
 //! The one place where a failure becomes a response.
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::Dialect;
 use crate::exchange::id::RequestId;
 use crate::exchange::{Exchange, Response, Unsent};
 use crate::settings::redirects;
 use crate::text;
-use buchner_wire::h1::reason;
+use buchner_wire::h1::{nginx_reason, reason};
 use buchner_wire::headers::HeaderId;
 use buchner_wire::target;
 use std::fmt::Write;
@@ -17,7 +18,7 @@ const RETRY_AFTER: &[u8] = b"2";
 pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
     ex.failure = Some(error.cause.to_string());
     let cause = ex.scope.gateway.development.then_some(&*error.cause);
-    let mut response = render(error.kind.status(), cause, wants_json(ex), Some(&ex.id));
+    let mut response = render((error.kind.status(), ex.scope.gateway.wording), cause, wants_json(ex), Some(&ex.id));
     // Who is at fault and why, for whoever holds a response in hand: the kind, never addresses or paths.
     response.headers.push_name(b"X-Buchner-Error", word(error.kind).as_bytes());
     if matches!(error.kind, Kind::QueueFull | Kind::QueueTimeout | Kind::NoWorker | Kind::Exhausted) {
@@ -35,7 +36,7 @@ pub fn of_error(ex: &mut Exchange, error: &Error) -> Response {
 /// The built-in page of a status; nothing where nginx has none either.
 pub fn of_status(ex: &Exchange, status: u16) -> Response {
     if matches!(status, 300..=308 | 400..=406 | 408..=416 | 421 | 429 | 494..=497 | 500..=505 | 507) {
-        return render(status, None, wants_json(ex), Some(&ex.id));
+        return render((status, ex.scope.gateway.wording), None, wants_json(ex), Some(&ex.id));
     }
     let mut response = Response::new(status, Body::EMPTY);
     response.own_error = status >= 400;
@@ -47,6 +48,21 @@ pub fn of_return(ex: &Exchange, status: u16) -> Result<Response> {
     match status {
         444 | 499 => Err(Error::new(Kind::Close(status), "closed by configuration").closing()),
         _ => Ok(of_status(ex, status)),
+    }
+}
+
+/// The response to `OPTIONS *`, which is about no resource (RFC 9110 section 9.3.7).
+pub fn of_options() -> Response {
+    let mut response = Response::new(204, Body::EMPTY);
+    response.headers.push(HeaderId::Allow, b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response
+}
+
+/// The reason phrase of a status.
+pub fn words(dialect: Dialect, status: u16) -> &'static str {
+    match dialect {
+        Dialect::Nginx => nginx_reason(status),
+        Dialect::Rfc9110 => reason(status),
     }
 }
 
@@ -66,8 +82,11 @@ pub fn redirect(ex: &Exchange, status: u16, location: &[u8]) -> Response {
 }
 
 /// The answer to a head that could not be read; the connection closes behind it.
-pub fn of_bad_head(error: &Error) -> Response {
-    let mut response = render(error.kind.status(), Some(&error.cause), false, None);
+pub fn of_bad_head(ex: &Exchange, error: &Error) -> Response {
+    let mut response = render((error.kind.status(), ex.scope.gateway.wording), Some(&error.cause), false, None);
+    if matches!(response.status, 494..=497) {
+        response.status = 400;
+    }
     response.close = true;
     response
 }
@@ -76,9 +95,9 @@ pub fn of_bad_head(error: &Error) -> Response {
 /// what the worker made of it, or the traceback.
 pub fn of_exception(ex: &mut Exchange, cause: String, told: &Exception<'_>) -> Response {
     let mut response = if !ex.scope.gateway.development {
-        render(500, None, wants_json(ex), Some(&ex.id))
+        render((500, ex.scope.gateway.wording), None, wants_json(ex), Some(&ex.id))
     } else if told.page.is_empty() || wants_json(ex) {
-        render(500, Some(told.traceback), wants_json(ex), Some(&ex.id))
+        render((500, ex.scope.gateway.wording), Some(told.traceback), wants_json(ex), Some(&ex.id))
     } else {
         let text =
             format!("{HEAD}<title>{}</title>{STYLE}<body><div class=split>{}</div>\n", Escaped(&cause), told.page);
@@ -107,10 +126,10 @@ fn wants_json(ex: &Exchange) -> bool {
     })
 }
 
-fn render(status: u16, cause: Option<&str>, json: bool, id: Option<&RequestId>) -> Response {
+fn render((status, dialect): (u16, Dialect), cause: Option<&str>, json: bool, id: Option<&RequestId>) -> Response {
     // nginx's own statuses of bad heads are for `error_page`; clients see 400.
     let shown = if matches!(status, 494..=497) { 400 } else { status };
-    let title = reason(shown);
+    let title = words(dialect, shown);
     let mut text = String::with_capacity(512);
     if json {
         let document = serde_json::json!({
@@ -223,7 +242,7 @@ mod tests {
 
     #[test]
     fn pages_escape_their_cause() {
-        let response = render(502, Some("<script>\"&"), false, None);
+        let response = render((502, Dialect::Rfc9110), Some("<script>\"&"), false, None);
         let Body::Full(text) = response.body else { unreachable!() };
         assert!(String::from_utf8_lossy(&text).contains("<pre>&lt;script&gt;&quot;&amp;</pre>"));
         assert!(response.own_error);
@@ -231,7 +250,7 @@ mod tests {
 
     #[test]
     fn json_pages_are_json() {
-        let response = render(503, Some("a \"b\""), true, Some(&RequestId::given(b"id1").unwrap()));
+        let response = render((503, Dialect::Rfc9110), Some("a \"b\""), true, Some(&RequestId::given(b"id1").unwrap()));
         let Body::Full(text) = response.body else { unreachable!() };
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!((value["status"].as_u64(), value["request_id"].as_str()), (Some(503), Some("id1")));

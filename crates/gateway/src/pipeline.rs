@@ -94,6 +94,9 @@ fn server(scope: &Scope, index: u32) -> Option<&Server> {
 
 /// The phases up to the content, from where the exchange enters them.
 async fn phases(ex: &mut Exchange) -> Result<Outcome> {
+    if &ex.request.path[..] == b"*" {
+        return Ok(Outcome::Respond(page::of_options()));
+    }
     let scope = ex.scope.clone();
     let Some(server) = server(&scope, ex.server) else {
         return Err(Error::new(Kind::NotFound, "no server is configured"));
@@ -207,13 +210,16 @@ fn skip_body(ex: &mut Exchange, mut response: Response) -> Result<Response> {
 
 /// Content phase: the route's backend answers.
 async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
+    if ex.local_only && matches!(route.backend, Backend::App(_) | Backend::Proxy(_)) {
+        return Err(Error::new(Kind::NotFound, "the error page of a request that cannot be read is a local one"));
+    }
     let limit = ex.settings().get::<limits::Settings>().max_body.0;
     if let RequestBody::Stream(source) = &mut ex.request.body {
         // A declared length was compared with the limit of the route that was found by the path; nginx does not ask the
         // named route again that the request went on to.
         source.set_limit(if source.length().is_none() { limit } else { 0 });
     }
-    if !ex.settings().get::<mirror::Settings>().mirror.is_empty() {
+    if !ex.settings().get::<mirror::Settings>().mirror.is_empty() && !ex.local_only {
         mirror::send(ex).await?;
     }
     match route.backend.handle(ex).await? {

@@ -251,6 +251,12 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             return Err(format!("listen[{i}] {}: no server listens here", listen.address));
         }
         let head = listen.limits.clone();
+        if !matches!(head.large_fields_status, 400 | 431 | 494) {
+            return Err(format!(
+                "listen[{i}].limits.large_fields_status: {} is none of 431, 400 and 494",
+                head.large_fields_status
+            ));
+        }
         listeners.push(Listener {
             address: listen.address.clone(),
             within: listen.within.is_some(),
@@ -263,6 +269,7 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
                 max_target: head.max_target.0 as usize,
                 max_field: head.max_field.0 as usize,
                 max_fields: head.max_fields as usize,
+                bare_lf: head.bare_lf,
             },
             head,
         });

@@ -45,6 +45,7 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
     };
     let (thread, plan) = (parent.thread.clone(), parent.scope.clone());
     let mut child = Exchange::new(thread, plan, parent.client.clone(), request, parent.server, parent.id.clone());
+    child.local_only = parent.local_only;
     child.set_uri(uri);
     child.values = parent.values.clone();
     child.socket = parent.socket.clone();

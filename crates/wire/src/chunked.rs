@@ -68,7 +68,7 @@ enum State {
 impl Default for ChunkedDecoder {
     /// Trailers of at most 8 KiB and 64 fields.
     fn default() -> Self {
-        Self::new(&Limits { max_head: 8 << 10, max_field: 8 << 10, max_target: 0, max_fields: 64 })
+        Self::new(&Limits { max_head: 8 << 10, max_field: 8 << 10, max_target: 0, max_fields: 64, bare_lf: false })
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Laws:
 //! - The outcome depends on the bytes, never on where the pieces end in which they arrived.
-//! - What two parsers could read in two ways is refused: line ends other than CR LF, folded fields, white space before a colon,
+//! - What two parsers could read in two ways is refused: line ends other than CR LF (with [`Limits::bare_lf`]: both kinds in
+//!   one head), folded fields, white space before a colon,
 //!   Content-Length beside Transfer-Encoding, repeated Content-Length or Host.
 //! - After an error the connection is at an unknown place and can't be read further.
 //! - Upstreams get the leniency RFC 9112 asks for: no reason phrase, any bytes above 0x7f, white space before a colon.
@@ -21,7 +22,7 @@ pub use crate::chunked::{BodyDecoder, Decoded};
 pub use error::{H1Error, H1ErrorKind};
 pub(crate) use parse::parse_trailers;
 pub use parse::{parse_request, parse_response};
-pub use write::{reason, write_request_line, write_status_line};
+pub use write::{nginx_reason, reason, write_request_line, write_status_line};
 
 use crate::headers::Headers;
 use crate::method::Method;
@@ -47,6 +48,9 @@ pub struct Limits {
     pub max_field: usize,
     /// Number of fields, at most [`MAX_FIELDS`]. Beyond: 431.
     pub max_fields: usize,
+    /// A head may end all of its lines with LF alone (RFC 9112 section 2.2), and any number of empty lines before a request
+    /// is ignored. A head that has both kinds of line ends is refused as it is without this.
+    pub bare_lf: bool,
 }
 
 /// The highest number of fields, whatever the limits say: the reader has room for so many on its stack.
@@ -55,7 +59,7 @@ pub const MAX_FIELDS: usize = 512;
 impl Default for Limits {
     /// 32 KiB heads, 8 KiB targets, 8 KiB fields (as nginx's `large_client_header_buffers 4 8k`), 100 fields.
     fn default() -> Self {
-        Self { max_head: 32 << 10, max_target: 8 << 10, max_field: 8 << 10, max_fields: 100 }
+        Self { max_head: 32 << 10, max_target: 8 << 10, max_field: 8 << 10, max_fields: 100, bare_lf: false }
     }
 }
 

@@ -218,7 +218,8 @@ pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether `value` is a valid Host: `uri-host [ ":" port ]` (RFC 9110 section 7.2) with a host that isn't empty. A host is a
-/// name, an IPv4 address or an IPv6 address in brackets; no user info.
+/// name, an IPv4 address, or an IPv6 address or a future one in brackets; no user info. A name has no empty labels but behind
+/// its last dot, and nothing in it is encoded: names with `%` would be the same to some readers and others to the rest.
 pub fn is_valid_host(value: &[u8]) -> bool {
     let Some((host, port)) = split_port(value) else { return false };
     let port_ok = port.is_none_or(|port| {
@@ -231,8 +232,9 @@ pub fn is_valid_host(value: &[u8]) -> bool {
             [] => false,
             [b'[', address @ .., b']'] => {
                 std::str::from_utf8(address).is_ok_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+                    || is_future_address(address)
             }
-            name => is_reg_name(name),
+            name => is_name(name),
         }
 }
 
@@ -250,22 +252,18 @@ pub fn split_port(value: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     }
 }
 
-/// `reg-name` of RFC 3986 section 3.2.2.
-fn is_reg_name(name: &[u8]) -> bool {
-    if name.iter().all(|&byte| REG_NAME[usize::from(byte)]) {
-        return true;
-    }
-    let mut rest = name.iter();
-    while let Some(&byte) = rest.next() {
-        let valid = match byte {
-            b'%' => decode(rest.next(), rest.next()).is_ok(),
-            _ => REG_NAME[usize::from(byte)],
-        };
-        if !valid {
-            return false;
-        }
-    }
-    true
+/// `reg-name` of RFC 3986 section 3.2.2, without encoded bytes and empty labels.
+fn is_name(name: &[u8]) -> bool {
+    name.iter().all(|&byte| REG_NAME[usize::from(byte)]) && name != b"." && !name.windows(2).any(|two| two == b"..")
+}
+
+/// `IPvFuture` of RFC 3986 section 3.2.2.
+fn is_future_address(address: &[u8]) -> bool {
+    let Some(dot) = address.iter().position(|&byte| byte == b'.') else { return false };
+    let (version, rest) = (&address[..dot], &address[dot + 1..]);
+    matches!(version, [b'v' | b'V', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit))
+        && !rest.is_empty()
+        && rest.iter().all(|&byte| byte == b':' || REG_NAME[usize::from(byte)])
 }
 
 /// `unreserved` and `sub-delims` of RFC 3986.

@@ -200,6 +200,7 @@ class Document(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
+    server_tokens: bool | UnsetType = UNSET
     set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
@@ -209,6 +210,7 @@ class Document(Table, kw_only=True):
     tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
     upgrade_protocols: list[str] | UnsetType = UNSET
+    upstream_bare_lf: bool | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -220,8 +222,10 @@ class Document(Table, kw_only=True):
     userid_path: str | UnsetType = UNSET
     userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
+    bare_lf: bool | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
     ignore_invalid_headers: bool | UnsetType = UNSET
+    large_fields_status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_head: str | int | UnsetType = UNSET
@@ -290,6 +294,7 @@ class Gateway(Table, kw_only=True):
     spool_max: str | int | UnsetType = UNSET
     trusted_proxies: list[str] | UnsetType = UNSET
     users_prefix: str | UnsetType = UNSET
+    wording: Literal['rfc9110', 'nginx'] | UnsetType = UNSET
 
 
 class Geo(Table, kw_only=True):
@@ -428,6 +433,7 @@ class If(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
+    server_tokens: bool | UnsetType = UNSET
     set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
@@ -437,6 +443,7 @@ class If(Table, kw_only=True):
     tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
     upgrade_protocols: list[str] | UnsetType = UNSET
+    upstream_bare_lf: bool | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -569,6 +576,7 @@ class LimitExcept(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
+    server_tokens: bool | UnsetType = UNSET
     set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
@@ -578,6 +586,7 @@ class LimitExcept(Table, kw_only=True):
     tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
     upgrade_protocols: list[str] | UnsetType = UNSET
+    upstream_bare_lf: bool | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -778,6 +787,7 @@ class Route(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
+    server_tokens: bool | UnsetType = UNSET
     set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
@@ -787,6 +797,7 @@ class Route(Table, kw_only=True):
     tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
     upgrade_protocols: list[str] | UnsetType = UNSET
+    upstream_bare_lf: bool | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -916,6 +927,7 @@ class Server(Table, kw_only=True):
     sendfile_headers: bool | UnsetType = UNSET
     sendfile_roots: list[str] | UnsetType = UNSET
     server_name_in_redirect: bool | UnsetType = UNSET
+    server_tokens: bool | UnsetType = UNSET
     set_headers: dict[str, str | list[str]] | UnsetType = UNSET
     source_charset: str | UnsetType = UNSET
     sub_filter: list[SubFilter] | UnsetType = UNSET
@@ -925,6 +937,7 @@ class Server(Table, kw_only=True):
     tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
     upgrade_protocols: list[str] | UnsetType = UNSET
+    upstream_bare_lf: bool | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
@@ -936,8 +949,10 @@ class Server(Table, kw_only=True):
     userid_path: str | UnsetType = UNSET
     userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
+    bare_lf: bool | UnsetType = UNSET
     header_timeout: str | float | UnsetType = UNSET
     ignore_invalid_headers: bool | UnsetType = UNSET
+    large_fields_status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
     max_field: str | int | UnsetType = UNSET
     max_fields: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_head: str | int | UnsetType = UNSET
@@ -1133,6 +1148,7 @@ SETTINGS: tuple[str, ...] = (
     "sendfile_headers",
     "sendfile_roots",
     "server_name_in_redirect",
+    "server_tokens",
     "set_headers",
     "source_charset",
     "sub_filter",
@@ -1142,6 +1158,7 @@ SETTINGS: tuple[str, ...] = (
     "tunnel_timeout",
     "types",
     "upgrade_protocols",
+    "upstream_bare_lf",
     "upstream_send_timeout",
     "userid",
     "userid_domain",
@@ -1156,8 +1173,10 @@ SETTINGS: tuple[str, ...] = (
 )
 
 HEAD_LIMITS: tuple[str, ...] = (
+    "bare_lf",
     "header_timeout",
     "ignore_invalid_headers",
+    "large_fields_status",
     "max_field",
     "max_fields",
     "max_head",
@@ -1184,6 +1203,7 @@ GATEWAY: tuple[str, ...] = (
     "spool_max",
     "trusted_proxies",
     "users_prefix",
+    "wording",
 )
 
 APP_POOL: tuple[str, ...] = (

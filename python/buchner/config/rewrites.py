@@ -98,6 +98,8 @@ class Rewrites:
             step = gen.Return(status=302, text=step)
         if not 0 <= step.status <= _STATUS_MAX:
             self.report.error(path, f"{step.status} is not a status")
+        if step.status // 100 == 1:
+            self.report.error(path, f"{step.status} is interim: a response that ends the request has to follow it")
         if step.text is not UNSET:
             self.contents.text(step.text, (*path, "text"))
         return written(step)

@@ -157,7 +157,12 @@ def defaults(prefix: Path, base: Path, root: str) -> gen.Document:
 
     """
     return gen.Document(
-        gateway=gen.Gateway(conditions="nginx", users_prefix=UNSET if base == prefix else str(base)),
+        gateway=gen.Gateway(conditions="nginx", wording="nginx", users_prefix=UNSET if base == prefix else str(base)),
+        bare_lf=True,
+        upstream_bare_lf=True,
+        large_fields_status=494,
+        keepalive_disable=["msie6"],
+        server_tokens=True,
         max_body="1m",
         connect_timeout=60,
         forwarded_headers=False,

@@ -42,6 +42,10 @@ pub struct HeadLimits {
     pub ignore_invalid_headers: bool,
     /// Header names with underscores are passed on instead of dropped. Default: false (nginx: `underscores_in_headers`).
     pub underscores_in_headers: bool,
+    /// Request heads may end all of their lines with LF instead of CR LF, and empty lines before a request are ignored; a head with both kinds of line ends is 400. Default: false (a nginx.conf: true).
+    pub bare_lf: bool,
+    /// Status for too many or too large header fields: 431, 400, or 494, which is 400 for the client and 494 for `error_page`. Default: 431 (a nginx.conf: 494).
+    pub large_fields_status: u16,
     /// Several slashes in a row in a path count as one. Default: true (nginx: `merge_slashes`).
     pub merge_slashes: bool,
 }
@@ -56,6 +60,8 @@ impl Default for HeadLimits {
             header_timeout: Millis(60_000),
             ignore_invalid_headers: false,
             underscores_in_headers: false,
+            bare_lf: false,
+            large_fields_status: 431,
             merge_slashes: true,
         }
     }

@@ -17,7 +17,7 @@ use crate::net::peer::Peer;
 use crate::scope::{Route, ScopeRef, Server, Settings};
 use crate::settings::connection;
 use crate::vars::Values;
-use buchner_wire::h1::Version;
+use buchner_wire::h1::{Version, reason};
 use buchner_wire::headers::{Headers, list_members};
 use buchner_wire::method::Method;
 use buchner_wire::proxy_protocol::ProxyHeader;
@@ -84,6 +84,8 @@ pub struct Request {
 pub struct Response {
     /// Status, 200 to 599, or 101 with [`Body::Upgraded`].
     pub status: u16,
+    /// The words of an upstream or app for that status, where they are not the usual ones.
+    reason: Option<Box<(u16, Bytes)>>,
     /// Header fields.
     pub headers: Headers,
     /// Body.
@@ -107,6 +109,7 @@ impl Response {
     pub fn new(status: u16, body: Body) -> Self {
         Self {
             status,
+            reason: None,
             headers: Headers::default(),
             body,
             own_error: false,
@@ -115,6 +118,20 @@ impl Response {
             conditions: None,
             max_ranges: 0,
         }
+    }
+}
+
+impl Response {
+    /// Keeps the reason phrase that came with the status.
+    pub fn set_reason(&mut self, phrase: &[u8]) {
+        if phrase != reason(self.status).as_bytes() {
+            self.reason = Some(Box::new((self.status, Bytes::copy_from_slice(phrase))));
+        }
+    }
+
+    /// The reason phrase that came with the status, unless that has been replaced; empty for the usual one.
+    pub fn reason(&self) -> &[u8] {
+        self.reason.as_ref().filter(|kept| kept.0 == self.status).map_or(b"", |kept| &kept.1)
     }
 }
 
@@ -197,6 +214,8 @@ pub struct Exchange {
     pub error_status: Option<u16>,
     /// It is on its way to an error page, whose own errors are not looked for.
     pub in_error_page: bool,
+    /// It may reach no app and no other server: the error page of a request that could not be read.
+    pub local_only: bool,
     /// The cookie that tells the client apart, once it was made.
     pub uid: OnceCell<[u8; 16]>,
     /// Bytes of the body before and after its compression, once it is compressed.
@@ -250,6 +269,7 @@ impl Exchange {
             location: None,
             error_status: None,
             in_error_page: false,
+            local_only: false,
             uid: OnceCell::new(),
             gzip_bytes: OnceCell::new(),
             limit_rate: Cell::new(None),

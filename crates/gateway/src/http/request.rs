@@ -8,7 +8,7 @@ use crate::http::h1::Conn;
 use crate::http::h1::refuse::Refusal;
 use crate::http::h1::request_body;
 use crate::settings::limits;
-use buchner_wire::h1::RequestHead;
+use buchner_wire::h1::{RequestHead, Version};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::{Target, parse_target, split_port};
@@ -25,7 +25,8 @@ fn undone(head: &RequestHead) -> Option<Error> {
         let cause = "TRACE shows what must stay between client and server (RFC 9110 section 9.3.8)";
         return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
     }
-    if head.headers.get(HeaderId::Expect).is_some() && !head.expect_continue {
+    // HTTP/1.0 has no expectations: there it means nothing (RFC 9110 section 10.1.1).
+    if head.version != Version::H10 && head.headers.contains(HeaderId::Expect) && !head.expect_continue {
         return Some(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
     }
     None

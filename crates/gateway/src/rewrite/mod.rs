@@ -107,7 +107,7 @@ fn compile_op(
         }
         RewriteOp::Rewrite(rewrite) => Op::Rewrite(Box::new(compile_rewrite(rewrite, names)?)),
         RewriteOp::Return(answer) => {
-            if answer.status > 999 {
+            if answer.status > 999 || answer.status / 100 == 1 {
                 return Err(format!("return.status: {} is not a status", answer.status));
             }
             let text = answer.text.as_deref().map(|text| Template::compile(text, names)).transpose();

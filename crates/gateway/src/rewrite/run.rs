@@ -204,7 +204,8 @@ impl Return {
                 _ => fixed(ex, status, Vec::new()),
             });
         };
-        let text = text.value(ex, Sent { status, ..Sent::default() });
+        // On an error page `$status` is the one that led to it.
+        let text = text.value(ex, Sent { status: ex.error_status.unwrap_or(status), ..Sent::default() });
         if !matches!(status, 301 | 302 | 303 | 307 | 308) {
             return Ok(fixed(ex, status, text));
         }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub upgrade_protocols: Vec<String>,
     /// Time without a byte in either direction, after which an upgraded connection is closed. Default: `read_timeout` behind a proxied route (nginx: `proxy_read_timeout`), 1 h behind an app.
     pub tunnel_timeout: Option<Millis>,
+    /// The `Server` header has the version. Default: false (nginx: `server_tokens`, whose default is on).
+    pub server_tokens: bool,
     /// HTTP/1.1 bodies of unknown length are sent in chunks; else the connection's end is theirs. Default: true (nginx: `chunked_transfer_encoding`).
     pub chunked_transfer_encoding: bool,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             keepalive_disable: Vec::new(),
             upgrade_protocols: vec!["websocket".into()],
             tunnel_timeout: None,
+            server_tokens: false,
             chunked_transfer_encoding: true,
         }
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 type Outcome = Result<Option<(Vec<u8>, Vec<String>, Vec<u8>)>, K>;
 
 fn trailer_limits() -> Limits {
-    Limits { max_head: 200, max_target: 0, max_field: 100, max_fields: 4 }
+    Limits { max_head: 200, max_target: 0, max_field: 100, max_fields: 4, bare_lf: false }
 }
 
 fn run(input: &[u8], step: usize) -> Outcome {
@@ -126,7 +126,7 @@ fn trailers_have_limits_before_they_end() {
 
 #[test]
 fn no_trailers_are_within_any_limit() {
-    let none = Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0 };
+    let none = Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0, bare_lf: false };
     let mut decoder = ChunkedDecoder::new(&none);
     let mut buf = BytesMut::from("0\r\n\r");
     assert_eq!(decoder.decode(&mut buf).unwrap(), Decoded::NeedMore);

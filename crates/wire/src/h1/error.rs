@@ -56,6 +56,8 @@ pub enum H1ErrorKind {
     HostRepeated,
     /// Host isn't `uri-host [ ":" port ]`.
     HostInvalid,
+    /// A field that may be there once is there more often, and readers would take different ones.
+    FieldRepeated,
     /// Content-Length isn't a decimal number of at most 64 bits.
     ContentLength,
     /// More than one Content-Length, even if they agree.

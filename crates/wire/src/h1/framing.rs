@@ -13,6 +13,9 @@ pub(crate) struct Notes<'a> {
     pub(crate) transfer_encodings: u32,
     pub(crate) upgrade: bool,
     pub(crate) expect_continue: bool,
+    /// The first of the fields that may be there once and is there again.
+    pub(crate) repeated: Option<HeaderId>,
+    singles: u8,
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
@@ -36,9 +39,24 @@ impl<'a> Notes<'a> {
             }
             HeaderId::Connection => self.note_connection(value),
             HeaderId::Upgrade => self.upgrade |= !value.is_empty(),
-            HeaderId::Expect => self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            HeaderId::Expect => {
+                self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
+                self.note_single(id, 1);
+            }
+            HeaderId::Authorization => self.note_single(id, 2),
+            HeaderId::IfModifiedSince => self.note_single(id, 4),
+            HeaderId::IfUnmodifiedSince => self.note_single(id, 8),
+            HeaderId::IfRange => self.note_single(id, 16),
+            HeaderId::ContentRange => self.note_single(id, 32),
             _ => {}
         }
+    }
+
+    fn note_single(&mut self, id: HeaderId, bit: u8) {
+        if self.singles & bit != 0 {
+            self.repeated.get_or_insert(id);
+        }
+        self.singles |= bit;
     }
 
     fn note_connection(&mut self, value: &[u8]) {

@@ -1,6 +1,6 @@
 //! Heads from bytes.
 use super::framing::Notes;
-use super::scan::{FirstLine, find_end, target_too_long};
+use super::scan::{FirstLine, find_end, method_too_long, target_too_long};
 use super::{Framing, H1Error, H1ErrorKind, Limits, MAX_FIELDS, RequestHead, ResponseHead, Version, explain};
 use crate::headers::{HeaderId, Headers, Received};
 use crate::method::{Method, is_tchar};
@@ -14,8 +14,11 @@ use std::ops::Range;
 ///
 /// `Ok(None)`: more bytes are needed; call again when they are there. `scanned` remembers in between how far the search has
 /// come: 0 for a new head, and 0 again when one was returned. One CR LF in front of the request line is skipped (RFC 9112
-/// section 2.2).
+/// section 2.2); with [`Limits::bare_lf`] any number of line ends, which are taken off the buffer as they come.
 pub fn parse_request(buf: &mut BytesMut, limits: &Limits, scanned: &mut usize) -> Result<Option<RequestHead>, H1Error> {
+    if limits.bare_lf && *scanned == 0 {
+        skip_line_ends(buf);
+    }
     let Some(start) = request_start(buf)? else { return Ok(None) };
     let at_once = if *scanned == 0 && may_be_whole(&buf[start..], limits) {
         // What fails here, two heads for example, is looked at again in order.
@@ -43,6 +46,16 @@ pub fn parse_request(buf: &mut BytesMut, limits: &Limits, scanned: &mut usize) -
         expect_continue: parts.expect_continue,
         upgrade: parts.upgrade,
     }))
+}
+
+fn skip_line_ends(buf: &mut BytesMut) {
+    loop {
+        match buf[..] {
+            [b'\r', b'\n', ..] => buf.advance(2),
+            [b'\n', ..] => buf.advance(1),
+            _ => return,
+        }
+    }
 }
 
 /// Whether `head`, all that was received, looks like one head in which no line can be beyond its limit: the usual case, which
@@ -101,7 +114,7 @@ fn read_request(head: &[u8], limits: &Limits) -> Result<RequestParts, H1Error> {
     }
     let (Some(method), Some(target)) = (request.method, request.path) else { return Err(explain::request(head)) };
     if method.len() > 32 {
-        return Err(H1Error::bad(H1ErrorKind::Method, "the method is longer than 32 bytes"));
+        return Err(method_too_long());
     }
     if target.len() > limits.max_target {
         return Err(target_too_long(limits));
@@ -109,6 +122,10 @@ fn read_request(head: &[u8], limits: &Limits) -> Result<RequestParts, H1Error> {
     let version = if request.version == Some(0) { Version::H10 } else { Version::H11 };
     let (fields, notes) = walk(head, request.headers, limits)?;
     check_host(&notes, version)?;
+    if let Some(id) = notes.repeated {
+        let message = format!("{} is there more than once", id.name());
+        return Err(H1Error::bad(H1ErrorKind::FieldRepeated, message));
+    }
     if notes.transfer_encodings > 0 && version == Version::H10 {
         return Err(H1Error::bad(H1ErrorKind::TransferEncodingInHttp10, "Transfer-Encoding in an HTTP/1.0 request"));
     }
@@ -167,7 +184,7 @@ fn as_http_1_1(head: &[u8], error: Option<httparse::Error>, version_at: impl Fn(
     if error != Some(httparse::Error::Version) {
         return None;
     }
-    let line = &head[..head.iter().position(|&byte| byte == b'\r')?];
+    let line = first_line(head);
     let at = version_at(line);
     let minor = line.get(at..at + 8)?.strip_prefix(b"HTTP/1.")?.first()?;
     if !(b'2'..=b'9').contains(minor) {
@@ -262,8 +279,14 @@ fn read_response(head: &[u8], limits: &Limits, request_method: &Method) -> Resul
 /// where it isn't ASCII.)
 fn reason_range(head: &[u8]) -> Range<usize> {
     const AT: usize = "HTTP/1.1 200 ".len();
-    let line = head.iter().position(|&byte| byte == b'\r').unwrap_or(0);
+    let line = first_line(head).len();
     AT.min(line)..line
+}
+
+/// The first line of a complete head, without its end.
+fn first_line(head: &[u8]) -> &[u8] {
+    let end = head.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(0);
+    &head[..end]
 }
 
 /// Takes a trailer section with its empty line off the front of `buf` (RFC 9112 section 7.1.2). `Ok(None)` and `scanned` as
@@ -281,7 +304,9 @@ pub(crate) fn parse_trailers(
     if buf[..] == b"\r"[..] {
         return Ok(None);
     }
-    let Some(end) = find_end(buf, 0, scanned, limits, FirstLine::Field)? else { return Ok(None) };
+    // Chunk framing has CR LF alone, whatever heads have.
+    let strict = Limits { bare_lf: false, ..limits.clone() };
+    let Some(end) = find_end(buf, 0, scanned, &strict, FirstLine::Field)? else { return Ok(None) };
     *scanned = 0;
     let section = &buf[..end];
     let mut slots = [httparse::EMPTY_HEADER; 64];

@@ -27,6 +27,13 @@ pub(crate) fn find_end(
     let head_limit = start.saturating_add(limits.max_head());
     let mut at = (*scanned).clamp(start, buf.len());
     let mut line = memrchr(b'\n', &buf[start..at]).map_or(start, |lf| start + lf + 1);
+    // The first line end decides which kind the head has.
+    let mut bare = match memchr(b'\n', &buf[start..at]) {
+        Some(lf) if limits.bare_lf => Some(!buf[start..start + lf].ends_with(b"\r")),
+        Some(_) => Some(false),
+        None if limits.bare_lf => None,
+        None => Some(false),
+    };
     loop {
         let line_limit = if line == start && first == FirstLine::Request {
             limits.max_target.saturating_add(REQUEST_LINE_REST)
@@ -48,17 +55,29 @@ pub(crate) fn find_end(
             *scanned = buf.len();
             return Ok(None);
         };
-        if lf == line || buf[lf - 1] != b'\r' {
-            return Err(H1Error::bad(H1ErrorKind::BareLf, "a line of the head ends with LF instead of CR LF"));
+        let alone = lf == line || buf[lf - 1] != b'\r';
+        if *bare.get_or_insert(alone) != alone {
+            return Err(H1Error::bad(H1ErrorKind::BareLf, mixed(limits)));
+        }
+        if alone && lf - line > line_limit {
+            return Err(too_long(&buf[line..lf], line == start && first == FirstLine::Request, limits));
         }
         at = lf + 1;
         if at > head_limit {
             return Err(head_too_large(limits));
         }
-        if lf - line == 1 {
+        if lf - line == usize::from(!alone) {
             return Ok(Some(at));
         }
         line = at;
+    }
+}
+
+fn mixed(limits: &Limits) -> &'static str {
+    if limits.bare_lf {
+        "some lines of the head end with LF, others with CR LF"
+    } else {
+        "a line of the head ends with LF instead of CR LF"
     }
 }
 
@@ -72,9 +91,14 @@ fn too_long(line: &[u8], is_request_line: bool, limits: &Limits) -> H1Error {
         return H1Error::field_too_large(line, limits.max_field);
     }
     if line.iter().take(33).all(|&byte| byte != b' ') {
-        return H1Error::bad(H1ErrorKind::Method, "the method is longer than 32 bytes");
+        return method_too_long();
     }
     target_too_long(limits)
+}
+
+/// No method is that long (RFC 9110 section 15.6.2).
+pub(crate) fn method_too_long() -> H1Error {
+    H1Error::with_status(501, H1ErrorKind::Method, "the method is longer than 32 bytes")
 }
 
 /// The target is beyond its limit.

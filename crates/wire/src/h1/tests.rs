@@ -12,7 +12,7 @@ mod split;
 type Outcome = Result<Option<String>, (u16, K)>;
 
 fn small() -> Limits {
-    Limits { max_head: 512, max_target: 64, max_field: 128, max_fields: 8 }
+    Limits { max_head: 512, max_target: 64, max_field: 128, max_fields: 8, bare_lf: false }
 }
 
 fn describe_request(head: &RequestHead) -> String {
@@ -184,7 +184,7 @@ fn bad_first_lines() {
         ("\u{16}\u{3}\u{1}", 400, K::NotHttp),
         ("\u{0}", 400, K::NotHttp),
         ("\rGET / HTTP/1.1", 400, K::BareCr),
-        ("AVERYVERYLONGMETHODTHATNOBODYKNOWS / HTTP/1.1", 400, K::Method),
+        ("AVERYVERYLONGMETHODTHATNOBODYKNOWS / HTTP/1.1", 501, K::Method),
     ] {
         // The second case of an empty line: one is skipped, two aren't.
         let start = if line.starts_with("\r\n") { "\r\n" } else { "" };
@@ -262,8 +262,33 @@ fn host_is_one_valid_name_or_address() {
     let too_late = "GET / HTTP/1.1\r\n\r\n";
     assert_eq!(request(too_late.as_bytes(), 99, &Limits::default()).0, Err((400, K::HostMissing)));
     for host in [
-        "", "a b", "a/b", "a@b", "a:b", "a:99999", "a:80:80", "[::1", "[::1]x", "[zz]", "::1", "a\\b", "a?b", "a#b",
-        "<a>", "%zz", ":80",
+        "",
+        "a b",
+        "a/b",
+        "a@b",
+        "a:b",
+        "a:99999",
+        "a:80:80",
+        "[::1",
+        "[::1]x",
+        "[zz]",
+        "::1",
+        "a\\b",
+        "a?b",
+        "a#b",
+        "<a>",
+        "%zz",
+        ":80",
+        "a%20b",
+        "intern%61l.test",
+        ".",
+        "a..b",
+        "a..",
+        "[v.a]",
+        "[v1.]",
+        "[v1]",
+        "[vg.a]",
+        "[v1.a",
     ] {
         for version in ["1.0", "1.1"] {
             let input = format!("GET / HTTP/{version}\r\nHost: {host}\r\n\r\n");
@@ -271,7 +296,20 @@ fn host_is_one_valid_name_or_address() {
             assert_eq!(outcome, Err((400, K::HostInvalid)), "{host:?}");
         }
     }
-    for host in ["a", "a.b", "a.b.", "1.2.3.4:80", "[::1]", "[::ffff:1.2.3.4]:443", "a_b", "xn--a", "a%20b", "a:"] {
+    for host in [
+        "a",
+        "a.b",
+        "a.b.",
+        "1.2.3.4:80",
+        "[::1]",
+        "[::ffff:1.2.3.4]:443",
+        "a_b",
+        "xn--a",
+        "a:",
+        ".a",
+        "[v1.a:b]:80",
+        "[vF.x]",
+    ] {
         let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert!(request(input.as_bytes(), 999, &Limits::default()).0.is_ok(), "{host:?}");
     }
@@ -398,6 +436,76 @@ fn bad_responses() {
     ] {
         three_ways(input.as_bytes(), &Err((502, kind)), |input, step| {
             response(input, step.min(input.len()), &Method::Get)
+        });
+    }
+}
+
+/// Limits under which heads may end their lines with LF.
+fn lenient() -> Limits {
+    Limits { bare_lf: true, ..Limits::default() }
+}
+
+#[test]
+fn requests_with_lf_alone() {
+    for (input, expected) in [
+        ("GET / HTTP/1.0\nHost: a\n\n", Ok("GET / H10 None close | Host: a")),
+        ("GET / HTTP/1.0\n\n", Ok("GET / H10 None close")),
+        ("GET / HTTP/1.7\nHost: a\n\n", Ok("GET / H11 None | Host: a")),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok("GET / H11 None | Host: a")),
+        ("\nGET / HTTP/1.1\nHost: a\n\n", Ok("GET / H11 None | Host: a")),
+        ("\r\n\n\r\nGET / HTTP/1.1\nHost: a\n\n", Ok("GET / H11 None | Host: a")),
+        ("\n\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok("GET / H11 None | Host: a")),
+        ("GET / HTTP/1.1\nHost: a\r\n\n", Err((400, K::BareLf))),
+        ("GET / HTTP/1.1\r\nHost: a\n\r\n", Err((400, K::BareLf))),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\n", Err((400, K::BareLf))),
+        ("GET / HTTP/1.1\nHost: a\n\r\n", Err((400, K::BareLf))),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\nTransfer-Encoding: chunked\r\n\r\n", Err((400, K::BareLf))),
+        ("GET / HTTP/1.1\nHost: a\n folded\n\n", Err((400, K::ObsFold))),
+        ("GET / HTTP/1.1\nHost: a\nX: b\rc\n\n", Err((400, K::BareCr))),
+        ("\rGET / HTTP/1.1\nHost: a\n\n", Err((400, K::BareCr))),
+    ] {
+        let expected = expected.map(|text| Some(text.to_owned()));
+        three_ways(input.as_bytes(), &expected, |input, step| request(input, step.min(input.len()), &lenient()));
+    }
+}
+
+#[test]
+fn responses_with_lf_alone() {
+    let run = |input: &[u8], step: usize| {
+        feed(input, step.min(input.len()), |buf, scanned| {
+            Ok(parse_response(buf, &lenient(), scanned, &Method::Get)?.as_ref().map(describe_response))
+        })
+    };
+    for (input, expected) in [
+        ("HTTP/1.1 200 Fine\nA: b\nContent-Length: 0\n\n", Ok("200 \"Fine\" H11 Length(0) | A: b | Content-Length: 0")),
+        ("HTTP/1.2 200\nContent-Length: 3\n\n", Ok("200 \"\" H11 Length(3) | Content-Length: 3")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\n\n", Err((502, K::BareLf))),
+        ("HTTP/1.1 200 OK\nContent-Length: 3\r\n\r\n", Err((502, K::BareLf))),
+    ] {
+        three_ways(input.as_bytes(), &expected.map(|text| Some(text.to_owned())), run);
+    }
+}
+
+#[test]
+fn lines_with_lf_alone_have_the_same_limits() {
+    let limits = Limits { bare_lf: true, ..small() };
+    for (length, ends) in [(128 - 3, true), (129 - 3, false), (130 - 3, false), (200, false)] {
+        for end in ["\n", "\r\n"] {
+            let input = format!("GET / HTTP/1.1{end}Host: a{end}X: {}{end}{end}", "x".repeat(length));
+            for step in [1, 7, input.len()] {
+                let (outcome, _) = request(input.as_bytes(), step, &limits);
+                assert_eq!(outcome.is_ok(), ends, "{length} {end:?} {step}: {outcome:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fields_that_may_be_there_once() {
+    for name in ["Authorization", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Expect", "Content-Range"] {
+        let input = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: b\r\nX: y\r\n{name}: b\r\n\r\n");
+        three_ways(input.as_bytes(), &Err((400, K::FieldRepeated)), |input, step| {
+            request(input, step.min(input.len()), &Limits::default())
         });
     }
 }

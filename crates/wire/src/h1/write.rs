@@ -32,6 +32,21 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
+/// The reason phrase of `status` as nginx has it; the standard one where it has none of its own.
+pub fn nginx_reason(status: u16) -> &'static str {
+    match status {
+        302 => "Moved Temporarily",
+        405 => "Not Allowed",
+        408 => "Request Time-out",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Large",
+        416 => "Requested Range Not Satisfiable",
+        503 => "Service Temporarily Unavailable",
+        504 => "Gateway Time-out",
+        _ => reason(status),
+    }
+}
+
 fn error_reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",

@@ -115,6 +115,10 @@ def _keepalive_requests(scope: Scope, directive: Directive) -> None:
     scope.put("keepalive_requests", max(directive.values[0], 1), directive.args[0])
 
 
+def _server_tokens(scope: Scope, directive: Directive) -> None:
+    scope.put("server_tokens", directive.args[0].text != "off", directive.args[0])
+
+
 def _ignore_invalid_headers(scope: Scope, directive: Directive) -> None:
     scope.put("ignore_invalid_headers", directive.values[0], directive.args[0])
     if not directive.values[0]:
@@ -273,9 +277,9 @@ DIRECTIVES = [
     supported("lingering_close", _ALL, one_of("off", "on", "always"), put("lingering_close"), "lingering_close"),
     supported("lingering_time", _ALL, TIME, put_time("lingering_time"), "lingering_time"),
     supported("lingering_timeout", _ALL, TIME, put_time("lingering_timeout"), "lingering_timeout"),
-    supported("keepalive_disable", _ALL, _OLD_BROWSERS, _keepalive_disable, "keepalive_disable; none by default"),
+    supported("keepalive_disable", _ALL, _OLD_BROWSERS, _keepalive_disable, "keepalive_disable"),
     *no_effect("keepalive_min_timeout", _ALL, TIME, "connections are closed gracefully anyway"),
-    *no_effect("server_tokens", _ALL, WORD, "the Server header never has a version"),
+    supported("server_tokens", _ALL, WORD, _server_tokens, "server_tokens; `build` is `on`, built-in pages have none"),
     supported("absolute_redirect", _ALL, FLAG, put("absolute_redirect"), "absolute_redirect; on by default"),
     supported("server_name_in_redirect", _ALL, FLAG, put("server_name_in_redirect"), "server_name_in_redirect"),
     supported("port_in_redirect", _ALL, FLAG, put("port_in_redirect"), "port_in_redirect"),
@@ -293,6 +297,6 @@ DIRECTIVES = [
         _ignore_invalid_headers,
         "ignore_invalid_headers; nginx's default on holds; names that are no tokens (RFC 9110) are 400 in any case",
     ),
-    supported("max_headers", HTTP_SERVER, NUMBER, put("max_fields"), "max_fields; more are 431, not 400"),
+    supported("max_headers", HTTP_SERVER, NUMBER, put("max_fields"), "max_fields"),
     *refused("post_action", WITH_IF, "nginx does not document it"),
 ]

@@ -25,6 +25,8 @@ pub struct Head {
     pub flags: u16,
     /// Status.
     pub status: u16,
+    /// Its reason phrase.
+    pub reason: Bytes,
     /// Headers.
     pub headers: Headers,
     /// What of the body came with it.
@@ -367,7 +369,7 @@ mod tests {
 
     fn head() -> Event {
         let (headers, body) = (Headers::default(), Bytes::new());
-        Event::Head(Head { flags: 0, status: 200, headers, body, descriptor: None })
+        Event::Head(Head { flags: 0, status: 200, reason: Bytes::new(), headers, body, descriptor: None })
     }
 
     #[test]

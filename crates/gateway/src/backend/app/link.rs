@@ -331,9 +331,10 @@ fn parse_head(flags: u16, payload: Bytes, descriptor: Option<OwnedFd>) -> Result
     let payload = if flags & slot::COMPLETE != 0 { payload } else { Bytes::copy_from_slice(&payload) };
     let response = slot::Response::parse(&payload)?;
     let status = response.status;
+    let reason = payload.slice_ref(response.reason);
     // The worker checked the headers; one that is no header field all the same is left out.
     let (headers, body_at) = response.headers(payload.clone())?;
-    Ok(Head { flags, status, headers, body: payload.slice(body_at..), descriptor })
+    Ok(Head { flags, status, reason, headers, body: payload.slice(body_at..), descriptor })
 }
 
 /// Descriptors in the order of the frames they belong to; `None` for one that the kernel dropped because this process may

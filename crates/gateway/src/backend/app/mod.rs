@@ -260,7 +260,7 @@ impl App {
     }
 
     fn respond(&self, ex: &mut Exchange, waiter: Waiter, uplink: Option<Uplink>, head: Head) -> Result<Response> {
-        let Head { flags, status, mut headers, body: first, descriptor } = head;
+        let Head { flags, status, reason, mut headers, body: first, descriptor } = head;
         ex.upstream.status = status;
         if flags & slot::FAILED != 0 {
             return self.failed(ex, status, &first);
@@ -297,6 +297,7 @@ impl App {
         };
         let mut response = Response::new(status, body);
         response.headers = headers;
+        response.set_reason(&reason);
         Ok(response)
     }
 

@@ -11,7 +11,8 @@ use bytes::BytesMut;
 use std::os::fd::OwnedFd;
 
 /// Limits of the app's 101.
-const LIMITS: Limits = Limits { max_head: 64 << 10, max_target: 0, max_field: 32 << 10, max_fields: 100 };
+const LIMITS: Limits =
+    Limits { max_head: 64 << 10, max_target: 0, max_field: 32 << 10, max_fields: 100, bare_lf: false };
 
 /// Time a silent tunnel is kept unless `tunnel_timeout` says otherwise.
 const IDLE_MS: u64 = 3_600_000;

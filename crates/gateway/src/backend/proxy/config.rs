@@ -18,8 +18,10 @@ pub struct Settings {
     pub connect_timeout: Millis,
     /// Time between two writes to an upstream. Default: 60 s (nginx: `proxy_send_timeout`).
     pub upstream_send_timeout: Millis,
-    /// Time between two reads from an upstream. Default: 60 s (nginx: `proxy_read_timeout`).
+    /// Time for the head of an upstream's response, and between two reads of its body. Default: 60 s (nginx: `proxy_read_timeout`, which is between two reads of a head too).
     pub read_timeout: Millis,
+    /// Heads of upstreams may end all of their lines with LF instead of CR LF; a head with both kinds of line ends is 502. Default: false (a nginx.conf: true).
+    pub upstream_bare_lf: bool,
     /// Request headers for the upstream, name to value with variables, or to a list of values that are sent one after the other; empty value: not sent (nginx: `proxy_set_header`). Default: the client's, with Host and X-Forwarded-* set.
     pub set_headers: BTreeMap<String, HeaderValues>,
     /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, keep the client's Host, drop other headers that speak for the client (X-Forwarded-*, Forwarded, X-Real-IP, …) unless a trusted proxy sent them, and pass on that a client asks for another protocol. Default: true.
@@ -76,6 +78,7 @@ impl Default for Settings {
             connect_timeout: Millis(5_000),
             upstream_send_timeout: Millis(60_000),
             read_timeout: Millis(60_000),
+            upstream_bare_lf: false,
             set_headers: BTreeMap::new(),
             forwarded_headers: true,
             proxy_method: None,

@@ -258,7 +258,7 @@ impl Target {
         more: bool,
     ) -> Result<Asked> {
         let method = own.method.as_ref().unwrap_or(&ex.request.method);
-        let mut talk = self.language.talk(method);
+        let mut talk = self.language.talk(method, ex.settings().get::<config::Settings>().upstream_bare_lf);
         let mut head = ex.thread.bufs.take_write();
         let own_body = own.body.as_ref().map(Bytes::len);
         talk.write_request(&Outbound { ex, target: self, method, own_body }, &mut head)?;
@@ -339,7 +339,7 @@ impl Target {
     }
 
     fn respond(&self, ex: &mut Exchange, mut link: Link, mut talk: Talk, head: ResponseHead) -> Result<Response> {
-        let ResponseHead { status, mut headers, framing, keep_alive, .. } = head;
+        let ResponseHead { status, reason, mut headers, framing, keep_alive, .. } = head;
         if status == 101 {
             return Self::upgraded(ex, link, headers);
         }
@@ -352,7 +352,12 @@ impl Target {
         let flush = !buffering(ex.settings().get::<buffering::Settings>().buffering, options, &headers);
         let rate = read_rate(ex, options);
         let charset = accel(ex, options, &headers);
+        // The protocols that a 426 asks for are for the client (RFC 9110 section 15.5.22).
+        let wanted = (status == 426).then(|| headers.get(HeaderId::Upgrade).map(Bytes::copy_from_slice)).flatten();
         options::strip(options, &mut headers);
+        if let Some(wanted) = wanted {
+            headers.push(HeaderId::Upgrade, &wanted);
+        }
         if let Some(options) = options {
             let default = self.default.as_ref().map(|(from, to)| (from.as_slice(), to.as_slice()));
             options.rewrite(ex, default, &mut headers)?;
@@ -395,6 +400,7 @@ impl Target {
         ex.upstream.charset = charset;
         let mut response = Response::new(status, if rate == 0 { body } else { paced(body, rate, 0) });
         response.headers = headers;
+        response.set_reason(&reason);
         if ranges {
             // Several would have to be cut out of what comes only once.
             response.max_ranges = 1;

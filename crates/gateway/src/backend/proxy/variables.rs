@@ -125,7 +125,10 @@ fn write_cookie(name: &str, ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     for cookie in headers.get_all(HeaderId::SetCookie) {
         let pair = cookie.split(|byte| *byte == b';').next().unwrap_or_default();
         let Some(at) = memchr::memchr(b'=', pair) else { continue };
-        if pair[..at].trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
+        // As nginx: spaces before and after a name, no tabs.
+        let known = pair[..at].trim_ascii_start();
+        let known = &known[..known.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1)];
+        if known.eq_ignore_ascii_case(name.as_bytes()) {
             out.extend_from_slice(pair[at + 1..].trim_ascii());
             return;
         }

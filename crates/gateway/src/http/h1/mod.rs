@@ -11,6 +11,7 @@ pub mod write;
 
 pub(in crate::http) use conn_body::request_body;
 
+use crate::config::HeadLimits;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{self, Client, Exchange, Unsent};
 use crate::http::h1::interim::Interim;
@@ -29,7 +30,7 @@ use crate::scope::ScopeRef;
 use crate::settings::connection;
 use crate::settings::connection::Lingering;
 use crate::vars::Sent;
-use buchner_wire::h1::{self, RequestHead, Version};
+use buchner_wire::h1::{self, H1Error, RequestHead, Version};
 use buchner_wire::headers::Headers;
 use bytes::BytesMut;
 use conn_body::{BodyState, DRAIN_BYTES, can_drain, drain};
@@ -134,6 +135,14 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
     }
 }
 
+/// Why a head is refused, with the status that the listener has for large fields.
+fn refused(mut error: H1Error, head: &HeadLimits) -> Error {
+    if error.status == 431 {
+        error.status = head.large_fields_status;
+    }
+    error.into()
+}
+
 /// What becomes of the connection.
 enum Next {
     Keep,
@@ -201,7 +210,8 @@ impl Conn {
         let (mut scanned, mut waiting) = (0, None);
         loop {
             let before = self.buf.borrow().len();
-            let parsed = h1::parse_request(&mut self.buf.borrow_mut(), &listener.limits, &mut scanned)?;
+            let parsed = h1::parse_request(&mut self.buf.borrow_mut(), &listener.limits, &mut scanned)
+                .map_err(|error| refused(error, &listener.head))?;
             if let Some(head) = parsed {
                 let head_bytes = before - self.buf.borrow().len();
                 return Ok(Some((head, head_bytes as u64)));

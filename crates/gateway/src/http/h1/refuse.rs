@@ -1,13 +1,15 @@
 //! A head that cannot be served: its answer, and its lines in the logs.
 use crate::body::RequestBody;
 use crate::error::{Error, Kind};
+use crate::error_page::Pages;
 use crate::exchange::id::RequestId;
-use crate::exchange::{Exchange, Request};
+use crate::exchange::{Exchange, Request, Response};
 use crate::http::h1::Conn;
-use crate::http::h1::write;
+use crate::http::h1::write::{self, Delivery};
 use crate::observe::access_log;
 use crate::observe::level::Level;
 use crate::page;
+use crate::pipeline;
 use crate::vars::{Sent, protocol};
 use buchner_wire::h1::Version;
 use buchner_wire::headers::Headers;
@@ -45,16 +47,46 @@ impl Refusal {
     }
 }
 
-/// Answers, with a line in the access log of the address's default server, as nginx has it; the connection closes behind it.
+/// Responds, with a line in the access log of the address's default server, as nginx has it; the connection closes after it.
 pub async fn refuse(conn: &Rc<Conn>, refusal: &Refusal) {
-    let response = page::of_bad_head(&refusal.error);
-    let (status, headers) = (response.status, response.headers.clone());
-    let written = write::bare(conn, response).await;
-    let ex = exchange(conn, refusal);
+    let mut ex = exchange(conn, refusal);
     ex.thread.metrics.bad_heads.add(1);
+    let response = match own_page(&mut ex, &refusal.error).await {
+        Some(response) => response,
+        None => page::of_bad_head(&ex, &refusal.error),
+    };
+    let status = response.status;
     ex.log(Level::Notice, &format!("{status}: {}", refusal.error.cause));
+    let delivery = Delivery::new(&ex, &response, false);
+    let (headers, written, _) = write::response(conn, &ex, response, delivery).await;
     let (body_bytes, bytes) = (written.body, written.total);
     access_log::write(&ex, Sent { status, body_bytes, bytes, complete: true, headers: Some(&headers), trailers: None });
+}
+
+/// The `error_page` of the default server for this refusal: asked for by a GET of its own that has nothing of the refused
+/// request, and only where this process itself responds. What could not be read reaches no app and no other server.
+async fn own_page(ex: &mut Exchange, error: &Error) -> Option<Response> {
+    let status = error.kind.status();
+    let page = ex.settings().get::<Pages>().0.get(&status)?;
+    let uri = page.to.value(ex, Sent { status, ..Sent::default() });
+    if !uri.starts_with(b"/") {
+        return None;
+    }
+    let shown = if status == 494 { 400 } else { status };
+    let wanted = match page.status {
+        Some(0) => None,
+        Some(status) => Some(status),
+        None => Some(shown),
+    };
+    let request = ex.request.method.clone();
+    ex.request.method = Method::Get;
+    ex.set_uri(&uri);
+    (ex.internal, ex.in_error_page, ex.local_only, ex.error_status) = (true, true, true, wanted);
+    let failure = ex.failure.take();
+    let response = pipeline::run(ex).await;
+    ex.failure = failure;
+    ex.request.method = request;
+    (!response.own_error && response.unsent.is_none()).then_some(response)
 }
 
 /// What logs can know of such a request.

@@ -1,21 +1,23 @@
 //! Writing a response on HTTP/1: head and first bytes leave in one call, framing is decided here and nowhere else.
 use crate::body::{Body, Part, Source, Upgraded, next_chunk};
 use crate::error::{Error, Kind, Result};
+use crate::exchange::conditions::Dialect;
 use crate::exchange::{Exchange, Response};
 use crate::filter::trailers;
 use crate::http::h1::Conn;
 use crate::http::h1::{departure, tunnel};
-use crate::io::local::Local;
 use crate::settings::connection;
 use crate::text;
 use buchner_wire::chunked;
-use buchner_wire::h1::{Version, write_status_line};
+use buchner_wire::h1::{Version, nginx_reason, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::task::Poll;
+
+const SERVER_AND_VERSION: &[u8] = concat!("Server: Buchner/", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
 
 /// A body up to this size is copied behind the head; a larger one goes out from where it lies.
 const COPY_BYTES: usize = 16 << 10;
@@ -74,13 +76,15 @@ pub async fn response(
     response: Response,
     delivery: Delivery,
 ) -> (Headers, Written, Result<()>) {
+    let reason = response.reason().to_vec();
     let Response { status, headers, body, .. } = response;
     let Delivery { framing, keep } = delivery;
     let mut out = ex.thread.bufs.take_write();
     if let Some(interim) = &ex.interim {
         out.append(&mut interim.rest());
     }
-    head(&ex.thread, &mut out, status, &headers);
+    status_line(ex, &mut out, status, &reason);
+    head(ex, &mut out, &headers);
     if keep {
         keep_alive_field(&mut out, ex, status);
     }
@@ -117,22 +121,6 @@ pub async fn response(
     (headers, written, sent)
 }
 
-/// Writes a response without an exchange; its body is in memory and the connection closes behind it.
-pub async fn bare(conn: &Conn, response: Response) -> Written {
-    let mut out = Vec::with_capacity(1024);
-    head(conn.io.thread(), &mut out, response.status, &response.headers);
-    out.extend_from_slice(b"Content-Length: ");
-    text::write_number(response.body.length().unwrap_or(0), &mut out);
-    out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
-    let head_bytes = out.len() as u64;
-    if let Body::Full(bytes) = response.body {
-        out.extend_from_slice(&bytes);
-    }
-    let mut writer = Writer { conn, out, written: Written::default(), timeout_ms: 5_000 };
-    let _ = writer.flush(false).await;
-    Written { body: writer.written.total.saturating_sub(head_bytes), ..writer.written }
-}
-
 fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
     if ex.request.method == Method::Head || matches!(status, 101 | 204 | 304) || matches!(body, Body::None { .. }) {
         return Framing::NoBody;
@@ -147,16 +135,28 @@ fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
     }
 }
 
-/// Status line, Server, Date and the response's fields.
-fn head(thread: &Local, out: &mut Vec<u8>, status: u16, headers: &Headers) {
-    write_status_line(out, status, b"");
+/// The status line, with the words that came with the status, or those of the dialect.
+fn status_line(ex: &Exchange, out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    let words = match ex.scope.gateway.wording {
+        Dialect::Nginx if reason.is_empty() => nginx_reason(status).as_bytes(),
+        _ => reason,
+    };
+    write_status_line(out, status, words);
+}
+
+/// Server, Date and the response's fields.
+fn head(ex: &Exchange, out: &mut Vec<u8>, headers: &Headers) {
     // A proxied route may pass on what its upstream says instead (proxy_pass_headers).
     if !headers.contains(HeaderId::Server) {
-        out.extend_from_slice(b"Server: Buchner\r\n");
+        out.extend_from_slice(if ex.settings().get::<connection::Settings>().server_tokens {
+            SERVER_AND_VERSION
+        } else {
+            b"Server: Buchner\r\n"
+        });
     }
     if !headers.contains(HeaderId::Date) {
         out.extend_from_slice(b"Date: ");
-        thread.clock.http_date(out);
+        ex.thread.clock.http_date(out);
         out.extend_from_slice(b"\r\n");
     }
     for header in headers.iter() {
@@ -188,10 +188,17 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
             }
         }
     }
+    // Keep-Alive is a field of the connection, so that Connection names it (RFC 9110 section 7.6.1).
+    let told =
+        ex.settings().get::<connection::Settings>().keepalive_told.0 > 0 || ex.scope.gateway.wording == Dialect::Nginx;
     match (keep, ex.request.version) {
-        (true, Version::H11) => {}
-        (true, Version::H10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, Version::H11) if !told => {}
+        (true, _) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+    if status == 426 {
+        // It names the field that an upstream's 426 must have (RFC 9110 section 7.8).
+        out.extend_from_slice(b"Connection: upgrade\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }

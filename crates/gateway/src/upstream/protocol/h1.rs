@@ -18,19 +18,24 @@ use bytes::BytesMut;
 use std::borrow::Cow;
 
 /// Limits of an upstream's head: generous, it is not hostile by default, yet bounded.
-const LIMITS: Limits = Limits { max_head: 256 << 10, max_target: 0, max_field: 128 << 10, max_fields: 500 };
+const LIMITS: Limits =
+    Limits { max_head: 256 << 10, max_target: 0, max_field: 128 << 10, max_fields: 500, bare_lf: false };
+/// The same for heads that may end their lines with LF alone.
+const LENIENT: Limits = Limits { bare_lf: true, ..LIMITS };
 
 /// A request and its response.
 pub struct Http1 {
     method: Method,
+    limits: &'static Limits,
     /// Bytes of the head that were looked at.
     scanned: usize,
     body: Option<BodyDecoder>,
 }
 
 impl Protocol for Http1 {
-    fn new(method: &Method) -> Self {
-        Self { method: method.clone(), scanned: 0, body: None }
+    fn new(method: &Method, bare_lf: bool) -> Self {
+        let limits = if bare_lf { &LENIENT } else { &LIMITS };
+        Self { method: method.clone(), limits, scanned: 0, body: None }
     }
 
     fn write_request(&self, request: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()> {
@@ -42,7 +47,7 @@ impl Protocol for Http1 {
     }
 
     fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, H1Error> {
-        let head = h1::parse_response(buf, &LIMITS, &mut self.scanned, &self.method);
+        let head = h1::parse_response(buf, self.limits, &mut self.scanned, &self.method);
         if matches!(head, Ok(Some(_))) {
             self.scanned = 0;
         }

@@ -37,8 +37,8 @@ pub trait Protocol {
     /// Requests that a connection carries at a time: one, unless the language numbers them.
     const AT_A_TIME: usize = 1;
 
-    /// A request with this method.
-    fn new(method: &Method) -> Self;
+    /// A request with this method; `bare_lf`: the head of its response may end its lines with LF alone.
+    fn new(method: &Method, bare_lf: bool) -> Self;
 
     /// Appends the request without its body.
     fn write_request(&self, request: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()>;
@@ -77,10 +77,10 @@ macro_rules! protocols {
         }
 
         impl Language {
-            /// A request with this method.
-            pub fn talk(self, method: &Method) -> Talk {
+            /// See [`Protocol::new`].
+            pub fn talk(self, method: &Method, bare_lf: bool) -> Talk {
                 match self {
-                    $(Self::$name => Talk::$name(<$type>::new(method)),)*
+                    $(Self::$name => Talk::$name(<$type>::new(method, bare_lf)),)*
                 }
             }
 

@@ -24,7 +24,7 @@ fn a_target_may_have_its_limit_and_no_byte_more() {
 #[test]
 fn an_endless_target_is_refused_before_it_ends() {
     assert_eq!(outcome(&format!("GET /{}", "a".repeat(200))), Err((414, K::TargetTooLong)));
-    assert_eq!(outcome(&"A".repeat(200)), Err((400, K::Method)));
+    assert_eq!(outcome(&"A".repeat(200)), Err((501, K::Method)));
 }
 
 #[test]
@@ -71,7 +71,13 @@ fn messages_never_hold_what_a_terminal_would_obey() {
 
 #[test]
 fn limits_that_are_out_of_range_are_brought_back() {
-    let huge = Limits { max_head: usize::MAX, max_target: usize::MAX, max_field: usize::MAX, max_fields: usize::MAX };
+    let huge = Limits {
+        max_head: usize::MAX,
+        max_target: usize::MAX,
+        max_field: usize::MAX,
+        max_fields: usize::MAX,
+        bare_lf: false,
+    };
     let with = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(count - 1));
     assert!(request(with(MAX_FIELDS).as_bytes(), usize::MAX, &huge).0.is_ok());
     assert_eq!(request(with(MAX_FIELDS + 1).as_bytes(), usize::MAX, &huge).0, Err((431, K::TooManyFields)));
@@ -81,7 +87,7 @@ fn limits_that_are_out_of_range_are_brought_back() {
 
 #[test]
 fn an_answer_that_is_not_http_is_named_so_under_any_limit() {
-    let none = Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0 };
+    let none = Limits { max_head: 0, max_target: 0, max_field: 0, max_fields: 0, bare_lf: false };
     for step in [1, 9] {
         let parse = |buf: &mut BytesMut, scanned: &mut usize| {
             Ok(parse_response(buf, &none, scanned, &Method::Get)?.as_ref().map(describe_response))

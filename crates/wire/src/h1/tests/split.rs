@@ -37,6 +37,8 @@ proptest! {
         let whole = input.len().max(1);
         prop_assert_eq!(request(&input, step, &small()), request(&input, whole, &small()));
         prop_assert_eq!(response(&input, step, &Method::Get), response(&input, whole, &Method::Get));
+        let lenient = Limits { bare_lf: true, ..small() };
+        prop_assert_eq!(request(&input, step, &lenient), request(&input, whole, &lenient));
     }
 
     #[test]
