@@ -249,6 +249,7 @@ HEADERS = """
 
 
 @pytest.mark.kind("filter headers")
+@pytest.mark.kind("filter trailers")
 def test_headers(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
     tree(tmp_path)
     pair = run_pair(START + HEADERS)

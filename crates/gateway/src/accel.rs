@@ -51,7 +51,7 @@ impl Room for Settings {
     fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         let roots = self.sendfile_roots.as_ref().filter(|_| self.sendfile_headers);
         let sendfile = roots.map(|roots| Sendfile::compile(roots, &self.sendfile_except));
-        out.put(sendfile.transpose()?);
+        out.put_some(sendfile.transpose()?);
         Ok(())
     }
 }

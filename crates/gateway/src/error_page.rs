@@ -41,7 +41,9 @@ impl Room for Settings {
             let to = Template::compile(&page.to, cx.names).map_err(|e| format!("error_page.{code}: {e}"))?;
             Ok((*code, Page { to, status: page.status }))
         };
-        out.put(Pages(self.error_page.iter().map(compile).collect::<Result<_, String>>()?));
+        if !self.error_page.is_empty() {
+            out.put(Pages(self.error_page.iter().map(compile).collect::<Result<_, String>>()?));
+        }
         Ok(())
     }
 }

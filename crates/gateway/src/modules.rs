@@ -129,7 +129,10 @@ impl<R: Room> Entry for Of<R> {
     }
 
     fn put(&self, part: &(dyn Any + Send + Sync), out: &mut Settings) {
-        out.put(part.downcast_ref::<R>().cloned().unwrap_or_default());
+        // What is as by default is found without being kept.
+        if let Some(settings) = part.downcast_ref::<R>().filter(|settings| **settings != R::default()) {
+            out.put(settings.clone());
+        }
     }
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut Settings) -> Result<(), String> {

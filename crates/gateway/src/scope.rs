@@ -185,6 +185,16 @@ impl Settings {
         kept.and_then(|value| value.downcast_ref()).unwrap_or_else(|| T::absent())
     }
 
+    /// Keeps a value, if there is one: where nothing is kept the default is found, and ten thousand servers stay small.
+    pub fn put_some<T>(&mut self, value: Option<T>)
+    where
+        Option<T>: Kept,
+    {
+        if value.is_some() {
+            self.put(value);
+        }
+    }
+
     /// Keeps a value.
     pub fn put<T: Kept>(&mut self, value: T) {
         let slot = T::slot();

@@ -24,7 +24,7 @@ impl Room for Settings {
 
     fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         let compiled = self.real_ip.as_ref().map(RealIp::compile).transpose();
-        out.put(compiled.map_err(|e| format!("real_ip.{e}"))?);
+        out.put_some(compiled.map_err(|e| format!("real_ip.{e}"))?);
         Ok(())
     }
 }

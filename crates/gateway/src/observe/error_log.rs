@@ -30,7 +30,10 @@ impl Room for Settings {
 
     fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         let logs = self.error_log.iter().map(ErrorLogPlan::compile).collect::<Result<Vec<_>, _>>();
-        out.put(logs.map_err(|e| format!("error_log: {e}"))?);
+        let logs = logs.map_err(|e| format!("error_log: {e}"))?;
+        if !logs.is_empty() {
+            out.put(logs);
+        }
         Ok(())
     }
 }

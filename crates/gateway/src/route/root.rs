@@ -22,7 +22,7 @@ impl Room for Settings {
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         let root = self.root.as_ref().map(|root| Root::compile(root, cx.names)).transpose();
-        out.put(root.map_err(|e| format!("root: {e}"))?);
+        out.put_some(root.map_err(|e| format!("root: {e}"))?);
         Ok(())
     }
 }

@@ -57,7 +57,10 @@ impl Room for Settings {
     const TITLE: &'static str = "Name servers";
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
-        out.put(NameServers::compile(self, cx.gateway)?);
+        let servers = NameServers::compile(self, cx.gateway)?;
+        if *servers != NameServers::default() {
+            out.put(servers);
+        }
         Ok(())
     }
 }

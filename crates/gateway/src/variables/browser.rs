@@ -39,7 +39,7 @@ impl Room for Settings {
     const TITLE: &'static str = "Browsers";
 
     fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
-        out.put(Browsers::compile(self)?);
+        out.put_some(Browsers::compile(self)?);
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ impl Room for Settings {
     const TITLE: &'static str = "Referers";
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
-        out.put(Referers::compile(&self.valid_referers, cx.names)?);
+        out.put_some(Referers::compile(&self.valid_referers, cx.names)?);
         Ok(())
     }
 }

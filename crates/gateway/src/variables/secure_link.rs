@@ -29,7 +29,7 @@ impl Room for Settings {
     const TITLE: &'static str = "Secure links";
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
-        out.put(SecureLink::compile(self, cx.names)?);
+        out.put_some(SecureLink::compile(self, cx.names)?);
         Ok(())
     }
 }

@@ -47,6 +47,9 @@ impl Room for Settings {
         if let Some(value) = values.find(|value| !is_valid_value(value.as_bytes())) {
             return Err(format!("types: {value:?} has characters no header may have"));
         }
+        if *self == Self::default() {
+            return Ok(());
+        }
         out.put(Arc::new(Types::new(table.cloned(), self.built_in_types, &self.default_type)));
         Ok(())
     }

@@ -118,6 +118,9 @@ impl Room for Settings {
             keep_running: self.proxy_ignore_client_abort,
             ..Wants::NOTHING
         });
+        if *self == Self::default() {
+            return Ok(());
+        }
         out.put(Proxying {
             headers: head::compile(&self.set_headers, cx.names).map_err(|e| format!("set_headers: {e}"))?,
             options: Options::compile(self, cx.names)?,
