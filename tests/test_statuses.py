@@ -186,3 +186,22 @@ def test_the_server_header_has_a_version_unless_told_otherwise(run_pair: Callabl
             for path in ("/", "/off")
         ]
         assert versions == [True, False]
+
+
+COOKIES = """
+server {{
+    listen 127.0.0.1:PORT;
+    location / {{ proxy_pass http://127.0.0.1:{port}; add_header X-Cookie "[$upstream_cookie_a]" always; }}
+}}
+"""
+
+
+@pytest.mark.parametrize("cookie", ["a=1", "a =1", "a\t=1", " a = 1"])
+def test_names_of_cookies_end_where_nginx_ends_them(
+    run_pair: Callable[[str], Pair], run_upstream: RunUpstream, cookie: str
+) -> None:
+    def script(connection: Any, _head: bytes) -> bool:
+        connection.sendall(f"HTTP/1.1 200 OK\r\nSet-Cookie: {cookie}; Path=/\r\nContent-Length: 0\r\n\r\n".encode())
+        return True
+
+    run_pair(COOKIES.format(port=run_upstream(script).port)).get("/")
