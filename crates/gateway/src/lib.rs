@@ -53,6 +53,9 @@ pub mod plan;
 pub mod http;
 pub mod listen;
 
+#[cfg(test)]
+mod testing;
+
 // Threads and the process.
 pub mod control;
 pub mod thread;

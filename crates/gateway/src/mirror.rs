@@ -165,3 +165,6 @@ fn copy(body: &Buffered) -> Buffered {
         Buffered::File(file) => Buffered::File(file.share()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -312,3 +312,6 @@ fn count(ex: &mut Exchange) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

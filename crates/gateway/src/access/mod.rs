@@ -95,3 +95,6 @@ fn refuse(ex: &mut Exchange, refusal: Refusal) -> Response {
     ex.failure = Some(refusal.cause.into_owned());
     response
 }
+
+#[cfg(test)]
+mod tests;

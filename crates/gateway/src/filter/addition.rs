@@ -136,3 +136,51 @@ impl Source for Chain {
         self.parts.front().is_some_and(|part| part.flush_each())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Site, response};
+    use buchner_wire::headers::HeaderId;
+    use serde_json::{Value, json};
+
+    fn site(settings: &Value) -> Site {
+        let respond = |text: &str| json!({"respond": {"status": 200, "body": text}});
+        Site::new(json!({"settings": settings, "route": [
+            {"path": "/", "content": {"respond": {"status": 200, "body": "own", "content_type": "text/html"}}},
+            {"path": "/before", "content": respond("[$uri ")},
+            {"path": "/after", "content": respond(" $request_method]")},
+        ]}))
+    }
+
+    #[test]
+    fn the_bodies_of_subrequests_surround_a_page() {
+        let site = site(&json!({"add_before_body": "/before", "add_after_body": "/after"}));
+        let answer = site.send("POST /");
+        assert_eq!((answer.text(), answer.length), ("[/before own GET]", None));
+    }
+
+    #[test]
+    fn the_entity_tag_becomes_a_weak_one() {
+        let site = site(&json!({"add_after_body": "/after"}));
+        let mut page = response(200, "text/html", "page");
+        page.headers.push(HeaderId::Etag, b"\"1\"");
+        let answer = site.filter(&site.exchange("GET /"), page);
+        assert_eq!((answer.text(), answer.header("ETag")), ("page GET]", "W/\"1\"".into()));
+    }
+
+    #[test]
+    fn other_types_and_statuses_stay_as_they_are() {
+        let settings = json!({"add_before_body": "/before"});
+        let ex = site(&settings);
+        for (status, kind) in [(200, "text/plain"), (404, "text/html"), (206, "text/html")] {
+            let answer = ex.filter(&ex.exchange("GET /"), response(status, kind, "page"));
+            assert_eq!((answer.text(), answer.length), ("page", Some(4)), "{status} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_uri_that_is_no_path_is_refused() {
+        let error = Site::check(json!({"settings": {"add_before_body": "before"}})).err().unwrap();
+        assert_eq!(error, "settings[0]: add_before_body: \"before\" does not begin with /");
+    }
+}

@@ -325,6 +325,9 @@ impl Transform for Recoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::Body;
+    use crate::testing::{Answer, Site, response};
+    use serde_json::{Value, json};
 
     fn table() -> Table {
         let codes = [("C0", "D18E"), ("C1", "D0B0"), ("80", "E282AC")];
@@ -365,5 +368,55 @@ mod tests {
         assert_eq!(charset_of(b"text/html; charset=utf-8"), Some(&b"utf-8"[..]));
         assert_eq!(charset_of(b"text/html; a=b; Charset=\"x\""), Some(&b"x"[..]));
         assert_eq!(charset_of(b"text/html"), None);
+    }
+
+    fn typed(settings: Value, kind: &str, body: &[u8]) -> Answer {
+        let site = Site::with(settings);
+        let mut page = response(200, kind, "");
+        page.body = Body::Full(Bytes::copy_from_slice(body));
+        site.filter(&site.exchange("GET /?c=utf-8"), page)
+    }
+
+    #[test]
+    fn the_charset_is_named_for_types_that_have_one() {
+        let settings = json!({"charset": "$arg_c"});
+        for (kind, expected) in [
+            ("text/html", "text/html; charset=utf-8"),
+            ("text/html; a=b", "text/html; a=b; charset=utf-8"),
+            ("image/png", "image/png"),
+            ("text/html; charset=x", "text/html; charset=x"),
+        ] {
+            assert_eq!(typed(settings.clone(), kind, b"x").header("Content-Type"), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_body_in_another_charset_is_recoded() {
+        let map = json!([{"from": "koi8-r", "to": "utf-8", "codes": {"C0": "D18E"}}]);
+        let settings = json!({"charset": "utf-8", "source_charset": "koi8-r", "charset_map": map});
+        let answer = typed(settings.clone(), "text/plain", b"a\xc0");
+        assert_eq!((answer.text(), answer.length), ("aю", None));
+        let named = typed(settings, "text/plain; charset=koi8-r", b"a\xc0");
+        assert_eq!(
+            (&named.body[..], named.header("Content-Type")),
+            (&b"a\xc0"[..], "text/plain; charset=koi8-r".into())
+        );
+        let settings = json!({"charset": "utf-8", "override_charset": true, "charset_map": map});
+        assert_eq!(typed(settings, "text/plain; charset=KOI8-R", b"a\xc0").text(), "aю");
+    }
+
+    #[test]
+    fn a_compressed_body_is_not_recoded() {
+        let map = json!([{"from": "koi8-r", "to": "utf-8", "codes": {}}]);
+        let site = Site::with(json!({"charset": "utf-8", "source_charset": "koi8-r", "charset_map": map}));
+        let mut page = response(200, "text/plain", "x");
+        page.headers.push(HeaderId::ContentEncoding, b"gzip");
+        assert_eq!(site.filter(&site.exchange("GET /"), page).header("Content-Type"), "text/plain");
+    }
+
+    #[test]
+    fn charsets_without_a_table_between_them_are_refused() {
+        let error = Site::check(json!({"settings": {"charset": "utf-8", "source_charset": "koi8-r"}})).err().unwrap();
+        assert_eq!(error, "settings[0]: no charset_map between the charsets \"koi8-r\" and \"utf-8\"");
     }
 }

@@ -172,6 +172,7 @@ fn names(list: &[u8], etag: &[u8], same: fn(&[u8], &[u8]) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Site, response};
 
     const ETAG: &[u8] = b"\"a-1\"";
     const AT: u64 = 784_111_777;
@@ -281,5 +282,42 @@ mod tests {
         for value in ["W/\"a-1\"", DATE] {
             assert!(range_applies(&request(&[(HeaderId::IfRange, value)]), weak, AT, Dialect::Nginx), "{value}");
         }
+    }
+
+    /// What comes of a page with an entity tag and a type.
+    fn page(request: &str, change: impl FnOnce(&mut Exchange, &mut Response)) -> Response {
+        let site = Site::with(serde_json::json!({}));
+        let mut ex = site.exchange(request);
+        let mut page = response(200, "text/plain", "page");
+        page.headers.push(HeaderId::Etag, b"\"1\"");
+        page.conditions = Some(IfModifiedSince::Before);
+        change(&mut ex, &mut page);
+        apply(&ex, page)
+    }
+
+    #[test]
+    fn a_copy_that_is_still_good_is_304_without_what_describes_the_content() {
+        let answer = page("GET /\nIf-None-Match: \"1\"", |_, _| {});
+        assert_eq!((answer.status, answer.body.length(), answer.own_error), (304, None, false));
+        assert_eq!(answer.headers.get(HeaderId::Etag), Some(&b"\"1\""[..]));
+        assert!(!answer.headers.contains(HeaderId::ContentType));
+    }
+
+    #[test]
+    fn a_condition_that_fails_is_an_error_of_the_gateway() {
+        let answer = page("GET /\nIf-Match: \"2\"", |_, _| {});
+        assert_eq!((answer.status, answer.own_error), (412, true));
+    }
+
+    #[test]
+    fn conditions_are_about_a_found_representation_of_the_main_request() {
+        let known = "GET /\nIf-None-Match: \"1\"";
+        assert_eq!(page("POST /\nIf-None-Match: \"1\"", |_, _| {}).status, 200);
+        assert_eq!(page("GET /", |_, _| {}).status, 200);
+        assert_eq!(page(known, |_, page| page.conditions = None).status, 200);
+        assert_eq!(page(known, |_, page| page.status = 203).status, 203);
+        assert_eq!(page(known, |ex, _| ex.depth = 1).status, 200);
+        assert_eq!(page(known, |ex, _| ex.error_status = Some(404)).status, 200);
+        assert_eq!(page(known, |ex, _| ex.error_status = Some(200)).status, 304);
     }
 }

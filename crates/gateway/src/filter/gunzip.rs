@@ -126,8 +126,11 @@ impl Transform for Unpacker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::Body;
+    use crate::testing::Site;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use serde_json::json;
     use std::io::Write;
 
     fn packed(text: &[u8]) -> Vec<u8> {
@@ -182,5 +185,38 @@ mod tests {
         let mut unpacker = Unpacker::new();
         unpacker.push(bytes[..bytes.len() - 1].to_vec().into(), &mut out).unwrap();
         assert!(unpacker.finish(&mut out).is_err());
+    }
+
+    fn packed_response(text: &str) -> Response {
+        let mut answer = Response::new(200, Body::Full(packed(text.as_bytes()).into()));
+        answer.headers.push(HeaderId::ContentEncoding, b"gzip");
+        answer.headers.push(HeaderId::Etag, b"\"1\"");
+        answer
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_gzip_gets_it_unpacked() {
+        let site = Site::with(json!({"gunzip": true, "gzip_vary": true}));
+        let answer = site.filter(&site.exchange("GET /"), packed_response("text"));
+        assert_eq!((answer.text(), answer.length), ("text", None));
+        assert_eq!((answer.header("Content-Encoding"), answer.header("ETag")), (String::new(), "W/\"1\"".into()));
+        assert_eq!(answer.header("Vary"), "Accept-Encoding");
+    }
+
+    #[test]
+    fn a_client_that_takes_gzip_gets_it_as_it_is() {
+        let site = Site::with(json!({"gunzip": true}));
+        let answer = site.filter(&site.exchange("GET /\nAccept-Encoding: gzip"), packed_response("text"));
+        assert_eq!((answer.header("Content-Encoding"), answer.header("ETag")), ("gzip".into(), "\"1\"".into()));
+        assert_eq!(answer.body, packed(b"text"));
+    }
+
+    #[test]
+    fn a_body_that_is_not_what_it_says_breaks_off() {
+        let site = Site::with(json!({"gunzip": true}));
+        let mut answer = packed_response("text");
+        answer.body = Body::Full("plain".into());
+        let answer = site.filter(&site.exchange("GET /"), answer);
+        assert_eq!(answer.broken.unwrap().kind, Kind::UpstreamInvalid);
     }
 }

@@ -326,6 +326,8 @@ impl Transform for Compressor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Site, response};
+    use serde_json::{Value, json};
     use std::io::Read;
 
     #[test]
@@ -368,5 +370,86 @@ mod tests {
         flate2::read::GzDecoder::new(&out[..]).read_to_string(&mut whole).unwrap();
         assert_eq!(whole, "data: 1\n\ndata: 2\n\n");
         assert_eq!(compressor.bytes.get(), (18, out.len() as u64));
+    }
+
+    const PAGE: &str = "0123456789012345678901234567890123456789";
+    const TAKES: &str = "GET /\nAccept-Encoding: gzip";
+
+    /// Whether a page of this kind is compressed.
+    fn packs(settings: &Value, request: &str, page: Response) -> bool {
+        let mut settings = settings.clone();
+        settings["gzip"] = json!(true);
+        let site = Site::with(settings);
+        !site.filter(&site.exchange(request), page).header("Content-Encoding").is_empty()
+    }
+
+    #[test]
+    fn a_page_is_compressed_for_a_client_that_takes_it() {
+        let site = Site::with(json!({"gzip": true, "gzip_vary": true}));
+        let ex = site.exchange(TAKES);
+        let mut page = response(200, "text/html", PAGE);
+        page.headers.push(HeaderId::Etag, b"\"1\"");
+        let answer = site.filter(&ex, page);
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), answer.length), (PAGE, None));
+        assert_eq!((answer.header("ETag"), answer.header("Vary")), ("W/\"1\"".into(), "Accept-Encoding".into()));
+        let ratio = PAGE.len() as f64 / answer.body.len() as f64;
+        assert_eq!(site.value(&ex, "$gzip_ratio"), format!("{ratio:.2}"));
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_it_is_told_that_others_do() {
+        let site = Site::with(json!({"gzip": true, "gzip_vary": true}));
+        let answer = site.filter(&site.exchange("GET /"), response(200, "text/html", PAGE));
+        assert_eq!((answer.text(), answer.header("Vary")), (PAGE, "Accept-Encoding".into()));
+    }
+
+    #[test]
+    fn what_is_compressed_depends_on_the_response() {
+        for (settings, status, kind, body, expected) in [
+            (json!({}), 200, "text/html", PAGE, true),
+            (json!({}), 404, "text/html", PAGE, true),
+            (json!({}), 500, "text/html", PAGE, false),
+            (json!({}), 206, "text/html", PAGE, false),
+            (json!({}), 200, "text/css", PAGE, false),
+            (json!({"gzip_types": ["text/css"]}), 200, "text/css", PAGE, true),
+            (json!({}), 200, "text/html", &PAGE[..19], false),
+            (json!({}), 200, "text/html", &PAGE[..20], true),
+            (json!({"gzip_min_length": 41}), 200, "text/html", PAGE, false),
+        ] {
+            let page = response(status, kind, body);
+            assert_eq!(packs(&settings, TAKES, page), expected, "{settings} {status} {kind} {}", body.len());
+        }
+        let mut packed = response(200, "text/html", PAGE);
+        packed.headers.push(HeaderId::ContentEncoding, b"br");
+        let site = Site::with(json!({"gzip": true}));
+        assert_eq!(site.filter(&site.exchange(TAKES), packed).header("Content-Encoding"), "br");
+    }
+
+    #[test]
+    fn what_is_compressed_depends_on_the_request() {
+        let via = "GET /\nAccept-Encoding: gzip\nVia: 1.1 a";
+        let private = |value: &str| {
+            let mut page = response(200, "text/html", PAGE);
+            page.headers.push(HeaderId::CacheControl, value.as_bytes());
+            page
+        };
+        let page = || response(200, "text/html", PAGE);
+        let old = TAKES.replace("GET /", "GET / HTTP/1.0");
+        for (settings, request, page, expected) in [
+            (json!({}), via, page(), false),
+            (json!({"gzip_proxied": ["any"]}), via, page(), true),
+            (json!({"gzip_proxied": ["off", "any"]}), via, page(), false),
+            (json!({"gzip_proxied": ["auth"]}), via, page(), true),
+            (json!({"gzip_proxied": ["private"]}), via, private("private"), true),
+            (json!({"gzip_proxied": ["private"]}), via, private("public"), false),
+            (json!({}), &old, page(), false),
+            (json!({"gzip_http_version": "1.0"}), &old, page(), true),
+            (json!({"gzip_disable": ["bot"]}), "GET /\nAccept-Encoding: gzip\nUser-Agent: Bot", page(), false),
+            (json!({"gzip_disable": ["bot"]}), "GET /\nAccept-Encoding: gzip\nUser-Agent: x", page(), true),
+        ] {
+            assert_eq!(packs(&settings, request, page), expected, "{settings} {request}");
+        }
     }
 }

@@ -255,6 +255,8 @@ fn set_expires(ex: &Exchange, when: When, headers: &mut Headers) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Site, response};
+    use serde_json::json;
 
     #[test]
     fn the_forms_of_expires() {
@@ -281,5 +283,59 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn headers_are_added_to_usual_statuses_and_always_where_said() {
+        let add = json!([{"name": "X-A", "value": "$status"}, {"name": "X-B", "value": "b", "always": true}]);
+        let site = Site::with(json!({"add_headers": add}));
+        let ex = site.exchange("GET /");
+        for (status, a) in [(200, "200"), (206, "206"), (304, "304"), (404, ""), (500, "")] {
+            let answer = site.filter(&ex, response(status, "text/plain", "x"));
+            assert_eq!((answer.header("X-A"), answer.header("X-B")), (a.into(), "b".into()), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_empty_value_adds_nothing_but_takes_validators_away() {
+        let add = json!([{"name": "X-A", "value": "$arg_none"}, {"name": "ETag", "value": "$arg_none"}]);
+        let site = Site::with(json!({"add_headers": add}));
+        let mut answer = response(200, "text/plain", "x");
+        answer.headers.push(HeaderId::Etag, b"\"1\"");
+        let answer = site.filter(&site.exchange("GET /"), answer);
+        assert_eq!(answer.headers.iter().map(|header| header.id).collect::<Vec<_>>(), [HeaderId::ContentType]);
+    }
+
+    #[test]
+    fn a_value_that_would_split_the_response_is_not_added() {
+        let site = Site::with(json!({"add_headers": [{"name": "X-A", "value": "$uri"}]}));
+        let answer = site.filter(&site.exchange("GET /a%0d%0aX-B:%20b"), response(200, "text/plain", "x"));
+        assert_eq!(answer.header("X-A"), "");
+    }
+
+    #[test]
+    fn expires_sets_both_headers_of_usual_statuses() {
+        let expires = |text: &str, status: u16| {
+            let site = Site::with(json!({"expires": text}));
+            let answer = site.filter(&site.exchange("GET /?for=1m"), response(status, "text/plain", "x"));
+            (answer.header("Expires"), answer.header("Cache-Control"))
+        };
+        assert_eq!(expires("max", 200), ("Thu, 31 Dec 2037 23:55:55 GMT".into(), "max-age=315360000".into()));
+        assert_eq!(expires("epoch", 200), ("Thu, 01 Jan 1970 00:00:01 GMT".into(), "no-cache".into()));
+        assert_eq!(expires("1h", 200).1, "max-age=3600");
+        assert_eq!(expires("-1", 200).1, "no-cache");
+        assert_eq!(expires("$arg_for", 200).1, "max-age=60");
+        assert_eq!(expires("$arg_none", 200), (String::new(), String::new()));
+        assert_eq!(expires("1h", 404), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn expires_modified_counts_from_the_last_modification() {
+        let site = Site::with(json!({"expires": "modified +1d"}));
+        let mut answer = response(200, "text/plain", "x");
+        answer.headers.push(HeaderId::LastModified, b"Sun, 06 Nov 1994 08:49:37 GMT");
+        let answer = site.filter(&site.exchange("GET /"), answer);
+        assert_eq!(answer.header("Expires"), "Mon, 07 Nov 1994 08:49:37 GMT");
+        assert_eq!(answer.header("Cache-Control"), "no-cache");
     }
 }

@@ -98,3 +98,61 @@ fn pace(ex: &Exchange, response: &mut Response) {
         response.body = paced(std::mem::replace(&mut response.body, Body::EMPTY), rate, after);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::pace;
+    use crate::body::Body;
+    use crate::testing::{Site, response};
+    use serde_json::{Value, json};
+    use std::task::Poll;
+
+    /// Whether a body of ten bytes has to wait.
+    fn waits(settings: Value, request: &str) -> bool {
+        let site = Site::with(settings);
+        let ex = site.exchange(request);
+        let mut answer = response(200, "text/plain", "0123456789");
+        pace(&ex, &mut answer);
+        let Body::Stream(mut source) = answer.body else { return false };
+        let mut taken = 0;
+        site.wait(std::future::poll_fn(|cx| {
+            while let Poll::Ready(Ok(Some(chunk))) = source.poll_chunk(cx) {
+                taken += chunk.len();
+            }
+            Poll::Ready(taken < 10)
+        }))
+    }
+
+    #[test]
+    fn a_body_over_the_rate_waits_and_one_below_does_not() {
+        assert!(waits(json!({"limit_rate": "4"}), "GET /"));
+        assert!(!waits(json!({"limit_rate": "1k"}), "GET /"));
+        assert!(!waits(json!({"limit_rate": "0"}), "GET /"));
+        assert!(!waits(json!({}), "GET /"));
+    }
+
+    #[test]
+    fn the_first_bytes_do_not_count() {
+        assert!(waits(json!({"limit_rate": "4", "limit_rate_after": "5"}), "GET /"));
+        assert!(!waits(json!({"limit_rate": "4", "limit_rate_after": "6"}), "GET /"));
+    }
+
+    #[test]
+    fn the_rate_may_depend_on_the_request() {
+        let settings = json!({"limit_rate": "$arg_rate"});
+        assert!(waits(settings.clone(), "GET /?rate=4"));
+        assert!(!waits(settings, "GET /"));
+    }
+
+    #[test]
+    fn the_requests_own_rate_wins_and_is_the_variable() {
+        let site = Site::with(json!({"limit_rate": "4"}));
+        let ex = site.exchange("GET /");
+        assert_eq!(site.value(&ex, "$limit_rate"), "4");
+        ex.limit_rate.set(Some(100));
+        assert_eq!(site.value(&ex, "$limit_rate"), "100");
+        let mut answer = response(200, "text/plain", "0123456789");
+        pace(&ex, &mut answer);
+        assert_eq!(answer.body.length(), Some(10));
+    }
+}

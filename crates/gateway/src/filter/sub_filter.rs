@@ -219,6 +219,8 @@ impl Transform for Replacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Answer, Site, response};
+    use serde_json::{Value, json};
 
     fn replaced(pairs: &[(&str, &str)], once: bool, text: &str, size: usize) -> String {
         let pairs = pairs.iter().map(|(text, to)| Pair {
@@ -254,5 +256,42 @@ mod tests {
                 assert_eq!(replaced(pairs, *once, text, size), *expected, "{pairs:?} {text} {size}");
             }
         }
+    }
+
+    fn filtered(settings: Value, kind: &str) -> Answer {
+        let site = Site::with(settings);
+        let mut page = response(200, kind, "<b>Old</b> old");
+        page.headers.push(HeaderId::Etag, b"\"1\"");
+        page.headers.push(HeaderId::LastModified, b"Sun, 06 Nov 1994 08:49:37 GMT");
+        site.filter(&site.exchange("GET /?to=new"), page)
+    }
+
+    #[test]
+    fn a_text_of_a_page_is_replaced_once_and_its_validators_go() {
+        let answer = filtered(json!({"sub_filter": [{"text": "old", "replacement": "$arg_to"}]}), "text/html");
+        assert_eq!((answer.text(), answer.length), ("<b>new</b> old", None));
+        assert_eq!((answer.header("ETag"), answer.header("Last-Modified")), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn all_are_replaced_and_validators_stay_where_said() {
+        let settings = json!({
+            "sub_filter": [{"text": "old", "replacement": "new"}],
+            "sub_filter_once": false,
+            "sub_filter_last_modified": true,
+        });
+        let answer = filtered(settings, "text/html");
+        assert_eq!((answer.text(), answer.header("ETag")), ("<b>new</b> new", "W/\"1\"".into()));
+        assert_eq!(answer.header("Last-Modified"), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn other_types_and_texts_that_turn_out_empty_change_nothing() {
+        let pair = json!([{"text": "old", "replacement": "new"}]);
+        let answer = filtered(json!({"sub_filter": pair}), "text/plain");
+        assert_eq!((answer.text(), answer.header("ETag")), ("<b>Old</b> old", "\"1\"".into()));
+        assert_eq!(filtered(json!({"sub_filter": pair, "sub_filter_types": ["*"]}), "a/b").text(), "<b>new</b> old");
+        let empty = json!([{"text": "$arg_none", "replacement": "new"}]);
+        assert_eq!(filtered(json!({"sub_filter": empty}), "text/html").length, Some(14));
     }
 }

@@ -67,3 +67,38 @@ pub fn add(ex: &Exchange, status: u16, headers: &Headers, trailers: &mut Headers
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::add as add_to;
+    use crate::testing::{Site, response};
+    use buchner_wire::headers::Headers;
+    use serde_json::json;
+
+    #[test]
+    fn a_body_with_trailers_has_no_length_so_that_it_is_sent_in_chunks() {
+        let add = json!([{"name": "X-T", "value": "$status"}]);
+        let site = Site::with(json!({"add_trailers": add}));
+        for (request, status, length) in
+            [("GET /", 200, None), ("GET / HTTP/1.0", 200, Some(1)), ("HEAD /", 200, Some(1)), ("GET /", 404, Some(1))]
+        {
+            let answer = site.filter(&site.exchange(request), response(status, "text/plain", "x"));
+            assert_eq!(answer.length, length, "{request} {status}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_added_to_usual_statuses_and_always_where_said() {
+        let add = json!([{"name": "X-A", "value": "$status"}, {"name": "X-B", "value": "b", "always": true}]);
+        let site = Site::with(json!({"add_trailers": add}));
+        let mut ex = site.exchange("GET /");
+        site.run(&mut ex);
+        for (status, names) in [(200, &["X-A", "X-B"][..]), (404, &["X-B"])] {
+            let mut trailers = Headers::default();
+            add_to(&ex, status, &Headers::default(), &mut trailers);
+            let found: Vec<_> =
+                trailers.iter().map(|trailer| String::from_utf8_lossy(trailer.name).into_owned()).collect();
+            assert_eq!(found, names, "{status}");
+        }
+    }
+}

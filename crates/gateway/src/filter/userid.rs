@@ -321,6 +321,8 @@ fn decode(letters: &[u8]) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Site, response};
+    use serde_json::{Value, json};
 
     #[test]
     fn base64_there_and_back() {
@@ -341,5 +343,81 @@ mod tests {
         out.clear();
         cookie_date(4_102_444_800, &mut out);
         assert_eq!(out, b"Fri, 01-Jan-2100 00:00:00 GMT");
+    }
+
+    fn site(settings: &Value) -> Site {
+        Site::new(json!({"settings": settings, "route": [{"path": "/"}]}))
+    }
+
+    /// The value that the client is given, and the rest of the cookie.
+    fn given(settings: &Value, request: &str) -> (String, String) {
+        let site = site(settings);
+        let cookie = site.filter(&site.exchange(request), response(200, "text/plain", "x")).header("Set-Cookie");
+        let (value, rest) = cookie.split_once(';').map_or((cookie.as_str(), ""), |(value, rest)| (value, rest));
+        (value.to_owned(), rest.to_owned())
+    }
+
+    const SENT: &str = "GET /\nCookie: a=b; uid=fwAAAVEssGb7/wABAgMDAw==";
+
+    #[test]
+    fn a_client_without_the_cookie_gets_one() {
+        let settings =
+            json!({"userid": "on", "userid_domain": "a.org", "userid_path": "/p", "userid_flags": ["httponly"]});
+        let (value, rest) = given(&settings, "GET /");
+        assert_eq!((value.len(), &value[..4], &value[26..]), (28, "uid=", "=="));
+        assert_eq!(rest, " domain=a.org; path=/p; httponly");
+    }
+
+    #[test]
+    fn a_client_with_the_cookie_keeps_it() {
+        assert_eq!(given(&json!({"userid": "on"}), SENT).0, "");
+        assert_ne!(given(&json!({"userid": "on", "userid_name": "other"}), SENT).0, "");
+        assert_ne!(given(&json!({"userid": "on"}), "GET /\nCookie: uid=short").0, "");
+    }
+
+    #[test]
+    fn a_cookie_without_the_mark_is_given_again_with_it() {
+        let settings = json!({"userid": "on", "userid_mark": "A"});
+        assert_eq!(given(&settings, SENT).0, "uid=fwAAAVEssGb7/wABAgMDAwA=");
+        assert_eq!(given(&settings, &SENT.replace("==", "A=")).0, "");
+    }
+
+    #[test]
+    fn off_and_log_set_nothing_and_log_reads() {
+        for (mode, got) in [("off", ""), ("log", "uid=0100007F66B02C510100FFFB03030302")] {
+            let site = site(&json!({"userid": mode}));
+            let mut ex = site.exchange(SENT);
+            site.run(&mut ex);
+            assert_eq!(site.value(&ex, "$uid_got$uid_set"), got, "{mode}");
+            assert_eq!(given(&json!({"userid": mode}), "GET /").0, "");
+        }
+    }
+
+    #[test]
+    fn the_variable_is_what_the_header_says() {
+        let site = site(&json!({"userid": "v1", "userid_service": 7, "userid_expires": "max", "userid_p3p": "x"}));
+        let ex = site.exchange("GET /");
+        let answer = site.filter(&ex, response(200, "text/plain", "x"));
+        let cookie = answer.header("Set-Cookie");
+        let mut told = Vec::new();
+        write("uid", decode(&cookie.as_bytes()[4..26]), &mut told);
+        assert_eq!(site.value(&ex, "$uid_set").as_bytes(), told);
+        assert!(cookie.ends_with("; expires=Thu, 31-Dec-37 23:55:55 GMT; path=/"), "{cookie}");
+        assert_eq!(answer.header("P3P"), "x");
+    }
+
+    #[test]
+    fn uid_reset_gives_another_cookie() {
+        let site = Site::new(json!({
+            "settings": {"userid": "on"},
+            "variable": [{"name": "uid_reset", "value": {"map": {"source": "$arg_reset", "default": "$arg_reset"}}}],
+            "route": [{"path": "/"}],
+        }));
+        for (query, resets) in [("", false), ("?reset=0", false), ("?reset=1", true), ("?reset=log", true)] {
+            let ex = site.exchange(&SENT.replace("GET /", &format!("GET /{query}")));
+            let answer = site.filter(&ex, response(200, "text/plain", "x"));
+            assert_eq!(!answer.header("Set-Cookie").is_empty(), resets, "{query}");
+            assert_eq!(!site.log.errors().is_empty(), query == "?reset=log", "{query}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! A head that was read becomes an exchange: its host finds the server, its target the path, its fields the client.
 use crate::access::realip::RealIp;
+use crate::body::RequestBody;
 use crate::config::HeadLimits;
 use crate::error::{Error, Kind};
 use crate::exchange::id::RequestId;
 use crate::exchange::{Client, Exchange, Request};
-use crate::http::h1::Conn;
 use crate::http::h1::refuse::Refusal;
-use crate::http::h1::request_body;
+use crate::io::local::Local;
+use crate::plan::{Listener, PlanRef};
 use crate::settings::limits;
 use buchner_wire::h1::{RequestHead, Version};
 use buchner_wire::headers::{HeaderId, Headers};
@@ -32,11 +33,26 @@ fn undone(head: &RequestHead) -> Option<Error> {
     None
 }
 
-/// The head becomes an exchange: host, server, path, client.
-pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result::Result<Exchange, Refusal> {
-    let thread = conn.io.thread().clone();
-    let plan = conn.plan();
-    let listener = conn.listener(&plan);
+/// The connection that a head came on.
+pub struct Connection<'c> {
+    /// The thread it is served by.
+    pub thread: &'c Rc<Local>,
+    /// The plan it is served by.
+    pub plan: &'c PlanRef,
+    /// What listens where the client connected to.
+    pub listener: &'c Listener,
+    /// The client, as the connection has it.
+    pub client: Client,
+}
+
+/// The head becomes an exchange: host, server, path, client. `body` makes its body, given the time between two reads.
+pub fn exchange(
+    on: Connection<'_>,
+    head: RequestHead,
+    head_bytes: u64,
+    body: impl FnOnce(u64) -> RequestBody,
+) -> std::result::Result<Exchange, Refusal> {
+    let Connection { thread, plan, listener, mut client } = on;
     let target = match parse_target(&head.method, &head.target, listener.head.merge_slashes) {
         Ok(target) => target,
         Err(error) => return Err(Refusal::read(error.into(), &head.method, &head.target, head.version)),
@@ -60,12 +76,10 @@ pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> s
     };
     headers.strip_hop_by_hop();
     drop_unwanted(&mut headers, &listener.head);
-    let mut client = conn.client();
     if let Some(real_ip) = settings.get::<Option<RealIp>>().as_ref().or(plan.trusted.as_ref()) {
         real_ip.apply(&mut client, &headers);
     }
     let id = given_id(&client, &headers);
-    let body = request_body(conn, head.framing, head.expect_continue, body_timeout);
     let request = Request {
         method: head.method,
         target: origin_form(&head.target, &target),
@@ -74,12 +88,12 @@ pub(super) fn exchange(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> s
         version: head.version,
         headers,
         host,
-        body,
+        body: body(body_timeout),
         upgrade: head.upgrade,
         upgrade_to,
         head_bytes,
     };
-    let ex = Exchange::new(thread, scope.clone(), client, request, server, id);
+    let ex = Exchange::new(thread.clone(), scope.clone(), client, request, server, id);
     if let Some(regex) = named_by {
         let Request { method, target, version, host, .. } = &ex.request;
         regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;

@@ -243,3 +243,6 @@ fn string(name: &str, value: &[u8], out: &mut Vec<u8>) {
     }
     out.push(b',');
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
 //! Logs are written by one thread of their own; I/O threads only fill buffers.
+#[cfg(test)]
+pub mod testing;
+
 use crate::clock::zone;
 use crate::observe::backlog::Backlog;
 use crate::observe::level::Level;

@@ -140,3 +140,6 @@ fn compile_rewrite(rewrite: &config::Rewrite, names: &Names) -> Result<Rewrite, 
         flag,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,3 +151,6 @@ impl RouteTable {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

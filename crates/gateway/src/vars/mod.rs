@@ -338,3 +338,6 @@ pub struct Sent<'a> {
     /// Fields behind its body.
     pub trailers: Option<&'a buchner_wire::headers::Headers>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,6 +224,8 @@ impl Source for Section {
 mod tests {
     use super::*;
     use crate::backend::files::testing::TempDir;
+    use crate::testing::{Answer, Site, response};
+    use serde_json::json;
     use std::fs::File;
     use std::os::unix::fs::FileExt;
     use std::rc::Rc;
@@ -296,5 +298,61 @@ mod tests {
         assert_eq!((response.status, response.body.length()), (200, Some(20)));
         assert!(cut(&mut response, std::slice::from_ref(&(2..3)), 20));
         assert_eq!((response.status, response.body.length()), (206, Some(1)));
+    }
+
+    /// What a client gets of ten bytes that have at most two ranges.
+    fn ten(request: &str) -> Answer {
+        let site = Site::with(json!({}));
+        let mut whole = response(200, "text/plain", "0123456789");
+        whole.max_ranges = 2;
+        whole.headers.push(HeaderId::Etag, b"\"1\"");
+        site.filter(&site.exchange(request), whole)
+    }
+
+    #[test]
+    fn a_range_is_cut_out_of_a_body() {
+        let answer = ten("GET /\nRange: bytes=2-4");
+        assert_eq!((answer.status, answer.text(), answer.length), (206, "234", Some(3)));
+        assert_eq!(
+            (answer.header("Content-Range"), answer.header("Accept-Ranges")),
+            ("bytes 2-4/10".into(), String::new())
+        );
+    }
+
+    #[test]
+    fn two_ranges_are_parts_with_the_type_of_the_whole() {
+        let answer = ten("GET /\nRange: bytes=0-0,-2");
+        let kind = answer.header("Content-Type");
+        let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let part = |range: &str, text: &str| {
+            format!("\r\n--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{text}")
+        };
+        assert_eq!(answer.text(), [part("0-0", "0"), part("8-9", "89"), format!("\r\n--{boundary}--\r\n")].concat());
+        assert_eq!(answer.length, Some(answer.body.len() as u64));
+    }
+
+    #[test]
+    fn what_is_no_range_of_this_body_is_sent_whole_or_refused() {
+        for (request, status) in [
+            ("GET /", 200),
+            ("GET /\nRange: lines=1-2", 200),
+            ("GET /\nRange: bytes=0-1,3-4,6-7", 200),
+            ("HEAD /\nRange: bytes=0-1", 200),
+            ("POST /\nRange: bytes=0-1", 200),
+            ("GET /\nRange: bytes=0-1\nIf-Range: \"2\"", 200),
+            ("GET /\nRange: bytes=0-1\nIf-Range: \"1\"", 206),
+            ("GET /\nRange: bytes=10-", 416),
+        ] {
+            assert_eq!(ten(request).status, status, "{request}");
+        }
+        assert_eq!(ten("GET /").header("Accept-Ranges"), "bytes");
+        assert_eq!(ten("GET /\nRange: bytes=10-").header("Content-Range"), "bytes */10");
+    }
+
+    #[test]
+    fn a_response_without_ranges_says_nothing_of_them() {
+        let site = Site::with(json!({}));
+        let answer = site.filter(&site.exchange("GET /\nRange: bytes=0-1"), response(200, "text/plain", "0123"));
+        assert_eq!((answer.status, answer.header("Accept-Ranges")), (200, String::new()));
     }
 }

@@ -123,7 +123,7 @@ fn too_large(limit: u64) -> Error {
 }
 
 /// The body of a request, as its head frames it.
-pub(in crate::http) fn request_body(conn: &Rc<Conn>, framing: Framing, expect: bool, timeout_ms: u64) -> RequestBody {
+pub(super) fn request_body(conn: &Rc<Conn>, framing: Framing, expect: bool, timeout_ms: u64) -> RequestBody {
     let left = match framing {
         Framing::None | Framing::Length(0) => {
             *conn.body.borrow_mut() = BodyState::Done;

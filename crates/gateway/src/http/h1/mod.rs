@@ -9,8 +9,6 @@ pub mod refuse;
 pub mod tunnel;
 pub mod write;
 
-pub(in crate::http) use conn_body::request_body;
-
 use crate::config::HeadLimits;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{self, Client, Exchange, Unsent};
@@ -19,7 +17,7 @@ use crate::http::h1::linger::linger;
 use crate::http::h1::refuse::{Refusal, refuse};
 use crate::http::h1::write::{Delivery, Written};
 use crate::http::port::{Arrival, Port};
-use crate::http::request::exchange;
+use crate::http::request::{Connection, exchange};
 use crate::http::service::Service;
 use crate::io::sock::{Io, READ_SIZE};
 use crate::observe::access_log;
@@ -33,7 +31,7 @@ use crate::vars::Sent;
 use buchner_wire::h1::{self, H1Error, RequestHead, Version};
 use buchner_wire::headers::Headers;
 use bytes::BytesMut;
-use conn_body::{BodyState, DRAIN_BYTES, can_drain, drain};
+use conn_body::{BodyState, DRAIN_BYTES, can_drain, drain, request_body};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -265,6 +263,15 @@ impl Conn {
     }
 }
 
+/// The exchange of a head that came on a connection.
+fn begin(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> std::result::Result<Exchange, Refusal> {
+    let plan = conn.plan();
+    let on =
+        Connection { thread: conn.io.thread(), plan: &plan, listener: conn.listener(&plan), client: conn.client() };
+    let (framing, continues) = (head.framing, head.expect_continue);
+    exchange(on, head, head_bytes, |timeout_ms| request_body(conn, framing, continues, timeout_ms))
+}
+
 /// Serves one request whose head has been read.
 async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     conn.requests.set(conn.requests.get() + 1);
@@ -272,7 +279,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     thread.metrics.begun.add(1);
     let _writing = thread.metrics.writing.hold();
     let keep_alive = head.keep_alive;
-    let mut ex = match exchange(conn, head, head_bytes) {
+    let mut ex = match begin(conn, head, head_bytes) {
         Ok(ex) => ex,
         Err(refusal) => {
             refuse(conn, &refusal).await;
