@@ -18,8 +18,12 @@ FLOORS = (
     ("exchange", "exchange gateway regex scope settings vars"),
     (
         "rooms",
-        "accel access backend error_page filter mirror observe::access_log observe::error_log page rewrite route "
-        "subrequest upstream variables",
+        " ".join(
+            (
+                "accel access backend error_page filter mirror observe::access_log",
+                "observe::error_log page rewrite route subrequest upstream variables",
+            )
+        ),
     ),
     ("line", "config content modules pipeline plan"),
     ("doors", "http listen"),
