@@ -18,11 +18,9 @@ FLOORS = (
     ("exchange", "exchange gateway regex scope settings vars"),
     (
         "rooms",
-        " ".join(
-            (
-                "accel access backend error_page filter mirror observe::access_log",
-                "observe::error_log page rewrite route subrequest upstream variables",
-            )
+        (
+            "accel access backend error_page filter mirror observe::access_log observe::error_log "
+            "page rewrite route subrequest upstream variables"
         ),
     ),
     ("line", "config content modules pipeline plan"),
