@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app_driver import AppGateway, dechunk
+from helpers.wait import wait_for
 from slot_driver import until
 
 if TYPE_CHECKING:
@@ -224,8 +226,11 @@ time.sleep(60)
 """
 
 
-def spawn(gateway: AppGateway, slots: int = 1) -> subprocess.Popen[bytes]:
+def spawn(gateway: AppGateway, slots: int = 1, kept: list[int] | None = None) -> subprocess.Popen[bytes]:
+    """Start a worker process; `kept` gets descriptors of its slots' sockets."""
     memfd, fds = gateway.pairs(slots)
+    if kept is not None:
+        kept += map(os.dup, fds)
     process = subprocess.Popen([sys.executable, "-c", WORKER, *map(str, [memfd, *fds])], pass_fds=[memfd, *fds])
     for fd in (memfd, *fds):
         os.close(fd)
@@ -246,13 +251,16 @@ def test_a_worker_killed_inside_a_post_is_502_that_names_the_cause(serve: Any) -
 
 def test_a_get_whose_worker_dies_is_answered_by_another(serve: Any) -> None:
     gateway = serve(None)
-    dying = spawn(gateway)
+    offered: list[int] = []
+    dying = spawn(gateway, kept=offered)
     try:
         assert gateway.ask("/")[2] == str(dying.pid).encode()
         with ThreadPoolExecutor(1) as client:
             os.kill(dying.pid, signal.SIGSTOP)
             answer = client.submit(gateway.ask)
-            time.sleep(0.1)
+            wait_for(lambda: select.select(offered, [], [], 0)[0], "the request was offered to the slot")
+            for fd in offered:  # the gateway sees the end of the worker by that of its sockets
+                os.close(fd)
             os.kill(dying.pid, signal.SIGKILL)
             dying.wait()
             gateway.add(hello, 1)

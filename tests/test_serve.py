@@ -216,12 +216,14 @@ def test_a_hung_request_gets_504_and_the_others_go_on(serve: Callable[..., Serve
 
 
 def test_preload_and_a_stop_that_waits_for_requests(serve: Callable[..., Server], tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SHOP.replace("time.sleep(60)", "time.sleep(1); return 'done'"))
+    reached = tmp_path / "reached"
+    slow = f"open({str(reached)!r}, 'w').close(); time.sleep(1); return 'done'"
+    (tmp_path / "slow.py").write_text(SHOP.replace("time.sleep(60)", slow))
     server = serve("slow:app", "--workers", "1", "--preload")
     answers: list[tuple[int, bytes]] = []
     client = threading.Thread(target=lambda: answers.append(server.get("/hang")))
     client.start()
-    time.sleep(0.3)
+    wait_for(reached.exists, "the request reached the app")
     assert server.end() == 0
     client.join()
     assert answers == [(200, b"done")]
