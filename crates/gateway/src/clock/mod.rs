@@ -1,7 +1,10 @@
 //! Time as the request path sees it: read once per turn of the loop, formatted once per second.
 pub mod zone;
 
+use jiff::civil::{Date, DateTime};
+use jiff::{Timestamp, tz};
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -83,85 +86,36 @@ impl Clock {
             return;
         }
         *self.http_date.borrow_mut() = http_date(seconds);
-        let offset = zone::offset(seconds);
-        let t = offset.civil(seconds);
-        let month = MONTHS[t.month as usize - 1];
-        let time = format!("{:02}:{:02}:{:02}", t.hour, t.minute, t.second);
-        let log = format!("{:02}/{month}/{}:{time} {offset}", t.day, t.year);
-        let iso = format!("{:04}-{:02}-{:02}T{time}{}", t.year, t.month, t.day, offset.with_colon());
+        let now = zone::local(seconds);
+        let log = now.strftime("%d/%b/%Y:%H:%M:%S %z").to_string();
+        let iso = now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
         *self.log_time.borrow_mut() = log.into_bytes();
         *self.iso_time.borrow_mut() = iso.into_bytes();
     }
 }
 
-/// Names of the months.
-pub const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-
-/// A calendar time.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Civil {
-    /// Year, 1970 and later.
-    pub year: u64,
-    /// 1 to 12.
-    pub month: u64,
-    /// 1 to 31.
-    pub day: u64,
-    /// 0 to 23.
-    pub hour: u64,
-    /// 0 to 59.
-    pub minute: u64,
-    /// 0 to 59.
-    pub second: u64,
-    /// 0 is Sunday.
-    pub weekday: u64,
+/// The moment of a Unix time in seconds; what is later than the calendar goes is its end.
+pub fn moment(unix: u64) -> Timestamp {
+    i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok()).unwrap_or(Timestamp::MAX)
 }
 
-impl Civil {
-    /// The calendar time of a Unix time in seconds (proleptic Gregorian, days-from-civil inverted).
-    pub fn of(unix: u64) -> Self {
-        let (days, rest) = (unix / 86_400, unix % 86_400);
-        let z = days + 719_468;
-        let era = z / 146_097;
-        let doe = z % 146_097;
-        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        Self {
-            year: yoe + era * 400 + u64::from(month <= 2),
-            month,
-            day: doy - (153 * mp + 2) / 5 + 1,
-            hour: rest / 3600,
-            minute: rest % 3600 / 60,
-            second: rest % 60,
-            weekday: (days + 4) % 7,
-        }
-    }
+/// The calendar time of a Unix time in seconds, in UTC.
+pub fn utc(unix: u64) -> DateTime {
+    tz::Offset::UTC.to_datetime(moment(unix))
 }
 
 /// The IMF-fixdate of a Unix time in seconds (RFC 9110 section 5.6.7).
 pub fn http_date(unix: u64) -> [u8; 29] {
-    let t = Civil::of(unix);
-    let text = format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        DAYS[t.weekday as usize],
-        t.day,
-        MONTHS[t.month as usize - 1],
-        t.year,
-        t.hour,
-        t.minute,
-        t.second
-    );
     let mut out = [b' '; 29];
-    for (slot, byte) in out.iter_mut().zip(text.bytes()) {
-        *slot = byte;
-    }
+    let _ = write!(&mut out[..], "{}", utc(unix).strftime("%a, %d %b %Y %H:%M:%S GMT"));
     out
 }
 
+const MONTHS: [&[u8]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+
 /// The Unix time in seconds of an HTTP date (RFC 9110 section 5.6.7): an IMF-fixdate, or one of the two obsolete forms that a
-/// recipient must still take. The two-digit years of RFC 850 are 1970 to 2069.
+/// recipient must still take. The two-digit years of RFC 850 are 1970 to 2069. The day of the week is not looked at, as in nginx.
 pub fn parse_http_date(text: &[u8]) -> Option<u64> {
     let imf = text.len() == 29 && text.get(3..5) == Some(b", ");
     let (day, month, year, time) = if imf && text.ends_with(b" GMT") {
@@ -169,20 +123,12 @@ pub fn parse_http_date(text: &[u8]) -> Option<u64> {
     } else {
         obsolete(text)?
     };
-    let month = MONTHS.iter().position(|name| name.as_bytes() == month)? as u64 + 1;
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
     let [h0, h1, b':', m0, m1, b':', s0, s1] = *time else { return None };
-    let (day, hour) = (decimal(day)?, decimal(&[h0, h1])?);
-    let (minute, second) = (decimal(&[m0, m1])?, decimal(&[s0, s1])?);
-    if year < 1970 || day == 0 || day > 31 || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y / 400;
-    let yoe = y % 400;
-    let mp = if month > 2 { month - 3 } else { month + 9 };
-    let doy = (153 * mp + 2) / 5 + day - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    Some((era * 146_097 + doe - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+    let date = Date::new(year as i16, month as i8, decimal(day)? as i8).ok()?;
+    let number = |digits: [u8; 2]| decimal(&digits).map(|number| number as i8);
+    let time = jiff::civil::Time::new(number([h0, h1])?, number([m0, m1])?, number([s0, s1])?, 0).ok()?;
+    tz::Offset::UTC.to_timestamp(date.to_datetime(time)).ok()?.as_second().try_into().ok()
 }
 
 /// Day, month, year and time as they stand in a date.

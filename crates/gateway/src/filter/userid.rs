@@ -1,10 +1,12 @@
 //! A cookie that tells clients apart (nginx: the userid module). Its value is 16 bytes in base64: service, time, process, count.
-use crate::clock::{Civil, http_date};
+use crate::clock::utc;
 use crate::exchange::{Exchange, Response};
 use crate::kept;
 use crate::observe::level::Level;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template, Var, Variable};
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use base64::{Engine as _, alphabet};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,7 +82,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::new("uid_set", write_set, "Name and value of the userid cookie issued for this request."),
 ];
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
 /// Flags of a cookie, in the order they are sent in.
 const FLAGS: [&str; 5] = ["secure", "httponly", "samesite=strict", "samesite=lax", "samesite=none"];
 /// Letters of a value without the padding.
@@ -249,7 +251,7 @@ fn set_cookie(userid: &UserId, ex: &Exchange, response: &mut Response) {
     }
     let Some(given) = userid.given(ex) else { return };
     let mut value = format!("{}=", userid.name).into_bytes();
-    value.extend_from_slice(&encode(given));
+    value.extend_from_slice(encode(given).as_bytes());
     value.extend_from_slice(&[userid.mark.unwrap_or(b'='), b'=']);
     match userid.expires {
         Expires::Session => {}
@@ -291,31 +293,17 @@ fn write(name: &str, uid: Option<[u8; 16]>, out: &mut Vec<u8>) {
 
 /// `Wdy, DD-Mon-YY HH:MM:SS GMT`; a year that two digits cannot tell has four.
 fn cookie_date(unix: u64, out: &mut Vec<u8>) {
-    let date = http_date(unix);
-    let year = if Civil::of(unix).year > 2037 { 12 } else { 14 };
-    out.extend_from_slice(&date[..7]);
-    out.push(b'-');
-    out.extend_from_slice(&date[8..11]);
-    out.push(b'-');
-    out.extend_from_slice(&date[year..]);
+    let time = utc(unix);
+    let year = if time.year() > 2037 { "%Y" } else { "%y" };
+    let _ = write!(out, "{}", time.strftime(&format!("%a, %d-%b-{year} %H:%M:%S GMT")));
 }
 
-fn encode(bytes: [u8; 16]) -> [u8; LETTERS] {
-    let number = u128::from_be_bytes(bytes);
-    std::array::from_fn(|i| {
-        let shift = 122 - 6 * i as i32;
-        let six = if shift >= 0 { number >> shift } else { number << -shift };
-        ALPHABET[(six & 63) as usize]
-    })
+fn encode(bytes: [u8; 16]) -> String {
+    BASE64.encode(bytes)
 }
 
 fn decode(letters: &[u8]) -> Option<[u8; 16]> {
-    let mut number = 0u128;
-    for (i, letter) in letters.iter().enumerate() {
-        let six = ALPHABET.iter().position(|known| known == letter)? as u128;
-        number = if i == LETTERS - 1 { (number << 2) | (six >> 4) } else { (number << 6) | six };
-    }
-    Some(number.to_be_bytes())
+    BASE64.decode(letters).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -327,8 +315,8 @@ mod tests {
     #[test]
     fn base64_there_and_back() {
         let bytes = [127, 0, 0, 1, 0x51, 0x2c, 0xb0, 0x66, 0xfb, 0xff, 0, 1, 2, 3, 3, 3];
-        assert_eq!(&encode(bytes), b"fwAAAVEssGb7/wABAgMDAw");
-        assert_eq!(decode(&encode(bytes)), Some(bytes));
+        assert_eq!(encode(bytes), "fwAAAVEssGb7/wABAgMDAw");
+        assert_eq!(decode(encode(bytes).as_bytes()), Some(bytes));
         assert_eq!(decode(b"fwAAAVEssGb7/wABAgMDA!"), None);
         let mut out = Vec::new();
         write("uid", Some(bytes), &mut out);

@@ -1,5 +1,6 @@
 //! Sets of networks, and addresses as header fields have them.
 use crate::net::peer::Peer;
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 /// A set of networks.
@@ -7,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Networks {
     any: bool,
     unix: bool,
-    nets: Vec<(IpAddr, u8)>,
+    nets: Vec<IpNet>,
 }
 
 impl Networks {
@@ -36,33 +37,15 @@ impl Networks {
         }
         match peer.ip() {
             None => self.unix,
-            Some(ip) => self.nets.iter().any(|(net, bits)| in_network(ip, *net, *bits)),
+            Some(ip) => self.nets.iter().any(|net| net.contains(&ip)),
         }
     }
 }
 
-pub(crate) fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
-    let wrong = || format!("{text:?} is not an address, a network like 10.0.0.0/8, \"unix\" or \"*\"");
-    let (addr, bits) = match text.split_once('/') {
-        Some((addr, bits)) => (addr, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
-        None => (text, None),
-    };
-    let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
-    let most = if addr.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(most);
-    if bits > most { Err(wrong()) } else { Ok((addr, bits)) }
-}
-
-fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
-    match (ip, net) {
-        (IpAddr::V4(ip), IpAddr::V4(net)) => {
-            bits == 0 || (u32::from(ip) ^ u32::from(net)) >> (32 - u32::from(bits)) == 0
-        }
-        (IpAddr::V6(ip), IpAddr::V6(net)) => {
-            bits == 0 || (u128::from(ip) ^ u128::from(net)) >> (128 - u32::from(bits)) == 0
-        }
-        _ => false,
-    }
+/// A network (`10.0.0.0/8`), or an address as the network of it alone.
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.ok_or_else(|| format!("{text:?} is not an address, a network like 10.0.0.0/8, \"unix\" or \"*\""))
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.

@@ -138,17 +138,7 @@ impl LogWriter {
 fn stamped(text: &str) -> String {
     let text = printable(text);
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let t = zone::offset(seconds).civil(seconds);
-    format!(
-        "{:04}/{:02}/{:02} {:02}:{:02}:{:02} [{}] {text}\n",
-        t.year,
-        t.month,
-        t.day,
-        t.hour,
-        t.minute,
-        t.second,
-        std::process::id()
-    )
+    format!("{} [{}] {text}\n", zone::local(seconds).strftime("%Y/%m/%d %H:%M:%S"), std::process::id())
 }
 
 /// Writes a line to the error log, on the log's thread.

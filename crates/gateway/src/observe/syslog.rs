@@ -1,5 +1,4 @@
 //! Log lines to syslog: datagrams in the form of RFC 3164 (nginx: `access_log syslog:…`).
-use crate::clock::MONTHS;
 use crate::clock::zone;
 use crate::observe::hostname;
 use std::io::{self, Write};
@@ -62,10 +61,9 @@ impl Syslog {
 
     /// Appends what stands before a message of now.
     fn write_head(&self, unix_seconds: u64, severity: Option<usize>, out: &mut Vec<u8>) {
-        let t = zone::offset(unix_seconds).civil(unix_seconds);
-        let month = MONTHS[t.month as usize - 1];
+        let now = zone::local(unix_seconds);
         let priority = self.facility * 8 + severity.unwrap_or(self.severity);
-        let _ = write!(out, "<{priority}>{month} {:2} {:02}:{:02}:{:02} ", t.day, t.hour, t.minute, t.second);
+        let _ = write!(out, "<{priority}>{} ", now.strftime("%b %e %H:%M:%S"));
         if self.hostname {
             let _ = write!(out, "{} ", hostname());
         }
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn a_target_without_a_server_or_with_an_unknown_parameter_is_refused() {
         for text in
             ["", "facility=local0", "server=a,facility=x", "server=a,severity=x", "server=a,tag=a-b", "server=a,x"]
         {

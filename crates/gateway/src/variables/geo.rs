@@ -155,12 +155,8 @@ fn bounds(text: &str) -> Result<(bool, u128, u128), String> {
         }
         return Ok((first.is_ipv4(), number(first), number(last)));
     }
-    let (ip, bits) = parse_network(text)?;
-    let width = if ip.is_ipv4() { 32 } else { 128 };
-    let size = width - u32::from(bits);
-    let mask = if size == 128 { u128::MAX } else { (1 << size) - 1 };
-    let first = number(ip) & !mask;
-    Ok((ip.is_ipv4(), first, first | mask))
+    let network = parse_network(text)?;
+    Ok((network.addr().is_ipv4(), number(network.network()), number(network.broadcast())))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Lists of directories (nginx: the autoindex module), and a file of one at random (random_index).
 use crate::body::Body;
-use crate::clock::zone::Offset;
-use crate::clock::{Civil, http_date};
+use crate::clock::{http_date, moment, utc};
 use crate::exchange::Response;
 use crate::exchange::conditions::IfModifiedSince;
 use crate::filter::body;
 use buchner_wire::headers::HeaderId;
+use jiff::tz::Offset;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -17,7 +17,6 @@ use std::time::UNIX_EPOCH;
 const NAME: usize = 50;
 /// Characters of a callback's name.
 const CALLBACK: usize = 128;
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// What a list of a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -175,9 +174,8 @@ fn row(entry: &Entry, look: Look<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"</a>");
         out.resize(out.len() + NAME - length, b' ');
     }
-    let t = look.offset.civil(entry.modified);
-    let month = MONTHS[t.month as usize - 1];
-    let mut text = format!(" {:02}-{month}-{} {:02}:{:02} ", t.day, t.year, t.hour, t.minute);
+    let time = look.offset.to_datetime(moment(entry.modified));
+    let mut text = time.strftime(" %d-%b-%Y %H:%M ").to_string();
     let _ = match (look.exact_size, directory) {
         (true, true) => write!(text, "{:>19}", "-"),
         (true, false) => write!(text, "{:>19}", entry.size),
@@ -218,12 +216,8 @@ fn first(name: &[u8], count: usize, utf8: bool) -> usize {
 fn xml(entries: &[Entry], out: &mut Vec<u8>) {
     out.extend_from_slice(b"<?xml version=\"1.0\"?>\r\n<list>\r\n");
     for entry in entries {
-        let t = Civil::of(entry.modified);
         let kind = entry.kind.word();
-        let mut text = format!(
-            "<{kind} mtime=\"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z\"",
-            t.year, t.month, t.day, t.hour, t.minute, t.second
-        );
+        let mut text = format!("<{kind} mtime=\"{}\"", utc(entry.modified).strftime("%Y-%m-%dT%H:%M:%SZ"));
         if entry.kind == Kind::File {
             let _ = write!(text, " size=\"{}\"", entry.size);
         }
@@ -312,8 +306,7 @@ mod tests {
 
     #[test]
     fn long_names_are_cut_between_characters() {
-        let look =
-            Look { format: Format::Html, exact_size: true, offset: Offset::default(), utf8: true, callback: b"" };
+        let look = Look { format: Format::Html, exact_size: true, offset: Offset::UTC, utf8: true, callback: b"" };
         let entry = |name: &str| Entry { name: name.into(), kind: Kind::File, modified: 0, size: 1 };
         let mut out = Vec::new();
         row(&entry(&"ü".repeat(51)), look, &mut out);

@@ -10,6 +10,7 @@ use crate::page;
 use crate::vars::{Sent, Var, write_var};
 use buchner_wire::path::encode_path;
 use bytes::Bytes;
+use jiff::tz::Offset;
 
 impl Files {
     /// A path with a slash at its end: a file of it at random, its index, or its list.
@@ -61,7 +62,7 @@ impl Files {
             .as_deref()
             .is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
         let now = ex.thread.clock.unix_ms() / 1000;
-        let offset = if self.local_time { zone::offset(now) } else { zone::Offset::default() };
+        let offset = if self.local_time { zone::local(now).offset() } else { Offset::UTC };
         let look = autoindex::Look { format, exact_size: self.exact_size, offset, utf8, callback: &callback };
         match autoindex::list(&full, path, look) {
             Ok(response) => Ok(Outcome::Respond(response)),
