@@ -16,6 +16,19 @@ const SLOW_CLOSE: Duration = Duration::from_millis(2);
 /// For so many requests.
 const CAREFUL_FOR: u32 = 1000;
 
+/// A request and where it is served.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The worker.
+    pub worker: &'a Arc<Worker>,
+    /// What is shared with the gateway.
+    pub link: &'a Link,
+    /// Number of the slot.
+    pub slot: usize,
+    /// Number of the request on the link.
+    pub serial: u64,
+}
+
 fn no_head() -> PyErr {
     PyAssertionError::new_err("the app gave a body before it called start_response")
 }
@@ -30,15 +43,8 @@ fn allowed<'a>(state: &mut State, bytes: &'a [u8]) -> &'a [u8] {
 
 /// Takes a piece of the body. It is sent at once, except one that completes the Content-Length while nothing was sent:
 /// that waits for the end, to leave as one frame. `now` sends in any case.
-pub fn push(
-    py: Python<'_>,
-    worker: &Arc<Worker>,
-    link: &Link,
-    slot: usize,
-    serial: u64,
-    bytes: &[u8],
-    now: bool,
-) -> PyResult<()> {
+pub fn push(py: Python<'_>, call: Call<'_>, bytes: &[u8], now: bool) -> PyResult<()> {
+    let Call { worker, link, serial, .. } = call;
     let mut state = link.of(py, serial)?;
     if state.gone {
         return Err(Gone.into());
@@ -66,7 +72,7 @@ pub fn push(
     if state.event_stream && state.own.is_none() {
         if worker.may_detach() {
             drop(state);
-            return detach(py, worker, link, slot, serial, bytes);
+            return detach(py, call, bytes);
         }
         keep_slot(py, worker, &mut state)?;
     }
@@ -88,7 +94,8 @@ fn keep_slot(py: Python<'_>, worker: &Worker, state: &mut State) -> PyResult<()>
 }
 
 /// The answer leaves its slot: another thread takes the slot's sockets, this one goes on alone.
-fn detach(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial: u64, bytes: &[u8]) -> PyResult<()> {
+fn detach(py: Python<'_>, call: Call<'_>, bytes: &[u8]) -> PyResult<()> {
+    let Call { worker, link, slot, serial } = call;
     let successor = worker.spawn(py, slot);
     let pair = rustix::net::socketpair(
         rustix::net::AddressFamily::UNIX,
@@ -121,14 +128,8 @@ pub fn leave(state: &mut State, successor: &std::sync::mpsc::Sender<Box<crate::c
 }
 
 /// Sends everything the app's result holds.
-pub fn send_result(
-    py: Python<'_>,
-    worker: &Arc<Worker>,
-    link: &Link,
-    slot: usize,
-    serial: u64,
-    result: &Bound<'_, PyAny>,
-) -> PyResult<()> {
+pub fn send_result(py: Python<'_>, call: Call<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Call { link, serial, .. } = call;
     if let Ok(wrapper) = result.cast_exact::<FileWrapper>() {
         if file_may_go(py, link, serial)? {
             if let Some(part) = wrapper.get().part(py)? {
@@ -142,11 +143,11 @@ pub fn send_result(
         _ => None,
     };
     if let Some(whole) = whole {
-        return hold(py, worker, link, slot, serial, &whole);
+        return hold(py, call, &whole);
     }
     for chunk in result.try_iter()? {
         let chunk = chunk?;
-        push(py, worker, link, slot, serial, as_bytes(&chunk)?.as_bytes(), false)?;
+        push(py, call, as_bytes(&chunk)?.as_bytes(), false)?;
         let state = link.of(py, serial)?;
         if state.bodiless && state.phase != Phase::Silent {
             break;
@@ -169,11 +170,12 @@ fn gather<'py>(chunks: impl Iterator<Item = Bound<'py, PyAny>>) -> PyResult<Opti
 }
 
 /// A body that is whole waits behind its head for the end of the request.
-fn hold(py: Python<'_>, worker: &Arc<Worker>, link: &Link, slot: usize, serial: u64, whole: &[u8]) -> PyResult<()> {
+fn hold(py: Python<'_>, call: Call<'_>, whole: &[u8]) -> PyResult<()> {
+    let Call { link, serial, .. } = call;
     let mut state = link.of(py, serial)?;
     if state.phase != Phase::Head {
         drop(state);
-        return push(py, worker, link, slot, serial, whole, false);
+        return push(py, call, whole, false);
     }
     if !state.bodiless {
         let whole = allowed(&mut state, whole);

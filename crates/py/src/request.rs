@@ -17,6 +17,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+/// Where requests are served.
+struct Place<'a> {
+    worker: &'a Arc<Worker>,
+    slot: usize,
+    link: &'a Arc<Link>,
+}
+
 /// Serves a slot until the worker stops or an answer takes the thread away from it.
 pub fn serve(py: Python<'_>, worker: &Arc<Worker>, slot: usize, mut set: Box<SlotSet>) {
     let link = Arc::new(Link::new());
@@ -40,7 +47,7 @@ pub fn serve(py: Python<'_>, worker: &Arc<Worker>, slot: usize, mut set: Box<Slo
             continue;
         }
         worker.busy.fetch_add(1, Ordering::Relaxed);
-        let back = one(py, worker, slot, &link, &mut maker, set, header);
+        let back = one(py, &Place { worker, slot, link: &link }, &mut maker, set, header);
         match back {
             Some(back) => {
                 worker.busy.fetch_sub(1, Ordering::Relaxed);
@@ -103,13 +110,12 @@ fn refuse(conn: &mut Conn, header: Header, words: &str) {
 /// Runs one request. Returns the slot's sockets, or `None` when the answer left the slot and another thread has them.
 fn one(
     py: Python<'_>,
-    worker: &Arc<Worker>,
-    slot: usize,
-    link: &Arc<Link>,
+    place: &Place<'_>,
     maker: &mut Maker,
     mut set: Box<SlotSet>,
     header: Header,
 ) -> Option<Box<SlotSet>> {
+    let Place { worker, slot, link } = *place;
     let current = set.current;
     let conn = &mut set.conns[current];
     let parts = match maker.make(py, conn, header) {
@@ -231,7 +237,8 @@ impl Run<'_> {
             serial: self.serial,
         };
         let result = self.worker.app.bind(py).call1((environ, Bound::new(py, start)?))?;
-        let sent = answer::send_result(py, self.worker, self.link, self.slot, self.serial, &result);
+        let call = answer::Call { worker: self.worker, link: self.link, slot: self.slot, serial: self.serial };
+        let sent = answer::send_result(py, call, &result);
         if sent.is_ok() {
             answer::send_held(py, self.worker, self.link);
         }

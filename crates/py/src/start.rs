@@ -1,4 +1,5 @@
 //! `start_response` and `write` (PEP 3333, "the `start_response()` callable").
+use crate::answer::{Call, push};
 use crate::link::{Link, Phase};
 use crate::worker::Worker;
 use buchner_wire::headers::{HeaderId, is_valid_name, is_valid_value};
@@ -343,6 +344,7 @@ pub struct Write {
 #[pymethods]
 impl Write {
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        crate::answer::push(py, &self.worker, &self.link, self.slot, self.serial, data.as_bytes(), true)
+        let call = Call { worker: &self.worker, link: &self.link, slot: self.slot, serial: self.serial };
+        push(py, call, data.as_bytes(), true)
     }
 }

@@ -352,16 +352,7 @@ impl Target {
         let flush = !buffering(ex.settings().get::<buffering::Settings>().buffering, options, &headers);
         let rate = read_rate(ex, options);
         let charset = accel(ex, options, &headers);
-        // The protocols that a 426 asks for are for the client (RFC 9110 section 15.5.22).
-        let wanted = (status == 426).then(|| headers.get(HeaderId::Upgrade).map(Bytes::copy_from_slice)).flatten();
-        options::strip(options, &mut headers);
-        if let Some(wanted) = wanted {
-            headers.push(HeaderId::Upgrade, &wanted);
-        }
-        if let Some(options) = options {
-            let default = self.default.as_ref().map(|(from, to)| (from.as_slice(), to.as_slice()));
-            options.rewrite(ex, default, &mut headers)?;
-        }
+        self.rewrite_fields(ex, status, options, &mut headers)?;
         let trailers = options.is_some_and(|options| options.trailers);
         let ranges = options.is_some_and(|options| options.force_ranges);
         let body = match framing {
@@ -406,6 +397,27 @@ impl Target {
             response.max_ranges = 1;
         }
         Ok(response)
+    }
+
+    /// Leaves out the headers that are not the client's, and rewrites those that lead to the upstream.
+    fn rewrite_fields(
+        &self,
+        ex: &Exchange,
+        status: u16,
+        options: Option<&Options>,
+        headers: &mut Headers,
+    ) -> Result<()> {
+        // The protocols that a 426 asks for are for the client (RFC 9110 section 15.5.22).
+        let wanted = (status == 426).then(|| headers.get(HeaderId::Upgrade).map(Bytes::copy_from_slice)).flatten();
+        options::strip(options, headers);
+        if let Some(wanted) = wanted {
+            headers.push(HeaderId::Upgrade, &wanted);
+        }
+        if let Some(options) = options {
+            let default = self.default.as_ref().map(|(from, to)| (from.as_slice(), to.as_slice()));
+            options.rewrite(ex, default, headers)?;
+        }
+        Ok(())
     }
 
     fn upgraded(ex: &Exchange, mut link: Link, headers: Headers) -> Result<Response> {
