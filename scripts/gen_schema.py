@@ -2,6 +2,9 @@
 
 What people write differs from the resolved plan in a few ways, all of them here: settings stand directly in the root,
 in servers and in routes; times and sizes may be strings; backends have short forms; lists of one may be bare.
+
+A setting stands once in it, in `Settings` (every level has those), `HeadLimits` (the root and servers) or `Content`
+(routes, conditions, `limit_except`): the levels refer to it there.
 """
 
 from __future__ import annotations
@@ -16,34 +19,12 @@ from buchner.config.model import AppSettings, ProcessSettings
 Schema = dict[str, Any]
 
 TITLE = "Configuration of Buchner (gateway.toml)"
-KEPT = (
-    "AccessLog",
-    "ErrorLog",
-    "Files",
-    "Proxy",
-    "Redirect",
-    "Respond",
-    "Upstream",
-    "UpstreamServer",
-    "Gateway",
-    "Set",
-    "Rewrite",
-    "Return",
-    "RealIp",
-    "Replace",
-    "CookieFlags",
-    "AddHeader",
-    "CharsetMap",
-    "ErrorPage",
-    "SubFilter",
-    "Root",
-    "Map",
-    "Geo",
-    "GeoIp",
-    "SplitClients",
-)
 STRING: Schema = {"type": "string"}
+TEXT: Schema = {"type": "string", "format": "text"}
+"""A text with variables."""
 STRINGS: Schema = {"type": "array", "items": STRING}
+FORMATS = ("text", "pattern", "path", "path-text")
+"""What strings are, where Rust's types say so: crates/gateway/src/texts.rs."""
 MAXIMA = {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1}
 UNITS: Schema = {
     "Duration": {
@@ -64,13 +45,81 @@ def user_schema(plan: Schema) -> Schema:
         plan: the schema of the resolved plan, from `_native.config_schema()`.
 
     """
-    rust = {name: _relaxed(_inlined(body, plan["$defs"])) for name, body in plan["$defs"].items()}
-    defs: Schema = copy.deepcopy(UNITS)
-    defs.update({name: rust[name] for name in KEPT})
-    defs["AppContent"] = rust["App"]
-    defs["App"] = _merged(_python(AppSettings), rust["AppPool"])
-    defs["Gateway"] = _merged(_python(ProcessSettings), rust["Gateway"])
-    settings, limits = rust["Settings"]["properties"], rust["HeadLimits"]["properties"]
+    defs: Schema = {name: _relaxed(_inlined(body, plan["$defs"])) for name, body in plan["$defs"].items()}
+    defs.update(copy.deepcopy(UNITS))
+    defs["AppContent"] = defs["App"]
+    defs["App"] = _merged(_python(AppSettings), defs["AppPool"])
+    defs["Gateway"] = _merged(_python(ProcessSettings), defs["Gateway"])
+    defs["Content"] = _contents()
+    _write_settings(defs["Settings"]["properties"])
+    _shorten(defs)
+    _name_variables(defs)
+    defs["RewriteStep"] = _choice(defs["RewriteOp"])
+    defs["RewriteStep"]["properties"]["return"] = _described(
+        defs["Return"]["description"] + " A status, the URL of a 302, or a table.",
+        {"type": "integer"},
+        STRING,
+        _ref("Return"),
+    )
+    defs["Condition"] = _condition(defs["Condition"])
+    for name, level in (("Route", _route), ("Server", _server), ("If", _if), ("LimitExcept", _limit_except)):
+        defs[name] = level(defs, defs[name]["properties"])
+    root = {**_root(plan), **_shared(defs, "Settings", "HeadLimits")}
+    return {
+        "$schema": plan["$schema"],
+        "title": TITLE,
+        "description": "Settings in the root apply everywhere; servers and routes may override them.",
+        "type": "object",
+        "properties": root,
+        "additionalProperties": False,
+        "$defs": _reached(root, defs),
+    }
+
+
+def bases(schema: Schema) -> Schema:
+    """Return the same schema with settings that levels share in types that they extend, for classes with bases."""
+    schema = copy.deepcopy(schema)
+    defs = schema["$defs"]
+    for name in ("HeadLimits", "Content"):
+        defs[name]["allOf"] = [_ref("Settings")]
+    for body in (schema, *defs.values()):
+        properties = body.get("properties", {})
+        shared = {name: prop["$ref"].split("/")[2] for name, prop in properties.items() if is_shared(prop)}
+        if shared:
+            body["properties"] = {name: prop for name, prop in properties.items() if name not in shared}
+            body["allOf"] = [_ref((set(shared.values()) - {"Settings"}).pop())]
+    return schema
+
+
+def is_shared(prop: Schema) -> bool:
+    """Say whether a property of a level refers to a setting that it shares with others."""
+    return "/properties/" in prop.get("$ref", "")
+
+
+def _shared(defs: Schema, *names: str) -> Schema:
+    """Return the properties of some types as references to them."""
+    return {field: _ref(f"{name}/properties/{field}") for name in names for field in defs[name]["properties"]}
+
+
+def _reached(root: Schema, defs: Schema) -> Schema:
+    """Return those types that something refers to, in the order of their names."""
+    found: set[str] = set()
+    waiting: list[Any] = [root]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+            name = str(value.get("$ref", "")).removeprefix("#/$defs/").partition("/")[0]
+            if name and name not in found:
+                found.add(name)
+                waiting.append(defs[name])
+    return {name: defs[name] for name in sorted(found)}
+
+
+def _write_settings(settings: Schema) -> None:
+    """Give settings the forms people write."""
     settings["access_log"] = _access_log()
     settings["set_headers"] = _set_headers(settings["set_headers"]["description"])
     settings["error_log"] = _error_log(settings["error_log"]["description"])
@@ -87,29 +136,6 @@ def user_schema(plan: Schema) -> Schema:
         STRING,
         _ref("Root"),
     )
-    _shorten(defs)
-    defs["Route"] = _route(settings, rust["Route"])
-    defs["Server"] = _server(settings, limits, rust["Server"])
-    defs["RewriteStep"] = _choice(rust["RewriteOp"])
-    defs["RewriteStep"]["properties"]["return"] = _described(
-        rust["Return"]["description"] + " A status, the URL of a 302, or a table.",
-        {"type": "integer"},
-        STRING,
-        _ref("Return"),
-    )
-    _name_variables(defs)
-    defs["If"] = _if(settings, rust["If"])
-    defs["LimitExcept"] = _limit_except(settings, rust["LimitExcept"])
-    defs["Condition"] = _condition(rust["Condition"])
-    return {
-        "$schema": plan["$schema"],
-        "title": TITLE,
-        "description": "Settings in the root apply everywhere; servers and routes may override them.",
-        "type": "object",
-        "properties": {**_root(plan), **settings, **limits},
-        "additionalProperties": False,
-        "$defs": dict(sorted(defs.items())),
-    }
 
 
 def _relaxed(body: Schema) -> Schema:
@@ -124,18 +150,21 @@ def _relaxed(body: Schema) -> Schema:
             out[key] = next(kind for kind in value if kind != "null")
         elif key == "anyOf" and {"type": "null"} in value:
             out.update(_relaxed(next(choice for choice in value if choice != {"type": "null"})))
-        elif key == "default":
-            if value is not None:
-                out[key] = value
-        elif key == "format":
-            out.update({"maximum": MAXIMA[value]} if value in MAXIMA else {})
-        elif isinstance(value, dict):
-            out[key] = _relaxed(value)
+        elif key in ("default", "format", "x-room"):
+            out.update(_kept(key, value))
         else:
-            out[key] = value
+            out[key] = _relaxed(value) if isinstance(value, dict) else value
     if "$ref" in out and out["$ref"].endswith("/Duration") and isinstance(out.get("default"), int):
         out["default"] /= 1000
     return out
+
+
+def _kept(key: str, value: Any) -> Schema:
+    """Return what is kept of a keyword that says more than people need to know."""
+    if key == "format" and value in MAXIMA:
+        return {"maximum": MAXIMA[value]}
+    keep = value in FORMATS if key == "format" else key == "default" and value is not None
+    return {key: value} if keep else {}
 
 
 def _words(body: Schema) -> list[str] | None:
@@ -226,14 +255,14 @@ def _error_log(description: str) -> Schema:
 
 
 def _set_headers(description: str) -> Schema:
-    several = {"type": "array", "items": STRING}
-    return {"description": description, "type": "object", "additionalProperties": {"anyOf": [STRING, several]}}
+    several = {"type": "array", "items": TEXT}
+    return {"description": description, "type": "object", "additionalProperties": {"anyOf": [TEXT, several]}}
 
 
 def _added(description: str) -> Schema:
     return _described(
         description,
-        {"type": "object", "additionalProperties": STRING},
+        {"type": "object", "additionalProperties": TEXT},
         {"type": "array", "items": _ref("AddHeader")},
     )
 
@@ -242,7 +271,7 @@ def _pages(description: str) -> Schema:
     return {
         "description": description,
         "type": "object",
-        "additionalProperties": {"anyOf": [STRING, _ref("ErrorPage")]},
+        "additionalProperties": {"anyOf": [TEXT, _ref("ErrorPage")]},
     }
 
 
@@ -266,7 +295,7 @@ def _shorten(defs: Schema) -> None:
 
 
 def _contents() -> Schema:
-    return {
+    properties = {
         "files": _described('Files of a directory: `"static/"` or a table.', STRING, _ref("Files")),
         "proxy": _described(
             'Another HTTP server: `"http://name/"`, `"http://host:port"`, `"http://unix:/path:/uri"` or a table. '
@@ -289,6 +318,7 @@ def _contents() -> Schema:
             "Numbers of connections and requests (nginx: `stub_status`). Always true.", {"type": "boolean"}
         ),
     }
+    return {"description": "What answers a route.", "type": "object", "properties": properties}
 
 
 def _steps(description: str) -> Schema:
@@ -324,47 +354,47 @@ def _name_variables(defs: Schema) -> None:
     defs["SplitClients"]["required"] = ["source", "parts"]
 
 
-def _route(settings: Schema, rust: Schema) -> Schema:
-    own = {name: rust["properties"][name] for name in ("path", "match", "internal")}
-    own["rewrite"] = _steps(rust["properties"]["rewrite"]["description"])
-    own["try_files"] = rust["properties"]["try_files"]
+def _route(defs: Schema, rust: Schema) -> Schema:
+    own = {name: rust[name] for name in ("path", "match", "internal")}
+    own["rewrite"] = _steps(rust["rewrite"]["description"])
+    own["try_files"] = rust["try_files"]
     own["route"] = {
-        "description": rust["properties"]["route"]["description"],
+        "description": rust["route"]["description"],
         "type": "array",
         "items": _ref("Route"),
     }
-    own["limit_except"] = _described(rust["properties"]["limit_except"]["description"], _ref("LimitExcept"))
+    own["limit_except"] = _described(rust["limit_except"]["description"], _ref("LimitExcept"))
     return {
         "description": (
             "A path of a server and what answers there: "
             "one of files, proxy, app, redirect, respond, stub_status, empty_gif."
         ),
         "type": "object",
-        "properties": {**own, **_contents(), **copy.deepcopy(settings)},
+        "properties": {**own, **_shared(defs, "Content", "Settings")},
         "required": ["path"],
         "additionalProperties": False,
     }
 
 
-def _if(settings: Schema, rust: Schema) -> Schema:
+def _if(defs: Schema, rust: Schema) -> Schema:
     own = {
-        "when": _described(rust["properties"]["when"]["description"], STRING, _ref("Condition")),
-        "then": _steps(rust["properties"]["then"]["description"] + " Default: nothing."),
+        "when": _described(rust["when"]["description"], STRING, _ref("Condition")),
+        "then": _steps(rust["then"]["description"] + " Default: nothing."),
     }
     return {
         "description": "What holds where a condition does: further steps and, within a route, content and settings.",
         "type": "object",
-        "properties": {**own, **_contents(), **copy.deepcopy(settings)},
+        "properties": {**own, **_shared(defs, "Content", "Settings")},
         "required": ["when"],
         "additionalProperties": False,
     }
 
 
-def _limit_except(settings: Schema, rust: Schema) -> Schema:
+def _limit_except(defs: Schema, rust: Schema) -> Schema:
     return {
-        "description": rust["description"],
+        "description": defs["LimitExcept"]["description"],
         "type": "object",
-        "properties": {"methods": rust["properties"]["methods"], **_contents(), **copy.deepcopy(settings)},
+        "properties": {"methods": rust["methods"], **_shared(defs, "Content", "Settings")},
         "required": ["methods"],
         "additionalProperties": False,
     }
@@ -396,7 +426,7 @@ def _condition(rust: Schema) -> Schema:
     }
 
 
-def _server(settings: Schema, limits: Schema, rust: Schema) -> Schema:
+def _server(defs: Schema, rust: Schema) -> Schema:
     own = {
         "listen": _described(
             "Addresses: `host:port`, `:port`, `[v6]:port`, `unix:/path`, with options (docs/running.md). Default: "
@@ -404,15 +434,15 @@ def _server(settings: Schema, limits: Schema, rust: Schema) -> Schema:
             STRING,
             STRINGS,
         ),
-        "names": _described(rust["properties"]["names"]["description"] + " Default: none.", STRING, STRINGS),
+        "names": _described(rust["names"]["description"] + " Default: none.", STRING, STRINGS),
         "default_server": {
-            "description": "Answers, on its addresses, names that no server has. Default: the first server does.",
+            "description": "Answers, on its addresses, names that no server has; else the first does. Default: false.",
             "type": "boolean",
             "default": False,
         },
-        "rewrite": _steps(rust["properties"]["rewrite"]["description"]),
+        "rewrite": _steps(rust["rewrite"]["description"]),
         "route": {
-            "description": rust["properties"]["route"]["description"],
+            "description": rust["route"]["description"],
             "type": "array",
             "items": _ref("Route"),
         },
@@ -420,7 +450,7 @@ def _server(settings: Schema, limits: Schema, rust: Schema) -> Schema:
     return {
         "description": "A virtual server.",
         "type": "object",
-        "properties": {**own, **copy.deepcopy(settings), **copy.deepcopy(limits)},
+        "properties": {**own, **_shared(defs, "Settings", "HeadLimits")},
         "additionalProperties": False,
     }
 
@@ -461,3 +491,34 @@ def groups(plan: Schema) -> dict[str, tuple[str, ...]]:
     """Return the names of the plan's settings by group."""
     names = {"SETTINGS": "Settings", "HEAD_LIMITS": "HeadLimits", "GATEWAY": "Gateway", "APP_POOL": "AppPool"}
     return {constant: tuple(plan["$defs"][name]["properties"]) for constant, name in names.items()}
+
+
+def rooms(plan: Schema) -> dict[str, list[str]]:
+    """Return the names of the settings of each room, by its title."""
+    settings = plan["$defs"]["Settings"]
+    found: dict[str, list[str]] = {title: [] for title in settings["x-rooms"]}
+    for name, prop in settings["properties"].items():
+        found[prop["x-room"]].append(name)
+    return found
+
+
+def formats(schema: Schema) -> Schema:
+    """Return which settings are, or have within them, texts with variables, patterns and paths."""
+    settings = schema["$defs"]["Settings"]["properties"]
+    found = {name: _format(prop, schema["$defs"]) for name, prop in settings.items()}
+    return {name: shape for name, shape in sorted(found.items()) if shape}
+
+
+def _format(body: Schema, defs: Schema) -> Schema:
+    """Return the part of a schema that is about formats: of a text, of items, of values, of fields."""
+    if "$ref" in body:
+        return _format(defs[body["$ref"].rpartition("/")[2]], defs)
+    found: Schema = {}
+    for choice in body.get("anyOf", ()):
+        found.update(_format(choice, defs))
+    if body.get("format") in FORMATS:
+        found["text"] = body["format"]
+    inner = {"items": body.get("items"), "values": body.get("additionalProperties")}
+    found.update({key: shape for key, value in inner.items() if value and (shape := _format(value, defs))})
+    fields = {name: shape for name, prop in body.get("properties", {}).items() if (shape := _format(prop, defs))}
+    return {**found, "fields": fields} if fields else found

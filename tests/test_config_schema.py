@@ -6,15 +6,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import msgspec
 import pytest
 
 from buchner.config import _generated as gen
+from buchner.config import load, load_dict
 from buchner.config.model import AppSettings, ProcessSettings
 from buchner.config.validate import schema
+from buchner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,7 +34,7 @@ def test_every_setting_is_documented() -> None:
         f"{name}.{field}"
         for name, body in tables.items()
         for field, prop in body.get("properties", {}).items()
-        if len(prop.get("description", "")) < 5
+        if "/properties/" not in prop.get("$ref", "") and len(prop.get("description", "")) < 5
     ]
     assert missing == []
 
@@ -86,8 +91,55 @@ def test_the_schema_and_the_classes_agree(sample: dict[str, Any]) -> None:
         assert valid
 
 
-def test_both_copies_of_the_schema_are_the_same() -> None:
-    assert json.loads((ROOT / "schema/gateway.schema.json").read_text()) == schema()
+def test_a_setting_stands_once_and_the_levels_refer_to_it() -> None:
+    levels = [schema(), *(schema()["$defs"][name] for name in ("Server", "Route", "If", "LimitExcept"))]
+    for name, prop in schema()["$defs"]["Settings"]["properties"].items():
+        assert "$ref" in prop or prop.keys() & {"type", "anyOf"}, name
+        assert [level["properties"][name] for level in levels] == [{"$ref": f"#/$defs/Settings/properties/{name}"}] * 5
+    text = Path(gen.__file__).read_text()
+    assert text.count("    gzip_vary: bool") == 1
+
+
+def _values(shape: dict[str, Any]) -> Iterator[Any]:
+    """Yield values of a setting with a variable that there is not, one for each form of it."""
+    if shape.get("text") in ("text", "pattern", "path-text"):
+        yield "$nonsense"
+    if "items" in shape:
+        yield from ([value] for value in _values(shape["items"]))
+    if "values" in shape:
+        yield from ({"404": value} for value in _values(shape["values"]))
+    for name in shape.get("fields", {}):
+        yield from ({**_others(shape), name: value} for value in _values(shape["fields"][name]))
+
+
+def _others(shape: dict[str, Any]) -> dict[str, str]:
+    """The fields that a table has to have: those of its texts, and a header's name."""
+    names = ("value", "from", "to", "cookie", "text", "replacement")
+    required = {name: "x" for name in names if name in shape["fields"]}
+    return {**required, "name": "x"} if "value" in required else required
+
+
+def _wrong_texts() -> Iterator[Any]:
+    for name, shape in gen.FORMATS.items():
+        yield from (pytest.param(name, value, id=f"{name}-{value}") for value in _values(shape))
+
+
+@pytest.mark.parametrize(("name", "value"), list(_wrong_texts()))
+def test_an_unknown_variable_is_told_in_each_setting_with_variables(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_dict({"app": "a:b", name: value}, "test")
+    assert "nonsense" in str(raised.value), str(raised.value)
+
+
+def test_paths_begin_at_the_directory_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(
+        'app = "a:b"\nrequest_body_dir = "bodies"\nsendfile_roots = ["files", "/srv"]\n'
+        'auth_basic = "x"\nauth_basic_user_file = "users/$host"\n'
+    )
+    settings = json.loads(load(tmp_path / "gateway.toml").plan_json())["settings"][0]
+    assert settings["request_body_dir"] == f"{tmp_path}/bodies"
+    assert settings["sendfile_roots"] == [f"{tmp_path}/files", "/srv"]
+    assert settings["auth_basic_user_file"] == f"{tmp_path}/users/$host"
 
 
 def test_generated_files_are_current() -> None:

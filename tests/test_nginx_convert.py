@@ -64,6 +64,10 @@ http {
 TOML = """\
 # The shop's site
 
+bare_lf = true
+ignore_invalid_headers = true
+large_fields_status = 494
+max_fields = 512
 absolute_redirect = true
 access_log = "-"
 built_in_types = false
@@ -84,10 +88,6 @@ server_tokens = true
 set_headers = { Host = "$host", X-Quoted = "a\\"b\\\\c" }
 types = { html = "text/html", gif = "image/gif", jpg = "image/jpeg" }
 upstream_bare_lf = true
-bare_lf = true
-ignore_invalid_headers = true
-large_fields_status = 494
-max_fields = 512
 
 [gateway]
 # for the ports

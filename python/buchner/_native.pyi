@@ -26,6 +26,9 @@ def regex_groups(text: str) -> list[str]:
 def definable_variables() -> list[str]:
     """Return the names of the built-in variables that a configuration may define all the same."""
 
+def ignorable_headers() -> list[str]:
+    """Return the response headers of upstreams that `proxy_ignore_headers` may name."""
+
 def variables() -> list[tuple[str, str]]:
     """Return name and description of every variable; a name with ``_`` at its end stands for a family."""
 

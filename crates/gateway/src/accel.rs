@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
 use crate::kept;
+use crate::kinds::FilePath;
 use crate::scope::{self, Compiling, Room};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
@@ -31,7 +32,7 @@ pub struct Settings {
     /// Answer `X-Accel-Redirect` of the backend, and `X-Sendfile` if there are `sendfile_roots`, by sending the file they name. Written as true, it gives apps their default roots. Default: true.
     pub sendfile_headers: bool,
     /// Directories `X-Sendfile` may name files in; without them, the header is not obeyed. Default: none, and for a Flask app with `USE_X_SENDFILE` its own folder, less its code, its templates and its instance folder.
-    pub sendfile_roots: Option<Vec<String>>,
+    pub sendfile_roots: Option<Vec<FilePath>>,
     /// What `X-Sendfile` may not name below `sendfile_roots`: absolute paths, and names of files or directories with `*` at the start or end. Default: none.
     pub sendfile_except: Vec<String>,
 }
@@ -271,8 +272,8 @@ pub struct Sendfile {
 
 impl Sendfile {
     /// Compiles `sendfile_roots` and `sendfile_except`.
-    pub fn compile(roots: &[String], except: &[String]) -> std::result::Result<Self, String> {
-        let root = |root: &String| {
+    pub fn compile(roots: &[FilePath], except: &[String]) -> std::result::Result<Self, String> {
+        let root = |root: &FilePath| {
             Files::named_by_path(root).map_err(|_| format!("sendfile_roots: {root:?} must be an absolute path"))
         };
         let roots = roots.iter().map(root).collect::<std::result::Result<_, _>>()?;

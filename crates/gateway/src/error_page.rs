@@ -1,5 +1,6 @@
 //! Pages for statuses (nginx: `error_page`).
 use crate::kept;
+use crate::kinds::Text;
 use crate::scope::{self, Compiling, Room};
 use crate::vars::Template;
 use schemars::JsonSchema;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct ErrorPage {
     /// A URI, `@route`, or the URL of a redirect; with variables.
-    pub to: String,
+    pub to: Text,
     /// Status of the answer; 0: whatever the page answers. Default: the status it is the page of; 302 for a redirect.
     #[serde(default)]
     pub status: Option<u16>,

@@ -6,6 +6,7 @@
 // Ground: errors, units, text, time, addresses, hash tables, the one place with `unsafe`.
 pub mod clock;
 pub mod error;
+pub mod kinds;
 pub mod net;
 mod outbox;
 pub mod reserve;

@@ -29,6 +29,12 @@ pub fn definable_variables() -> Vec<&'static str> {
     buchner_gateway::modules::definable_variables()
 }
 
+/// Response headers of upstreams whose meaning for the gateway can be ignored.
+#[pyfunction]
+pub fn ignorable_headers() -> Vec<&'static str> {
+    buchner_gateway::backend::proxy::options::IGNORABLE.to_vec()
+}
+
 /// Every variable with what it is, by name; of a family what the names begin with (`http_`).
 #[pyfunction]
 pub fn variables() -> Vec<(&'static str, &'static str)> {

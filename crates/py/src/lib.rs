@@ -31,7 +31,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::config::{check_config, config_schema, definable_variables, regex_groups, variables};
+    use crate::config::{check_config, config_schema, definable_variables, ignorable_headers, regex_groups, variables};
     #[pymodule_export]
     use crate::fork::leave_gateways;
     #[pymodule_export]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.config.table import Table
+from buchner.config.table import Table, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,10 +85,11 @@ class Emitter:
 
 def written(table: Table) -> Iterator[tuple[str, Any]]:
     """Yield the settings that are written in a table, under the names they have in TOML."""
-    for field in msgspec.structs.fields(table):
-        value = getattr(table, field.name)
+    encoded = {field.name: field.encode_name for field in msgspec.structs.fields(table)}
+    for name in names_of(type(table)):
+        value = getattr(table, name)
         if value is not UNSET:
-            yield field.encode_name, value
+            yield encoded[name], value
 
 
 def _is_plain(value: list[Any]) -> bool:

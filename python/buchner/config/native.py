@@ -42,6 +42,7 @@ regex_groups = _native.regex_groups
 toml_spans = _native.toml_spans
 variables = _native.variables
 definable_variables = _native.definable_variables
+ignorable_headers = _native.ignorable_headers
 become_subreaper = _native.become_subreaper
 die_with_parent = _native.die_with_parent
 give_back_memory = _native.give_back_memory

@@ -25,25 +25,12 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(r"[3-5]\d\d")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TEXTS = (
-    "auth_basic",
-    "auth_basic_user_file",
-    "secure_link",
-    "secure_link_md5",
-    "expires",
-    "charset",
-    "source_charset",
-    "limit_rate",
-    "limit_rate_after",
-)
-"""Settings that are texts with variables."""
 _REPLACES = {
     "secure_link_secret": ("secure_link", "secure_link_md5"),
     "secure_link": ("secure_link_secret",),
     "secure_link_md5": ("secure_link_secret",),
 }
 """Settings that take the place of others of the level above, with which they cannot be."""
-_PROXY_TEXTS = ("proxy_method", "proxy_set_body", "proxy_bind", "proxy_limit_rate")
 _LOG = ("path", "format", "escape", "if_", "buffer", "flush", "gzip")
 _PLAIN = tuple(name for name in gen.SETTINGS if name not in ("access_log", "error_log", "error_page", "types", "root"))
 
@@ -92,6 +79,35 @@ class SettingsTable:
         own = convert(level, _PLAIN, path, self.report)
         if not own and not written(level, ("access_log", "error_log", "error_page", "types", "root")):
             return own
+        for name, value in own.items():
+            shape = gen.FORMATS.get(name)
+            if shape is not None:
+                own[name] = self._checked(value, shape, (*path, name))
+        self._logs_and_pages(level, path, own)
+        self._headers(own, path)
+        for index, pair in enumerate(own.get("sub_filter", ())):
+            if not pair["text"]:
+                self.report.error((*path, "sub_filter", index), "an empty text would be found everywhere")
+        for index, server in enumerate(own.get("resolver", ())):
+            try:
+                addresses.split(server)
+            except ValueError as error:
+                self.report.error((*path, "resolver", index), str(error))
+        if "mirror" in own:
+            own["mirror"] = [uri for uri in own["mirror"] if uri != "off"]
+        return own
+
+    def _headers(self, own: dict[str, Any], path: Path) -> None:
+        """Check the headers that are set or added; those added become a list."""
+        for header, values in own.get("set_headers", {}).items():
+            for value in [values] if isinstance(values, str) else values:
+                self._header(header, value, (*path, "set_headers", header))
+        for name in ("add_headers", "add_trailers"):
+            if name in own:
+                own[name] = self._added(own[name], (*path, name))
+
+    def _logs_and_pages(self, level: Level, path: Path, own: dict[str, Any]) -> None:
+        """Put the settings of a level that the plan has in another form into `own`."""
         if level.access_log is not UNSET:
             own["access_log"] = self._logs(level.access_log, (*path, "access_log"))
         if level.error_log is not UNSET:
@@ -102,67 +118,40 @@ class SettingsTable:
             own["types"] = _interned(level.types, self.types, self._known_types)
         if level.root is not UNSET:
             own["root"] = self._root(level.root, (*path, "root"))
-        self._set_headers(own.get("set_headers", {}), (*path, "set_headers"))
-        for name in ("add_headers", "add_trailers"):
-            if name in own:
-                own[name] = self._added(own[name], (*path, name))
-        if "sub_filter" in own:
-            self._sub_filter(own["sub_filter"], (*path, "sub_filter"))
-        self._access(own, path)
-        self._proxy_texts(own, path)
-        if "sendfile_roots" in own:
-            own["sendfile_roots"] = [self.contents.absolute(root) for root in own["sendfile_roots"]]
-        return own
 
-    def _access(self, own: dict[str, Any], path: Path) -> None:
-        """Check what a level says of who may come in, and name files in full."""
-        for name in _TEXTS:
-            if name in own:
-                self.contents.text(own[name], (*path, name))
-        for variable, value in own.get("auth_request_set", {}).items():
-            self.contents.text(value, (*path, "auth_request_set", variable))
-        if "auth_basic_user_file" in own:
-            own["auth_basic_user_file"] = self._user_file(own["auth_basic_user_file"])
-        for index, server in enumerate(own.get("resolver", ())):
-            try:
-                addresses.split(server)
-            except ValueError as error:
-                self.report.error((*path, "resolver", index), str(error))
-        if "request_body_dir" in own:
-            own["request_body_dir"] = self.contents.absolute(own["request_body_dir"])
-        if "mirror" in own:
-            own["mirror"] = [uri for uri in own["mirror"] if uri != "off"]
+    def _checked(self, value: Any, shape: dict[str, Any], path: Path) -> Any:
+        """Check the texts, patterns and paths within a value, and return it with paths in full.
 
-    def _user_file(self, name: str) -> str:
-        return name if name.startswith(("/", "$")) else self.contents.absolute(name)
+        Args:
+            value: the value as written.
+            shape: what is in it: `text`, `items`, `values` and `fields`, as `gen.FORMATS` has them.
+            path: its path.
 
-    def _proxy_texts(self, own: dict[str, Any], path: Path) -> None:
-        """Check the variables and regular expressions of settings that have both."""
-        for name in _PROXY_TEXTS:
-            if name in own:
-                self.contents.text(own[name], (*path, name))
-        for index, text in enumerate(own.get("early_hints", ())):
-            self.contents.text(text, (*path, "early_hints", index))
-        for name in ("proxy_redirect", "proxy_cookie_domain", "proxy_cookie_path"):
-            for index, replace in enumerate(own.get(name, ())):
-                self.contents.pattern(replace["from"], (*path, name, index))
-                self.contents.text(replace.get("to", ""), (*path, name, index))
-        for index, flags in enumerate(own.get("proxy_cookie_flags", ())):
-            self.contents.pattern(flags["cookie"], (*path, "proxy_cookie_flags", index))
-            for flag in flags.get("flags", ()):
-                self.contents.text(flag, (*path, "proxy_cookie_flags", index))
+        """
+        if isinstance(value, str):
+            return self._text(value, shape["text"], path) if "text" in shape else value
+        if isinstance(value, list):
+            inner = shape.get("items", {})
+            return [self._checked(item, inner, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, dict):
+            fields, other = shape.get("fields", {}), shape.get("values", {})
+            return {name: self._checked(item, fields.get(name, other), (*path, name)) for name, item in value.items()}
+        return value
 
-    def _set_headers(self, headers: dict[str, str | list[str]], path: Path) -> None:
-        for header, values in headers.items():
-            for value in [values] if isinstance(values, str) else values:
-                self._header(header, value, (*path, header))
+    def _text(self, text: str, kind: str, path: Path) -> str:
+        if kind == "pattern":
+            self.contents.pattern(text, path)
+        elif kind != "path":
+            self.contents.text(text, path)
+        if kind == "path" or (kind == "path-text" and not text.startswith(("/", "$"))):
+            return self.contents.absolute(text)
+        return text
 
     def _header(self, header: str, value: str, place: Path) -> None:
         if not _HEADER.fullmatch(header):
             self.report.error(place, f'"{header}" is not the name of a header', key=True)
         if any(ord(character) < 0x20 and character != "\t" for character in value):  # noqa: PLR2004
             self.report.error(place, f"the value of {header} has control characters")
-        self.contents.text(value, place)
 
     def _added(self, headers: dict[str, str] | list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
         if isinstance(headers, dict):
@@ -172,13 +161,6 @@ class SettingsTable:
         for index, added in enumerate(headers):
             self._header(added["name"], added["value"], (*path, index, "value"))
         return headers
-
-    def _sub_filter(self, pairs: list[dict[str, Any]], path: Path) -> None:
-        for index, pair in enumerate(pairs):
-            if not pair["text"]:
-                self.report.error((*path, index), "an empty text would be found everywhere")
-            self.contents.text(pair["text"], (*path, index))
-            self.contents.text(pair["replacement"], (*path, index))
 
     def _pages(self, pages: dict[str, str | gen.ErrorPage], path: Path) -> dict[str, dict[str, Any]]:
         plan: dict[str, dict[str, Any]] = {}

@@ -17,6 +17,14 @@ class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A table of the configuration as written; settings that are not written are `msgspec.UNSET`."""
 
 
+@cache
+def names_of(kind: type[Table]) -> tuple[str, ...]:
+    """Return the names of a table's settings: first its own, then those it shares with other tables."""
+    bases = [base.__struct_fields__ for base in kind.__mro__ if issubclass(base, msgspec.Struct)]
+    own = [set(fields) - set(below) for fields, below in zip(bases, [*bases[1:], ()], strict=True)]
+    return tuple(name for fields, new in zip(bases, own, strict=True) for name in fields if name in new)
+
+
 def written(table: Table, names: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the settings that are written in a table.
 
@@ -27,7 +35,7 @@ def written(table: Table, names: tuple[str, ...] = ()) -> dict[str, Any]:
         names: the settings wanted, two at least; all where none is named.
 
     """
-    names = names or table.__struct_fields__
+    names = names or names_of(type(table))
     values = _getter(names)(table)
     if values.count(UNSET) == len(values):
         return {}

@@ -6,6 +6,7 @@ use crate::access::{crypt, users};
 use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::kept;
+use crate::kinds::{PathText, Text};
 use crate::scope::{self, Boxed, Check, Compiling, Refusal, Room, Verdict};
 use crate::vars::{Names, PathTemplate, Sent, Template, Variable};
 use buchner_wire::headers::{HeaderId, Headers};
@@ -24,9 +25,9 @@ use tokio::sync::Semaphore;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The client has to give a name and a password: the name of the realm it is told, with variables; `off`: it need not (nginx: `auth_basic`). Default: off.
-    pub auth_basic: Option<String>,
+    pub auth_basic: Option<Text>,
     /// The file with the users and the hashes of their passwords, with variables: `name:hash` a line, as htpasswd writes them (nginx: `auth_basic_user_file`). Default: none, and no check without it.
-    pub auth_basic_user_file: Option<String>,
+    pub auth_basic_user_file: Option<PathText>,
 }
 
 kept!(Settings);
@@ -72,7 +73,7 @@ impl Password {
         let (Some(realm), Some(file)) = (&settings.auth_basic, &settings.auth_basic_user_file) else {
             return Ok(None);
         };
-        if realm == "off" {
+        if &**realm == "off" {
             return Ok(None);
         }
         Ok(Some(Self {

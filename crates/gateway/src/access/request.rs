@@ -3,6 +3,7 @@ use crate::body::RequestBody;
 use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::kept;
+use crate::kinds::Text;
 use crate::rewrite::{self, Target};
 use crate::scope::{self, Boxed, Check, Compiling, Refusal, Room, Verdict};
 use crate::subrequest;
@@ -20,7 +21,7 @@ pub struct Settings {
     /// The client may come in if a subrequest for this URI is answered 2xx; 401 and 403 are passed on, anything else is 500; `off`: no check (nginx: `auth_request`). Default: off.
     pub auth_request: Option<String>,
     /// Variables that are set when the subrequest is answered, by name; the values may use variables of the answer (nginx: `auth_request_set`). Default: none.
-    pub auth_request_set: BTreeMap<String, String>,
+    pub auth_request_set: BTreeMap<String, Text>,
 }
 
 kept!(Settings);

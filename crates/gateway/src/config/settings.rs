@@ -75,11 +75,16 @@ impl JsonSchema for Settings {
         "Settings".into()
     }
 
+    /// The rooms' properties, each with the title of its room as `x-room`; the titles in the order of the rooms as `x-rooms`.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut properties = Map::new();
         for room in ROOMS {
-            if let Some(Value::Object(own)) = room.schema(generator).get("properties") {
-                properties.extend(own.clone());
+            let Some(Value::Object(own)) = room.schema(generator).remove("properties") else { continue };
+            for (name, mut setting) in own {
+                if let Value::Object(keywords) = &mut setting {
+                    keywords.insert("x-room".into(), room.title().into());
+                }
+                properties.insert(name, setting);
             }
         }
         json_schema!({
@@ -87,6 +92,7 @@ impl JsonSchema for Settings {
             "type": "object",
             "properties": properties,
             "additionalProperties": false,
+            "x-rooms": ROOMS.iter().map(|room| room.title()).collect::<Vec<_>>(),
         })
     }
 }
@@ -125,5 +131,6 @@ mod tests {
         let properties = schema.get("properties").and_then(Value::as_object).unwrap();
         names.sort_unstable();
         assert_eq!(properties.keys().map(String::as_str).collect::<Vec<_>>(), names);
+        assert_eq!(properties["gzip_vary"]["x-room"], "Compression");
     }
 }

@@ -5,6 +5,7 @@ use crate::exchange::{Exchange, Response};
 use crate::filter::body::{self, Transform};
 use crate::filter::types::Types;
 use crate::kept;
+use crate::kinds::Text;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::HeaderId;
@@ -20,9 +21,9 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Charset that answers are in, with variables; `off`: nothing is said (nginx: `charset`). Default: off.
-    pub charset: Option<String>,
+    pub charset: Option<Text>,
     /// Charset that they come in; where it is another one, they are recoded by `charset_map` (nginx: `source_charset`). Default: none.
-    pub source_charset: Option<String>,
+    pub source_charset: Option<Text>,
     /// Answers that name their charset are recoded too (nginx: `override_charset`). Default: false.
     pub override_charset: bool,
     /// Media types that have a charset; `*`: all (nginx: `charset_types`). Default: text/html, text/xml, text/plain, text/vnd.wap.wml, application/javascript, application/rss+xml.
@@ -105,7 +106,7 @@ enum Recode {
 impl Charset {
     /// Compiles the settings.
     pub fn compile(settings: &Settings, names: &Names) -> std::result::Result<Self, String> {
-        let template = |name: Option<&String>, setting: &str| match name {
+        let template = |name: Option<&str>, setting: &str| match name {
             Some(name) if name != "off" => Template::compile(name, names).map_err(|e| format!("{setting}: {e}")),
             _ => Ok(Template::default()),
         };
@@ -113,8 +114,8 @@ impl Charset {
             Table::compile(map).map_err(|e| format!("charset_map from {:?} to {:?}: {e}", map.from, map.to))
         });
         let charset = Self {
-            to: template(settings.charset.as_ref(), "charset")?,
-            from: template(settings.source_charset.as_ref(), "source_charset")?,
+            to: template(settings.charset.as_deref(), "charset")?,
+            from: template(settings.source_charset.as_deref(), "source_charset")?,
             override_charset: settings.override_charset,
             types: Types::compile(&settings.charset_types),
             tables: tables.collect::<std::result::Result<_, _>>()?,

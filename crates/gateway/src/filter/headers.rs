@@ -2,6 +2,7 @@
 use crate::clock::{http_date, parse_http_date};
 use crate::exchange::{Exchange, Response};
 use crate::kept;
+use crate::kinds::Text;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::{FieldName, HeaderId, Headers, is_valid_value};
@@ -15,7 +16,7 @@ pub struct Settings {
     /// Response headers added to answers below 400 and 3xx, name to value with variables; or a list of tables, which may name a header several times (nginx: `add_header`). Default: none.
     pub add_headers: Vec<AddHeader>,
     /// How long answers keep, as `Expires` and `Cache-Control`: `off`, `epoch`, `max`, a time (`1h`, `-1`), `modified +1h`, `@15h30m`, or a text with variables (nginx: `expires`). Default: off.
-    pub expires: Option<String>,
+    pub expires: Option<Text>,
 }
 
 kept!(Settings);
@@ -54,7 +55,7 @@ pub struct AddHeader {
     /// Its name.
     pub name: String,
     /// Its value, with variables; where it is empty, the field is left out.
-    pub value: String,
+    pub value: Text,
     /// It is added whatever the status; else to answers with 200, 201, 204, 206, 301, 302, 303, 304, 307 and 308. Default: false.
     #[serde(default)]
     pub always: bool,

@@ -4,6 +4,7 @@ use crate::body::Body;
 use crate::body::pace::paced;
 use crate::exchange::{Exchange, Response};
 use crate::kept;
+use crate::kinds::Text;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::text::write_number;
 use crate::units::size;
@@ -16,9 +17,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Bytes per second of one answer, with variables; 0: as fast as can be (nginx: `limit_rate`). Default: 0.
-    pub limit_rate: Option<String>,
+    pub limit_rate: Option<Text>,
     /// Bytes before that holds, with variables (nginx: `limit_rate_after`). Default: 0.
-    pub limit_rate_after: Option<String>,
+    pub limit_rate_after: Option<Text>,
 }
 
 kept!(Settings);

@@ -8,6 +8,7 @@ use crate::filter::body::{self, Transform};
 use crate::filter::types::Types;
 use crate::filter::weaken;
 use crate::kept;
+use crate::kinds::Text;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::{Names, Sent, Template};
 use buchner_wire::headers::HeaderId;
@@ -59,9 +60,9 @@ impl Room for Settings {
 #[schemars(rename = "SubFilter")]
 pub struct Config {
     /// The text, whose case does not matter, with variables.
-    pub text: String,
+    pub text: Text,
     /// What takes its place, with variables.
-    pub replacement: String,
+    pub replacement: Text,
 }
 
 /// The compiled settings.

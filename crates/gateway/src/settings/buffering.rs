@@ -1,5 +1,6 @@
 //! Which bodies are kept whole, and where.
 use crate::kept;
+use crate::kinds::FilePath;
 use crate::scope::Room;
 use crate::units::Size;
 use schemars::JsonSchema;
@@ -37,7 +38,7 @@ pub struct Settings {
     /// Request bodies that are read whole are put into files with names, which `$request_body_file` tells: `on`, or `clean` for files that go when the request is over. Default: off (nginx: `client_body_in_file_only`).
     pub request_body_file: BodyFile,
     /// Directory of these files; made when it is missing. Default: `gateway.spool_dir` (nginx: `client_body_temp_path`).
-    pub request_body_dir: Option<String>,
+    pub request_body_dir: Option<FilePath>,
 }
 
 impl Default for Settings {

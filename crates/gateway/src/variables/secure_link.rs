@@ -2,6 +2,7 @@
 use crate::access::crypt;
 use crate::exchange::Exchange;
 use crate::kept;
+use crate::kinds::Text;
 use crate::scope::{self, Compiling, Room};
 use crate::vars::template::Part;
 use crate::vars::{Names, Sent, Template, Var, Variable};
@@ -15,9 +16,9 @@ use std::io::Write;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The sum that a link carries, and behind a comma the time it ends in seconds since 1970, with variables; `$secure_link` is the verdict (nginx: `secure_link`). Default: none.
-    pub secure_link: Option<String>,
+    pub secure_link: Option<Text>,
     /// The text whose MD5 that sum must be, with variables (nginx: `secure_link_md5`). Default: none.
-    pub secure_link_md5: Option<String>,
+    pub secure_link_md5: Option<Text>,
     /// The secret of links of the form `/prefix/sum/link`; `$secure_link` is the link (nginx: `secure_link_secret`). Default: none.
     pub secure_link_secret: Option<String>,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
-from buchner.config import upstreams
+from buchner.config import native, upstreams
 from buchner.nginx.fields import is_name, named, one_line
 from buchner.nginx.rows import (
     BUFFERS,
@@ -38,20 +38,7 @@ if TYPE_CHECKING:
 
 MODULE = "ngx_http_proxy_module"
 
-_IGNORABLE = {
-    name.lower(): name
-    for name in (
-        "X-Accel-Redirect",
-        "X-Accel-Expires",
-        "X-Accel-Limit-Rate",
-        "X-Accel-Buffering",
-        "X-Accel-Charset",
-        "Expires",
-        "Cache-Control",
-        "Set-Cookie",
-        "Vary",
-    )
-}
+_IGNORABLE = {name.lower(): name for name in native.ignorable_headers()}
 _COOKIE_FLAGS = (
     "secure",
     "nosecure",

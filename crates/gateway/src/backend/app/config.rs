@@ -14,7 +14,7 @@ pub struct App {
     pub mount: String,
 }
 
-/// A pool of app workers, as the gateway sees it; how workers are started is the supervisor's (`buchner.config.model.App`).
+/// A pool of app workers, as the gateway sees it; how workers are started is the supervisor's (`buchner.config.model.AppSettings`).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppPool {

@@ -28,7 +28,7 @@ pub struct Files {
     pub autoindex_localtime: bool,
     /// A path ending in `/` is answered with a file of the directory chosen at random (nginx: `random_index`). Default: false.
     pub random_index: bool,
-    /// Precompressed siblings used when the client accepts them: of `br`, `zstd`, `gzip`, in order of preference. Default: all three.
+    /// Precompressed siblings used when the client accepts them: of `br`, `zstd`, `gzip`, in order of preference. Default: br, zstd, gzip.
     pub precompressed: Vec<String>,
     /// They are sent whether or not the client accepts them (nginx: `gzip_static always`). Default: false.
     pub precompressed_always: bool,

@@ -3,6 +3,7 @@ use super::head::{self, SetHeader};
 use super::next::Next;
 use super::options::Options;
 use crate::kept;
+use crate::kinds::{Pattern, Text};
 use crate::scope::{self, Compiling, Room};
 use crate::units::Millis;
 use crate::vars::Wants;
@@ -27,11 +28,11 @@ pub struct Settings {
     /// Send X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-ID and traceparent, unless `set_headers` has them, keep the client's Host, drop other headers that speak for the client (X-Forwarded-*, Forwarded, X-Real-IP, …) unless a trusted proxy sent them, and pass on that a client asks for another protocol. Default: true.
     pub forwarded_headers: bool,
     /// Method sent to upstreams, with variables. Default: the client's.
-    pub proxy_method: Option<String>,
+    pub proxy_method: Option<Text>,
     /// Version upstreams are spoken to in: `1.0` or `1.1`. Default: 1.1.
     pub proxy_http_version: HttpVersion,
     /// Body sent to upstreams instead of the client's, with variables. Default: the client's.
-    pub proxy_set_body: Option<String>,
+    pub proxy_set_body: Option<Text>,
     /// The client's body goes to the upstream. Default: true.
     pub proxy_pass_request_body: bool,
     /// The client's header fields go to the upstream. Default: true.
@@ -57,9 +58,9 @@ pub struct Settings {
     /// Servers asked for one request at most; 0: no limit. Default: 0.
     pub proxy_next_upstream_tries: u32,
     /// Local address of connections to upstreams, with variables; empty: the kernel's choice. Default: none.
-    pub proxy_bind: Option<String>,
+    pub proxy_bind: Option<Text>,
     /// Bytes a second a response is read from an upstream at, with variables and `k` or `m`; 0: no limit. Default: none.
-    pub proxy_limit_rate: Option<String>,
+    pub proxy_limit_rate: Option<Text>,
     /// Ranges are cut out of answers of upstreams that do not do so themselves. Default: false.
     pub proxy_force_ranges: bool,
     /// An upstream's work goes on when its client leaves. Default: false.
@@ -69,7 +70,7 @@ pub struct Settings {
     /// Trailers of upstreams go on to clients. Default: false.
     pub proxy_pass_trailers: bool,
     /// Early hints (103) of upstreams go on to clients of HTTP/1.1 and later if one of these texts with variables is neither empty nor `0` (nginx: `early_hints`). Default: they don't.
-    pub early_hints: Vec<String>,
+    pub early_hints: Vec<Text>,
 }
 
 impl Default for Settings {
@@ -166,9 +167,9 @@ pub struct Proxy {
 #[serde(untagged)]
 pub enum HeaderValues {
     /// One.
-    One(String),
+    One(Text),
     /// Several, in their order.
-    Several(Vec<String>),
+    Several(Vec<Text>),
 }
 
 impl HeaderValues {
@@ -178,7 +179,7 @@ impl HeaderValues {
             Self::One(value) => std::slice::from_ref(value),
             Self::Several(values) => values,
         };
-        values.iter().map(String::as_str)
+        values.iter().map(|value| &**value)
     }
 }
 
@@ -187,10 +188,10 @@ impl HeaderValues {
 #[serde(deny_unknown_fields)]
 pub struct Replace {
     /// What is replaced, with variables; behind `~` a regular expression, behind `~*` one that ignores case.
-    pub from: String,
+    pub from: Pattern,
     /// What takes its place, with variables and the groups of the regular expression. Default: empty.
     #[serde(default)]
-    pub to: String,
+    pub to: Text,
 }
 
 /// Attributes of cookies.
@@ -198,10 +199,10 @@ pub struct Replace {
 #[serde(deny_unknown_fields)]
 pub struct CookieFlags {
     /// The name of the cookie, with variables, or a regular expression behind `~`.
-    pub cookie: String,
+    pub cookie: Pattern,
     /// `secure`, `httponly`, `samesite=strict`, `samesite=lax`, `samesite=none`, or one to take away: `nosecure`, `nohttponly`, `nosamesite`; with variables.
     #[serde(default)]
-    pub flags: Vec<String>,
+    pub flags: Vec<Text>,
 }
 
 /// Versions an upstream is spoken to in.

@@ -4,6 +4,7 @@ use super::cookie::Cookies;
 use super::replace::Replace;
 use crate::error::Result;
 use crate::exchange::Exchange;
+use crate::kinds::Text;
 use crate::page;
 use crate::settings::redirects;
 use crate::vars::{Names, Sent, Template};
@@ -166,7 +167,7 @@ pub struct Options {
 impl Options {
     /// Compiles the settings; `None` where all is as by default.
     pub fn compile(raw: &Settings, names: &Names) -> std::result::Result<Option<Box<Self>>, String> {
-        let template = |text: &Option<String>, name: &str| match text {
+        let template = |text: &Option<Text>, name: &str| match text {
             Some(text) => Template::compile(text, names).map(Some).map_err(|e| format!("{name}: {e}")),
             None => Ok(None),
         };
@@ -176,7 +177,7 @@ impl Options {
             return Err(format!("proxy_ignore_headers: {name:?} is none of {}", IGNORABLE.join(", ")));
         }
         let redirect = |replace: &super::config::Replace| {
-            if replace.from == "default" && replace.to.is_empty() {
+            if &*replace.from == "default" && replace.to.is_empty() {
                 return Ok(Redirect::Default);
             }
             Replace::compile(replace, names).map(Redirect::Replace).map_err(|e| format!("proxy_redirect: {e}"))
