@@ -33,6 +33,9 @@ def poison():
     """Ends the worker, if asked to."""
     if "now" in request.args:
         os._exit(70)
+    if "later" in request.args:
+        time.sleep(0.2)
+        os._exit(72)
     return "sweet"
 
 @app.get("/late")
@@ -138,6 +141,43 @@ def test_a_client_kills_two_workers_by_one_endpoint_and_no_more(serve: Serve, me
         wait_for(lambda: instance.get("/pid").status == 200, "a response of others")
     assert deaths(instance) == 2
     assert instance.get("/n/1").status == 200
+
+
+def test_a_worker_that_stood_a_trial_is_no_excuse_for_the_next_client(serve: Serve) -> None:
+    instance = serve("--workers", "1")
+    assert [get_from(instance, "127.0.0.1", f"/poison?now={number}")[0] for number in range(2)] == [502, 502]
+    # A harmless request of a client that is under suspicion is tried, and stands it.
+    with contextlib.suppress(OSError):
+        get_from(instance, "127.0.0.9", "/poison?now", "POST")
+    wait_for(lambda: len(instance.ready_workers()) == 1, "a worker")
+    assert get_from(instance, "127.0.0.9", "/poison", "POST")[0] == 200
+    before = deaths(instance)
+    assert [get_from(instance, "127.0.0.2", "/poison?now=again")[0] for _ in range(3)] == [502] * 3
+    wait_for(lambda: instance.get("/pid").status == 200, "a response of others")
+    assert deaths(instance) - before == 2
+
+
+def test_requests_of_one_client_at_the_same_time_are_tried_once(serve: Serve) -> None:
+    instance = serve("--workers", "2", "--threads", "4")
+    with ThreadPoolExecutor(8) as clients:
+        replies = list(clients.map(lambda n: get_from(instance, "127.0.0.1", f"/poison?now={n}")[0], range(8)))
+    assert set(replies) == {502}
+    wait_for(lambda: instance.get("/pid").status == 200, "a response of others")
+    assert deaths(instance) <= 3, "each worker there was, and one trial"
+
+
+def test_a_client_that_does_not_wait_kills_no_more_workers(serve: Serve) -> None:
+    instance = serve("--workers", "2")
+    for number in range(6):
+        with socket.create_connection(("127.0.0.1", instance.port), 60) as connection:
+            connection.sendall(b"GET /poison?later HTTP/1.1\r\nHost: test\r\n\r\n")
+            time.sleep(0.05)  # it is gone while the app runs
+        if number < 2:
+            wait_for(lambda: deaths(instance) > number, "the death", 5)  # noqa: B023
+        wait_for(lambda: instance.get("/pid").status == 200, "a response of others")
+    assert get_from(instance, "127.0.0.1", "/poison?later")[0] == 502
+    wait_for(lambda: len(instance.ready_workers()) == 2, "all workers are back")
+    assert deaths(instance) == 2
 
 
 def test_a_neighbour_of_a_fatal_request_is_served_and_not_blamed(serve: Serve) -> None:

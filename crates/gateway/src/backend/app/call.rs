@@ -125,8 +125,8 @@ pub struct Call {
     pub answered: Cell<bool>,
     /// It passed its time.
     pub late: Cell<bool>,
-    /// It is run on trial, alone in its worker: see [`super::culprits`].
-    pub on_trial: Cell<bool>,
+    /// The number of its trial, if it is on trial: see [`super::culprits`].
+    pub trial: Cell<u64>,
     /// Its body goes to the slot as it comes from the client, so no other slot can have it.
     pub streamed: bool,
     /// More of that body may still be sent.
@@ -167,7 +167,7 @@ impl Call {
             revoked: Cell::default(),
             answered: Cell::default(),
             late: Cell::default(),
-            on_trial: Cell::default(),
+            trial: Cell::default(),
             streamed: matches!(ex.request.body, RequestBody::Stream(_)),
             sending: Cell::new(matches!(ex.request.body, RequestBody::Stream(_))),
             limit: Duration::from_millis(settings.get::<super::Settings>().app_timeout.0),
@@ -187,6 +187,11 @@ impl Call {
         self.id.write(&mut id);
         let line = format!("{} {}", self.method.as_str(), String::from_utf8_lossy(&self.path));
         (line, String::from_utf8_lossy(&id).into_owned())
+    }
+
+    /// Nobody waits for it any more: its client is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.state.borrow().abandoned
     }
 
     /// Tells whoever waits.
@@ -353,7 +358,7 @@ mod tests {
             revoked: Cell::default(),
             answered: Cell::default(),
             late: Cell::default(),
-            on_trial: Cell::default(),
+            trial: Cell::default(),
             streamed: false,
             sending: Cell::default(),
             limit: Duration::ZERO,

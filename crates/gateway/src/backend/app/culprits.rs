@@ -63,8 +63,10 @@ enum Verdict {
 struct State {
     /// Deaths, and when the last was.
     entries: HashMap<u64, (u8, Instant)>,
-    /// The workers that ran trials: others that die with them are not to blame.
-    trials: VecDeque<u64>,
+    /// The latest trial on each worker: a request that was on trial there before has stood it.
+    trials: VecDeque<(u64, u64)>,
+    /// Trials so far.
+    count: u64,
     last_death: Option<Instant>,
 }
 
@@ -157,19 +159,26 @@ impl Culprits {
 
     /// A worker died after the request's head, where nobody tries it again.
     pub fn died(&self, call: &Call, worker: u64) {
-        let on_trial = call.on_trial.get();
-        if on_trial || !self.lock().trials.contains(&worker) {
-            self.accuse(self.keys(call.client, call.method.as_str(), &call.path, &call.target), on_trial);
-        }
+        let certain = self.is_latest(call.trial.get(), worker);
+        self.accuse(self.keys(call.client, call.method.as_str(), &call.path, &call.target), certain);
     }
 
-    /// A trial runs on this worker.
-    fn tries(&self, worker: u64) {
+    /// A trial begins on this worker; returns its number.
+    fn tries(&self, worker: u64) -> u64 {
         let mut state = self.lock();
-        state.trials.push_back(worker);
-        if state.trials.len() > MOST_TRIALS {
+        state.trials.retain(|(other, _)| *other != worker);
+        if state.trials.len() >= MOST_TRIALS {
             state.trials.pop_front();
         }
+        state.count += 1;
+        let number = state.count;
+        state.trials.push_back((worker, number));
+        number
+    }
+
+    /// No other request was tried on this worker after trial `number` began there.
+    fn is_latest(&self, number: u64, worker: u64) -> bool {
+        number != 0 && self.lock().trials.contains(&(worker, number))
     }
 
     /// The very request that was suspected has harmed nobody.
@@ -221,21 +230,34 @@ impl Case {
     /// Opens a request's case: nearly always there is nothing against it.
     pub async fn open(pool: &Arc<Pool>, ex: &Exchange) -> Result<Self> {
         let mut case = Self { pool: pool.clone(), deaths: 0, on_trial: false, alone: None, permit: None };
-        let culprits = &pool.culprits;
-        if culprits.known.load(Ordering::Relaxed) == 0 {
-            return Ok(case);
-        }
-        let keys = culprits.keys_of(ex);
-        if culprits.judge(keys) == Verdict::Suspect {
-            case.permit = Some(culprits.turn(pool.queue_timeout()).await?);
-            case.on_trial = true;
-        }
-        match culprits.judge(keys) {
-            Verdict::Culprit => return Err(refused()),
-            Verdict::Suspect => culprits.settle().await,
-            Verdict::Free => (case.on_trial, case.permit) = (false, None),
+        if case.is_suspect(ex)? {
+            case.stand_trial(ex).await?;
         }
         Ok(case)
+    }
+
+    /// True when it is to be tried first; an error if its client is refused.
+    pub fn is_suspect(&self, ex: &Exchange) -> Result<bool> {
+        let culprits = &self.pool.culprits;
+        if self.on_trial || culprits.known.load(Ordering::Relaxed) == 0 {
+            return Ok(false);
+        }
+        match culprits.judge(culprits.keys_of(ex)) {
+            Verdict::Free => Ok(false),
+            Verdict::Suspect => Ok(true),
+            Verdict::Culprit => Err(refused()),
+        }
+    }
+
+    /// Waits for its turn to be tried, if there is still something against it then.
+    pub async fn stand_trial(&mut self, ex: &Exchange) -> Result<()> {
+        let pool = self.pool.clone();
+        let permit = pool.culprits.turn(pool.queue_timeout()).await?;
+        if self.is_suspect(ex)? {
+            (self.on_trial, self.permit) = (true, Some(permit));
+            pool.culprits.settle().await;
+        }
+        Ok(())
     }
 
     /// A place on a worker that has no other request, for a trial.
@@ -263,8 +285,7 @@ impl Case {
     pub async fn run<T>(&mut self, waiter: &Waiter, event: impl Future<Output = T>) -> T {
         let mut event: Pin<&mut _> = std::pin::pin!(event);
         if self.on_trial {
-            self.pool.culprits.tries(waiter.link.place.worker);
-            waiter.call.on_trial.set(self.alone.is_some());
+            waiter.call.trial.set(self.pool.culprits.tries(waiter.link.place.worker));
             if let Ok(came) = tokio::time::timeout(TRIAL, event.as_mut()).await {
                 return came;
             }
@@ -282,21 +303,25 @@ impl Case {
     }
 
     /// The worker died. True when the request may be tried again, and it is its turn.
-    pub async fn died(&mut self, ex: &Exchange, worker: u64, again: bool) -> Result<bool> {
+    pub async fn died(&mut self, ex: &Exchange, waiter: &Waiter, again: bool) -> Result<bool> {
         let pool = self.pool.clone();
         let culprits = &pool.culprits;
-        let innocent = !self.on_trial && culprits.lock().trials.contains(&worker);
-        let certain = self.alone.take().is_some();
+        let keys = culprits.keys_of(ex);
+        let certain = culprits.is_latest(waiter.call.trial.get(), waiter.link.place.worker);
+        self.alone = None;
         self.deaths += 1;
-        let may = innocent || culprits.accuse(culprits.keys_of(ex), certain);
-        let most = if innocent { 2 * MOST_DEATHS } else { MOST_DEATHS };
+        let may = culprits.accuse(keys, certain);
         if let Some(permit) = self.permit.take() {
             tokio::task::spawn_local(release(pool.clone(), permit));
         }
-        if !may || !again || self.deaths >= most {
+        if !may || !again || self.deaths >= MOST_DEATHS {
             return Ok(false);
         }
         self.permit = Some(culprits.turn(pool.queue_timeout()).await?);
+        // Others of this client may have been tried meanwhile.
+        if culprits.judge(keys) == Verdict::Culprit {
+            return Err(refused());
+        }
         self.on_trial = true;
         culprits.settle().await;
         Ok(true)
@@ -345,6 +370,19 @@ mod tests {
         culprits.acquit(keys(&culprits, 1, "/"));
         assert_eq!(culprits.judge(keys(&culprits, 1, "/")), Verdict::Free);
         assert_eq!(culprits.known.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_latest_trial_on_a_worker_is_to_blame() {
+        let culprits = Culprits::default();
+        let (first, other) = (culprits.tries(1), culprits.tries(2));
+        assert!(culprits.is_latest(first, 1) && !culprits.is_latest(first, 2) && !culprits.is_latest(0, 1));
+        let second = culprits.tries(1);
+        assert!(!culprits.is_latest(first, 1) && culprits.is_latest(second, 1) && culprits.is_latest(other, 2));
+        for worker in 0..2 * MOST_TRIALS as u64 {
+            culprits.tries(worker);
+        }
+        assert_eq!(culprits.lock().trials.len(), MOST_TRIALS);
     }
 
     #[test]

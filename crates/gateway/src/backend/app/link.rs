@@ -185,7 +185,11 @@ impl Link {
             }
             match reader.fill(&self.sock, &mut scratch).await {
                 Ok(true) => {}
+                // A reset: bytes that it had not read were there.
                 Ok(false) => break format!("it closed the socket of slot {}", self.place.index),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    break format!("it closed the socket of slot {}", self.place.index);
+                }
                 Err(error) => break format!("the socket of slot {} failed: {error}", self.place.index),
             }
         };
@@ -276,6 +280,10 @@ impl Link {
         for call in std::mem::take(&mut *self.pending.borrow_mut()) {
             let offered = call.claim.get().is_some() && (call.revoked.get() || self.take_back(&call));
             call.done.set(true);
+            if !offered && call.is_abandoned() && !call.late.get() {
+                // A client that does not wait has to do with it all the same.
+                self.place.pool.culprits.died(&call, self.place.worker);
+            }
             call.push(if offered { Event::Revoked } else { Event::Died });
             self.place.pool.release(self.place.slot, None);
         }

@@ -131,10 +131,7 @@ impl App {
         let (mut bound, mut front) = (streamed || upgrades, false);
         let mut case = Case::open(&pool, ex).await?;
         loop {
-            let grant = match case.grant().await {
-                Some(grant) => grant,
-                None => self.acquire(&pool, bound, front).await?,
-            };
+            let grant = self.place(ex, &mut case, &pool, (bound, front)).await?;
             front = true;
             let Some(waiter) = start(ex, grant, &mut frame, file.clone()) else {
                 bound = true;
@@ -164,10 +161,9 @@ impl App {
                 }
                 Event::Revoked => bound |= front && ex.upstream.tries > 3,
                 Event::Died => {
-                    let worker = waiter.link.place.worker;
                     let again = !streamed && ex.request.method.is_idempotent();
-                    if !case.died(ex, worker, again).await? {
-                        return Err(self.died(&pool, worker).await);
+                    if !case.died(ex, &waiter, again).await? {
+                        return Err(self.died(&pool, waiter.link.place.worker).await);
                     }
                 }
                 Event::TimedOut => return Err(late(ex)),
@@ -233,6 +229,27 @@ impl App {
             return Err(too_large(ex));
         }
         Ok((frame, file))
+    }
+
+    /// A place on a slot. What others did while this request waited for one counts.
+    async fn place(
+        &self,
+        ex: &Exchange,
+        case: &mut Case,
+        pool: &Arc<Pool>,
+        (bound, front): (bool, bool),
+    ) -> Result<Grant> {
+        loop {
+            if let Some(grant) = case.grant().await {
+                return Ok(grant);
+            }
+            let grant = self.acquire(pool, bound, front).await?;
+            if !case.is_suspect(ex)? {
+                return Ok(grant);
+            }
+            drop(grant);
+            case.stand_trial(ex).await?;
+        }
     }
 
     async fn acquire(&self, pool: &Arc<Pool>, bound: bool, front: bool) -> Result<Grant> {
