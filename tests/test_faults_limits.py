@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import resource
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from helpers.instance import Instance, private_memory
 from helpers.load import APP
 from helpers.raw import Raw
+from helpers.upstream import Upstream, answer
 from helpers.wait import wait_for
 
 if TYPE_CHECKING:
@@ -49,9 +51,15 @@ app = true
 BIG = (
     APP
     + """
+import hashlib
+
 @app.post("/size")
 def size():
     return str(len(request.get_data()))
+
+@app.post("/digest")
+def digest():
+    return hashlib.sha256(request.get_data()).hexdigest()
 
 @app.get("/big")
 def big():
@@ -152,15 +160,18 @@ def test_without_descriptors_accepting_pauses_and_goes_on(run: Run) -> None:
     with Raw(instance.port) as kept, contextlib.ExitStack() as later:
         kept.send("GET /n/1 HTTP/1.1\r\nHost: test\r\n\r\n")
         assert kept.reply().status == 200
+        kept.send("GET /n/0 HTTP/1.1\r\nHost:")  # never idle from here on: it would be given up
         most = len(list(Path(f"/proc/{gateway}/fd").iterdir())) + 8
         resource.prlimit(gateway, resource.RLIMIT_NOFILE, (most, most))
         hogs = [Raw(instance.port) for _ in range(40)]
+        for raw in hogs:
+            raw.send("GET / HTTP/1.1\r\nHost:")
         instance.says("cannot accept on 127.0.0.1:0")
         assert "raise the limit of open files" in instance.log
         waiting = later.enter_context(Raw(instance.port, 60))
         waiting.send("GET /n/2 HTTP/1.1\r\nHost: test\r\n\r\n")
         for number in range(20):
-            kept.send(f"GET /n/{number} HTTP/1.1\r\nHost: test\r\n\r\n")
+            kept.send(f" test\r\n\r\nGET /n/{number + 1} HTTP/1.1\r\nHost:")
             assert kept.reply().body == b"GET %d 0" % number, "who is connected is served"
         for raw in hogs:
             raw.socket.close()
@@ -172,8 +183,45 @@ def test_without_descriptors_accepting_pauses_and_goes_on(run: Run) -> None:
     assert instance.log.count("cannot accept on") == 1, "one line for one shortage"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_without_descriptors_the_longest_idle_connections_make_room_and_a_used_one_stays(
+    run: Run, threads: int
+) -> None:
+    instance = run(f"io_threads = {threads}")
+    (gateway,) = instance.gateways()
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(Raw(instance.port)) for _ in range(20)]
+        used = [stack.enter_context(Raw(instance.port)) for _ in range(4)]
+        for raw in (*idle, *used):
+            raw.send("GET /n/1 HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert raw.reply().status == 200
+        most = len(list(Path(f"/proc/{gateway}/fd").iterdir())) + 4
+        resource.prlimit(gateway, resource.RLIMIT_NOFILE, (most, most))
+        time.sleep(1.1)  # they have not just been used
+        for number in range(12):
+            for raw in used:
+                raw.send(f"GET /n/{number} HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert raw.reply().body == b"GET %d 0" % number, "who is busy stays"
+            new = stack.enter_context(Raw(instance.port, 5))
+            new.send("GET /n/2 HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert new.reply().body == b"GET 2 0", "who is new is served"
+        there = [not closed(raw) for raw in idle]
+        assert sum(there) >= 4, "no more than are needed, and a few at a time"
+        assert there == sorted(there), "the longest idle went first"
+
+
+def closed(raw: Raw) -> bool:
+    raw.socket.setblocking(False)
+    try:
+        return raw.socket.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
 @pytest.fixture(params=["disk", "quota"])
-def small_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Run], Instance]]:
+def small_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Instance]]:
     """Start with a `spool_dir` for at most 1 MiB: a disk of that size (where mounting is allowed) or a quota."""
     spool = tmp_path / "spool"
     spool.mkdir()
@@ -184,8 +232,8 @@ def small_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
         if not mounted:
             pytest.skip("mounting a small disk takes root and a machine that allows it")
 
-    def start(run: Run) -> Instance:
-        instance = run(gateway='spool_dir = "spool"')
+    def start(run: Run, server: str = "access_log = false") -> Instance:
+        instance = run(gateway='spool_dir = "spool"', server=server)
         if request.param == "quota":
             for pid in instance.gateways():
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
@@ -196,22 +244,44 @@ def small_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
         subprocess.run(["umount", "--lazy", str(spool)], check=True)
 
 
-def test_a_full_disk_is_507_and_over_when_there_is_room(run: Run, small_spool: Callable[[Run], Instance]) -> None:
+LARGE = bytes(number % 251 for number in range(5 << 20))
+
+
+def test_an_app_gets_a_body_that_the_disk_has_no_room_for(run: Run, small_spool: Callable[..., Instance]) -> None:
     instance = small_spool(run)
     gateways = instance.gateways()
     for _ in range(3):
-        reply = instance.get("/size", "POST", body=bytes(5 << 20))
-        assert (reply.status, reply.get("x-buchner-error")) == (507, "spool-full")
+        reply = instance.get("/digest", "POST", body=LARGE)
+        assert (reply.status, reply.body.decode()) == (200, hashlib.sha256(LARGE).hexdigest())
         assert instance.get("/size", "POST", body=bytes(500 << 10)).body == b"%d" % (500 << 10)
-    instance.says('request: "POST /size')
+    instance.says("app app: cannot write to spool_dir ")
+    assert str(instance.directory / "spool") in instance.log
+    assert instance.log.count("such bodies are streamed to the app") == 1
+    assert instance.gateways() == gateways, "it has not crashed"
+    assert instance.status()["gateway"]["spooled_bytes"] == 0
+    assert not list((instance.directory / "spool").iterdir())
+
+
+def test_an_upstream_s_body_without_room_is_507_and_over_when_there_is(
+    run: Run, small_spool: Callable[..., Instance]
+) -> None:
+    upstream = Upstream(answer(b"proxied"))
+    route = f'access_log = false\n[[server.route]]\npath = "/proxied/"\nproxy = "http://127.0.0.1:{upstream.port}"\n'
+    instance = small_spool(run, route)
+    for _ in range(3):
+        reply = instance.get("/proxied/", "POST", body=LARGE)
+        assert (reply.status, reply.get("x-buchner-error")) == (507, "spool-full")
+        assert instance.get("/proxied/", "POST", body=LARGE[: 500 << 10]).body == b"proxied"
+    assert upstream.bodies == [LARGE[: 500 << 10]] * 3
+    upstream.close()
+    instance.says('request: "POST /proxied/')
     assert "cannot write to spool_dir" in instance.log
     assert str(instance.directory / "spool") in instance.log
-    assert instance.gateways() == gateways, "it has not crashed"
     assert instance.status()["gateway"]["spooled_bytes"] == 0
 
 
 def test_an_answer_that_the_disk_has_no_room_for_waits_for_its_client(
-    run: Run, small_spool: Callable[[Run], Instance]
+    run: Run, small_spool: Callable[..., Instance]
 ) -> None:
     instance = small_spool(run)
     with Raw(instance.port, 60) as raw:

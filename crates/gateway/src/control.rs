@@ -1,7 +1,8 @@
 //! The gateway process's control thread: what the supervisor says (docs/control-protocol.md) becomes plans, sockets and commands.
 use crate::backend::app;
 use crate::config::Config;
-use crate::io::shared::{Post, Scarcity, Shared, Tell};
+use crate::io::scarcity::Scarcity;
+use crate::io::shared::{Post, Shared, Tell};
 use crate::listen::Socket;
 use crate::observe::log::LogWriter;
 use crate::observe::metrics::ThreadMetrics;

@@ -14,7 +14,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -111,6 +110,7 @@ pub fn run(
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         tokio::task::spawn_local(sweep(thread.service.clone()));
+        tokio::task::spawn_local(give_up_idle(thread.service.clone()));
         obey(&thread, commands).await;
         thread.service.log.flush_all();
     });
@@ -147,19 +147,25 @@ async fn obey(thread: &Rc<Thread>, mut commands: UnboundedReceiver<Command>) {
     }
 }
 
+/// Closes idle connections when another thread needs their descriptors.
+async fn give_up_idle(thread: Rc<Service>) {
+    loop {
+        let most = thread.idle.asked().await;
+        thread.clock.tick();
+        let now = thread.clock.now();
+        thread.timeouts.give_up_idle(now, most);
+        thread.idle.publish(thread.timeouts.first_idle(now));
+    }
+}
+
 async fn sweep(thread: Rc<Service>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut scarce = 0;
     for count in 0u64.. {
         ticks.tick().await;
-        let wanted = thread.shared.scarcity.calls.load(Ordering::Relaxed);
-        if wanted != scarce {
-            scarce = wanted;
-            thread.timeouts.give_up_idle();
-        }
         thread.clock.sync();
         thread.timeouts.sweep(thread.clock.now());
+        thread.idle.publish(thread.timeouts.first_idle(thread.clock.now()));
         if count % PRUNE_SWEEPS == 0 {
             thread.log.flush(thread.clock.now());
             thread.rooms.get::<RefCell<Cache>>().borrow_mut().sweep(thread.clock.now());

@@ -2,6 +2,7 @@
 //!
 //! Every socket has one entry here: a deadline in milliseconds, 0 for none. Setting it is one store. A sweep ten times a second
 //! shuts down the sockets whose time is up, which wakes the task that waits on them; the task then sees `expired` and knows why.
+use crate::io::scarcity::NONE;
 use crate::io::sock::Sock;
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
@@ -9,6 +10,8 @@ use std::rc::Rc;
 
 /// Time between two sweeps, in milliseconds; deadlines are this precise.
 pub const SWEEP_MS: u64 = 100;
+/// A connection that was used so many milliseconds ago is given up last; a new one may take as long for its first request.
+const JUST_MS: u64 = 1000;
 
 /// What a socket waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,17 @@ impl Waits {
     fn is_idle(self) -> bool {
         matches!(self, Self::Idle | Self::Fresh)
     }
+
+    /// The order in which connections that have been idle since then are given up, the lowest first: those that have taken
+    /// their time for a first request, those that were just used last, and in between the longest idle.
+    fn rank(self, since: u64, now: u64) -> u64 {
+        let class: u64 = match (self, since + JUST_MS > now) {
+            (Self::Fresh, false) => 0,
+            (Self::Idle, true) => 2,
+            _ => 1,
+        };
+        class << 60 | since
+    }
 }
 
 struct Entry {
@@ -35,6 +49,14 @@ struct Entry {
     after_ms: u64,
     expired: bool,
     waits: Waits,
+    /// When it came to wait for that.
+    since: u64,
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.waits.is_idle() && self.sock.is_some() && !self.expired
+    }
 }
 
 /// The deadlines of one I/O thread.
@@ -48,7 +70,7 @@ pub struct Timeouts {
 impl Timeouts {
     /// Registers a socket; the key is given back with [`Timeouts::remove`].
     pub fn insert(&self, sock: Rc<Sock>) -> u32 {
-        let entry = Entry { sock: Some(sock), deadline: 0, after_ms: 0, expired: false, waits: Waits::Read };
+        let entry = Entry { sock: Some(sock), deadline: 0, after_ms: 0, expired: false, waits: Waits::Read, since: 0 };
         let mut entries = self.entries.borrow_mut();
         if let Some(key) = self.free.borrow_mut().pop() {
             entries[key as usize] = entry;
@@ -67,7 +89,8 @@ impl Timeouts {
     /// Sets the time by which what the socket waits for must happen, in milliseconds from now; 0: no deadline.
     pub fn set(&self, key: u32, now: u64, after_ms: u64, waits: Waits) {
         let entry = &mut self.entries.borrow_mut()[key as usize];
-        entry.deadline = if after_ms == 0 { 0 } else { now.max(self.now.get()) + after_ms };
+        entry.since = now.max(self.now.get());
+        entry.deadline = if after_ms == 0 { 0 } else { entry.since + after_ms };
         entry.after_ms = after_ms;
         entry.waits = waits;
     }
@@ -109,18 +132,24 @@ impl Timeouts {
         due.len()
     }
 
-    /// Shuts down an eighth of the idle connections, at least one and 32 at most, because their descriptors are needed: those first that
-    /// have sent no request yet, and then those that would be closed first anyway. Returns how many.
-    pub fn give_up_idle(&self) -> usize {
+    /// The rank of the idle connection that would be given up first.
+    pub fn first_idle(&self, now: u64) -> u64 {
+        let entries = self.entries.borrow();
+        let idle = entries.iter().filter(|entry| entry.is_idle());
+        idle.map(|entry| entry.waits.rank(entry.since, now)).min().unwrap_or(NONE)
+    }
+
+    /// Shuts down an eighth of the idle connections, at least one and 32 at most, because their descriptors are needed: those of
+    /// the lowest rank, and of none above `most`. One with a request on its way is not idle. Returns how many.
+    pub fn give_up_idle(&self, now: u64, most: u64) -> usize {
         let mut entries = self.entries.borrow_mut();
-        let due = |entry: &Entry| if entry.deadline == 0 { u64::MAX } else { entry.deadline };
-        let idle = |entry: &&mut Entry| entry.waits.is_idle() && entry.sock.is_some() && !entry.expired;
-        let mut idle: Vec<&mut Entry> = entries.iter_mut().filter(idle).collect();
-        let most = idle.len().div_ceil(8).min(32);
-        idle.sort_unstable_by_key(|entry| (entry.waits == Waits::Idle, due(entry)));
-        idle.truncate(most);
-        let socks: Vec<_> = idle
-            .into_iter()
+        let mut idle: Vec<_> = entries.iter_mut().filter(|entry| entry.is_idle()).collect();
+        let count = idle.len().div_ceil(8).min(32);
+        idle.sort_by_cached_key(|entry| entry.waits.rank(entry.since, now));
+        let spared = idle.into_iter().take_while(|entry| entry.waits.rank(entry.since, now) <= most);
+        let silent = |entry: &&mut Entry| entry.sock.as_ref().is_some_and(|sock| !sock.has_bytes());
+        let given_up = spared.filter(silent).take(count);
+        let socks: Vec<_> = given_up
             .filter_map(|entry| {
                 entry.deadline = 0;
                 entry.expired = true;
@@ -141,5 +170,26 @@ impl Timeouts {
                 entry.deadline = deadline;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_idle_goes_first_and_one_that_was_just_used_last() {
+        let rank = |waits: Waits, ago: u64| waits.rank(100_000 - ago, 100_000);
+        let order = [
+            (Waits::Fresh, 9000),
+            (Waits::Fresh, 2000),
+            (Waits::Idle, 60_000),
+            (Waits::Idle, 1500),
+            (Waits::Fresh, 500),
+            (Waits::Fresh, 0),
+            (Waits::Idle, 999),
+            (Waits::Idle, 0),
+        ];
+        assert!(order.is_sorted_by_key(|(waits, ago)| rank(*waits, *ago)));
     }
 }

@@ -2,6 +2,7 @@
 use crate::clock::Clock;
 use crate::io::bufs::Bufs;
 use crate::io::deadlines::Timeouts;
+use crate::io::scarcity::Idle;
 use crate::io::shared::Shared;
 use crate::io::sock::{Io, Sock};
 use crate::observe::log::ThreadLog;
@@ -21,6 +22,8 @@ pub struct Local {
     pub clock: Clock,
     /// Its deadlines.
     pub timeouts: Timeouts,
+    /// What it could give up where descriptors run out.
+    pub idle: Arc<Idle>,
     /// Its spare buffers.
     pub bufs: Bufs,
     /// Its share of the logs.
@@ -43,6 +46,7 @@ impl Local {
             shared: shared.clone(),
             clock: Clock::default(),
             timeouts: Timeouts::default(),
+            idle: shared.scarcity.thread(),
             bufs: Bufs::default(),
             log: ThreadLog::new(shared.log.clone()),
             metrics,

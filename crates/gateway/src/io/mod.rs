@@ -2,5 +2,6 @@
 pub mod bufs;
 pub mod deadlines;
 pub mod local;
+pub mod scarcity;
 pub mod shared;
 pub mod sock;

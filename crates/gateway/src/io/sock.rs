@@ -100,6 +100,12 @@ impl Sock {
         !matches!(rustix::net::recv(self.as_fd(), &mut [0u8; 1][..], flags), Err(rustix::io::Errno::AGAIN))
     }
 
+    /// Asks the kernel whether there are bytes to read.
+    pub fn has_bytes(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(self.as_fd(), &mut [0u8; 1][..], flags), Ok((1.., _)))
+    }
+
     /// Sends a few bytes if there is room. False: the socket has failed.
     pub fn send_now(&self, data: &[u8]) -> bool {
         let sent = rustix::net::send(self.as_fd(), data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);

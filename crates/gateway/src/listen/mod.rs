@@ -5,6 +5,7 @@ pub mod proxy_protocol;
 use crate::http::h1;
 use crate::http::port::{Arrival, Port};
 use crate::http::service::Service;
+use crate::io::scarcity::NONE;
 use crate::io::sock::{Io, Sock};
 use crate::net::peer::Peer;
 use crate::upstream::pool;
@@ -12,7 +13,6 @@ use places::{Place, Places};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -141,12 +141,15 @@ impl Pauses {
     }
 }
 
-/// Descriptors run out: idle connections are closed, of other threads if this one has none. Returns how long to wait for them.
+/// Descriptors run out: idle connections are closed, of whichever thread has those that can best be spared. Returns how long to
+/// wait for them.
 fn relieve(thread: &Service) -> Duration {
-    if thread.timeouts.give_up_idle() > 0 {
+    thread.clock.tick();
+    let now = thread.clock.now();
+    thread.idle.publish(thread.timeouts.first_idle(now));
+    if thread.shared.scarcity.ask_other(&thread.idle) || thread.timeouts.give_up_idle(now, NONE) > 0 {
         return SHORT_PAUSE;
     }
-    thread.shared.scarcity.calls.fetch_add(1, Ordering::Relaxed);
     PAUSE
 }
 
