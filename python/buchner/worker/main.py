@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import faulthandler
 import gc
 import importlib
@@ -16,7 +17,6 @@ import io
 import logging
 import os
 import random
-import select
 import signal
 import socket
 import sys
@@ -45,6 +45,7 @@ from buchner.supervisor.messages import (
     ToWorker,
     WorkerReady,
 )
+from buchner.worker.descriptors import await_replacement, readable
 from buchner.worker.folders import hidden, own_folders, wants_sendfile
 from buchner.worker.load import WsgiApp, load_app
 from buchner.worker.patched import threads
@@ -267,20 +268,32 @@ class WorkerProcess:
             return 0  # the supervisor is gone
         while True:
             watched = [wakeup, *self._gateways] + ([] if self._is_orphan else [self._control.fileno()])
-            for fd in _readable(watched, _CHECK_SECONDS):
-                if fd in self._gateways:
-                    self._gateways.discard(fd)
-                    os.close(fd)
-                elif fd != self._control.fileno():
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(fd, 4096)
-                else:
-                    deadline_ms = self._take_message()
-                    if deadline_ms is not None:
-                        return self._stop(deadline_ms)
+            try:
+                deadline_ms = self._take(watched)
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    raise
+                await_replacement()
+            if deadline_ms is not None:
+                return self._stop(deadline_ms)
             if self._is_orphan and not self._gateways:
                 return self._stop(_ORPHAN_DEADLINE_MS)
             self._check_limits()
+
+    def _take(self, watched: list[int]) -> int | None:
+        """Take what there is to read; returns the deadline in milliseconds when it is time to stop."""
+        for fd in readable(watched, _CHECK_SECONDS):
+            if fd in self._gateways:
+                self._gateways.discard(fd)
+                os.close(fd)
+            elif fd != self._control.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 4096)
+            else:
+                deadline_ms = self._take_message()
+                if deadline_ms is not None:
+                    return deadline_ms
+        return None
 
     def _attach(self, message: Attach, descriptors: list[int]) -> None:
         if message.first_slot == 0 and message.pid > 0:
@@ -352,7 +365,9 @@ class WorkerProcess:
             payload, descriptors, flags, _address = socket.recv_fds(
                 self._control, channel.MAX_PACKET, channel.MAX_DESCRIPTORS + 3
             )
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
             payload, descriptors, flags = b"", [], 0
         if not payload:
             self._is_orphan = True  # the gateways finish what runs, for which they need their workers
@@ -397,20 +412,6 @@ class WorkerProcess:
             self.recycle(f"its resident memory passed max_rss ({limit >> 20} MiB)")
         if self._max_age_at is not None and time.monotonic() > self._max_age_at:
             self.recycle(f"it reached max_age ({self._options.max_age:g} s)")
-
-
-def _readable(descriptors: list[int], seconds: float) -> list[int]:
-    """Wait for descriptors; returns those that can be read.
-
-    `select` is asked for it by name each time: where gevent or eventlet have patched the app, its threads are
-    coroutines of this one, which run meanwhile.
-    """
-    if not hasattr(select, "poll"):  # eventlet takes it away
-        return select.select(descriptors, [], [], seconds)[0]
-    poll = select.poll()
-    for fd in descriptors:
-        poll.register(fd, select.POLLIN)
-    return [fd for fd, _events in poll.poll(seconds * 1000)]
 
 
 def write_to(descriptors: list[int]) -> None:
