@@ -91,6 +91,11 @@ server {
     location ~ ^/page.html { alias DIR/dir; try_files $uri =404; }
     location ~ ^/other { alias DIR/dir/page.html; try_files /nothing "" =404; }
     location ~ ^/whole { alias DIR/dir; try_files /page.html =404; }
+    location /turned {
+        secure_link_secret s;
+        location /turned/md5/ { secure_link $arg_h; secure_link_md5 x; return 200 "[$secure_link]"; }
+        return 200 "[$secure_link]";
+    }
     location = /feed { default_type application/rss+xml; alias DIR/dir/page.html; }
     location ~ ^/as/(.*) { alias DIR/dir/page.html; default_type text/x-own; }
     location /uid {
@@ -154,7 +159,8 @@ def test_what_nginx_takes(taken: Pair) -> None:
         pair.get(target)
     for host in [socket.gethostname().upper(), "good"]:
         pair.get("/", host=host)
-    pair.get("/secret?h=x")
+    for target in ["/secret?h=x", "/turned/x/y", "/turned/md5/?h=x", "/turned/md5/?h=nU4gKd9JkM0xCkY9DFvxhQ"]:
+        pair.get(target)
     pair.get("/secret/p/abc/d")
     pair.get("/secret/p/8e6ba13ac01cc0ee1e8bca3f0bff2e27/d")
 
@@ -213,7 +219,8 @@ NEW = """
 geo $where { volatile; default 1; }
 server {
     listen 127.0.0.1:PORT;
-    return 200 "$where|$request_port|$is_request_port|$http2$http3$limit_req_status$slice_range";
+    return 200 "$where|$request_port|$is_request_port|$http2$http3$limit_req_status$limit_conn_status$slice_range";
+    add_header X-None "$fastcgi_script_name$fastcgi_path_info$proxy_internal_body_length$proxy_internal_chunked.";
 }
 """
 
@@ -284,3 +291,50 @@ def test_the_default_root_is_below_the_prefix(tmp_path: Path) -> None:
         assert (reply.status, reply.body) == (200, b"own")
     finally:
         server.stop()
+
+
+SLIPS = """
+server {
+    listen 127.0.0.1:PORT;
+    server_name bücher.example example.com:8080 https://example.com/ good;
+    return 200 "by name";
+}
+server { listen 127.0.0.1:PORT default_server; return 200 "default"; }
+"""
+
+
+def test_names_that_are_slips_are_said_and_the_others_served(run_pair: Callable[[str], Pair]) -> None:
+    pair = run_pair(SLIPS)
+    assert pair.get("/", host="good").body == b"by name"
+    assert pair.get("/", host="other").body == b"default"
+    said = pair.buchner.log + pair.buchner.file.with_name("error.log").read_text()
+    for word in [
+        'clients send it as "xn--bcher-kva.example"',
+        '"example.com:8080" is not a server name: the port belongs in `listen`',
+        '"https://example.com/" is not a server name: a name is wanted, not a URL',
+    ]:
+        assert word in said
+
+
+def test_a_star_inside_a_label_is_taken_where_the_server_is_alone(run_pair: Callable[[str], Pair]) -> None:
+    pair = run_pair('server { listen 127.0.0.1:PORT; server_name a*.example.com; return 200 "alone"; }')
+    assert pair.get("/").body == b"alone"
+    said = pair.buchner.log + pair.buchner.file.with_name("error.log").read_text()
+    assert 'a "*" stands for whole labels at one end' in said
+
+
+OLD = ["Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)", "Mozilla/4.0 (compatible; MSIE 7.0)", "curl/8"]
+
+
+@pytest.mark.parametrize("agent", OLD)
+def test_connections_of_old_browsers_end_after_a_post_as_nginx_has_it(
+    agent: str, run_pair: Callable[[str], Pair]
+) -> None:
+    pair = run_pair("server { listen 127.0.0.1:PORT; return 200 x; }")
+    for method in ("GET", "POST"):
+        replies = [
+            server.ask(get("/", [f"User-Agent: {agent}", "Content-Length: 0"]).replace("GET", method))
+            for server in (pair.nginx, pair.buchner)
+        ]
+        theirs, ours = [reply.get("connection") for reply in replies if reply]
+        assert ours == theirs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app_driver import AppGateway
-from helpers.raw import Raw
+from helpers.raw import Raw, ask
 from helpers.upstream import Script, Upstream
 from test_proxy import proxy
 
@@ -62,6 +62,10 @@ server {
     location /499 { return 499; }
     location /494 { return 494; }
     location /497 { return 497; }
+    location /empty/444 { return 444 ""; }
+    location /empty/404 { error_page 404 /page; return 404 ""; }
+    location /empty/503 { return 503 ""; }
+    location /empty/200 { return 200 ""; }
     location /page { return 200 page; }
 }
 """
@@ -73,6 +77,8 @@ def test_return_closes_where_nginx_does(run_pair: Callable[[str], Pair]) -> None
         assert pair.get(path).status is not None
     assert pair.get("/444").status is None
     assert pair.get("/499").status is None
+    for status in ("444", "404", "503", "200"):
+        pair.get(f"/empty/{status}")
 
 
 def line(port: int, request: str) -> str:
@@ -167,6 +173,24 @@ def test_the_upgrade_field_of_a_426_goes_on(run_gateway: Run, run_upstream: RunU
     reply = gateway.ask("GET /426 HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (reply.get("upgrade"), reply.get("connection")) == ("TLS/1.3", "upgrade")
     assert gateway.ask("GET /200 HTTP/1.1\r\nHost: a\r\n\r\n").get("upgrade") is None
+
+
+def test_the_upgrade_field_of_an_apps_426_goes_on(run_gateway: Run) -> None:
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        status = environ["PATH_INFO"][1:]
+        start(f"{status} Word", [("Connection", "Upgrade"), ("Upgrade", "TLS/1.3"), ("Keep-Alive", "timeout=5")])
+        return [b"x"]
+
+    with AppGateway(app) as gateway:
+        for status, upgrade, connection in [("426", "TLS/1.3", "upgrade"), ("400", None, None)]:
+            reply = ask(gateway.port, f"GET /{status} HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (reply.get("upgrade"), reply.get("connection"), reply.get("keep-alive")) == (
+                upgrade,
+                connection,
+                None,
+            )
+    own = run_gateway('[[server]]\n[[server.route]]\npath = "/"\nrespond = { status = 426, body = "x" }\n')
+    assert own.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").get("connection") is None
 
 
 TOKENS = """

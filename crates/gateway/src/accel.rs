@@ -144,6 +144,7 @@ fn redirect(ex: &mut Exchange, response: Response, uri: &Bytes) -> Result<Outcom
         request.method = Method::Get;
     }
     request.body = RequestBody::Empty;
+    let uri = &as_target(uri);
     let target = parse_target(&Method::Get, uri, true).ok().filter(|_| uri.starts_with(b"/"));
     let Some(target) = target else {
         let cause = format!(
@@ -163,6 +164,26 @@ fn is_unsafe(uri: &[u8]) -> bool {
     let path = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
     let decoded = percent_decoded(path);
     path.is_empty() || decoded.contains(&0) || decoded.split(|byte| *byte == b'/').any(|segment| segment == b"..")
+}
+
+/// A URI of X-Accel-Redirect as a request-target. Apps write names of files into it, often unencoded: a `#`, and a `%` of the
+/// path without two hex digits, stand for themselves.
+fn as_target(uri: &Bytes) -> Bytes {
+    if memchr::memchr2(b'#', b'%', uri).is_none() {
+        return uri.clone();
+    }
+    let mut target = Vec::with_capacity(uri.len() + 8);
+    let mut in_path = true;
+    for (at, &byte) in uri.iter().enumerate() {
+        in_path &= byte != b'?';
+        let encoded = || uri.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        match byte {
+            b'#' => target.extend_from_slice(b"%23"),
+            b'%' if in_path && !encoded() => target.extend_from_slice(b"%25"),
+            _ => target.push(byte),
+        }
+    }
+    Bytes::from(target)
 }
 
 fn percent_decoded(path: &[u8]) -> Cow<'_, [u8]> {

@@ -147,6 +147,8 @@ fn of_the_connection(name: &[u8]) -> Option<usize> {
 /// Headers of a response that are not sent.
 #[derive(Default)]
 struct Dropped {
+    /// The status is 426, whose Upgrade is for the client: it names what is asked for (RFC 9110 section 15.5.22).
+    upgrade_stays: bool,
     /// Bits of [`OF_THE_CONNECTION`].
     seen: u32,
     /// Their names, for the log and for development.
@@ -231,7 +233,7 @@ fn encode(
     let headers = headers.cast::<PyList>().map_err(|_| {
         PyTypeError::new_err(format!("the headers must be a list of (name, value) tuples, not {}", type_name(headers)))
     })?;
-    let mut dropped = Dropped::default();
+    let mut dropped = Dropped { upgrade_stays: code == 426, ..Dropped::default() };
     let mut facts = fields(ResponseWriter::new(frame, code, reason), headers, &mut dropped)?;
     if !dropped.names.is_empty() {
         // Once more: a header may come before the Connection that names it.
@@ -256,7 +258,8 @@ fn fields(mut writer: ResponseWriter<'_>, headers: &Bound<'_, PyList>, dropped: 
         let name = latin1("a header's name", as_str("a header's name", &name)?)?;
         let value = latin1("a header's value", as_str("a header's value", &value)?)?;
         check(&name, &value)?;
-        if let Some(index) = of_the_connection(&name) {
+        let stays = dropped.upgrade_stays && HeaderId::of(&name) == HeaderId::Upgrade;
+        if let Some(index) = of_the_connection(&name).filter(|_| !stays) {
             dropped.note(index, &value)?;
             continue;
         }

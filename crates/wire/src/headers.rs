@@ -286,6 +286,16 @@ impl Headers {
         self.present = present;
     }
 
+    /// As [`Headers::strip_hop_by_hop`], of a response: the Upgrade of a 426 stays, since it names what the client is asked
+    /// for (RFC 9110 section 15.5.22).
+    pub fn strip_hop_by_hop_of_response(&mut self, status: u16) {
+        let wanted = self.get(HeaderId::Upgrade).filter(|_| status == 426).map(<[u8]>::to_vec);
+        self.strip_hop_by_hop();
+        if let Some(wanted) = wanted {
+            self.push(HeaderId::Upgrade, &wanted);
+        }
+    }
+
     /// The unknown names that Connection fields in `list` name, sorted without regard to case.
     fn named_by_connection<'a>(&'a self, list: &[Field]) -> Vec<&'a [u8]> {
         let mut named = Vec::new();

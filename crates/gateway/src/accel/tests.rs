@@ -1,9 +1,10 @@
-use super::{Except, below, follow, is_unsafe, merge, restore};
+use super::{Except, as_target, below, follow, is_unsafe, merge, restore};
 use crate::backend::outcome::Outcome;
 use crate::error::{Error, Kind};
 use crate::exchange::Exchange;
 use crate::testing::{Answer, Site, TempDir, response};
 use buchner_wire::headers::{HeaderId, Headers};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// Follows a response of an app with these headers.
@@ -168,6 +169,19 @@ fn a_uri_that_leads_upwards_is_unsafe() {
     }
     for uri in ["/", "/a/...", "/a/..b", "/a..", "/a/%252e%252e/b", "/a?/../b", "/a/./b", "/a/%2", "/a/%zz"] {
         assert!(!is_unsafe(uri.as_bytes()), "{uri}");
+    }
+}
+
+#[test]
+fn what_is_not_encoded_in_a_uri_stands_for_itself() {
+    for (uri, target) in [
+        ("/a/Song #1.mp3", "/a/Song %231.mp3"),
+        ("/a/100%.pdf?x=100%#y", "/a/100%25.pdf?x=100%%23y"),
+        ("/a/%", "/a/%25"),
+        ("/a/%4", "/a/%254"),
+        ("/a/%41%zz%%20", "/a/%41%25zz%25%20"),
+    ] {
+        assert_eq!(as_target(&Bytes::from_static(uri.as_bytes())), target);
     }
 }
 

@@ -25,6 +25,7 @@ _OPERATORS = ("=", "!=", "~", "~*", "!~", "!~*")
 _FILE_TESTS = ("-f", "-d", "-e", "-x", "!-f", "!-d", "!-e", "!-x")
 _URL = ("http://", "https://", "$scheme")
 _MAX = 999
+_ERRORS = 400
 _COMPARISON = 3
 _FILE_TEST = 2
 
@@ -77,7 +78,8 @@ def _return(scope: Scope, directive: Directive) -> None:
         if int(first) > _MAX:
             scope.error(directive.args[0], f'"{first}" is not a status')
             return
-        if len(directive.args) > 1:
+        # An empty text of an error is none: the error page is sent, and 444 closes.
+        if len(directive.args) > 1 and (directive.words[1] or int(first) < _ERRORS):
             answer.text = directive.words[1]
     path = _step(scope, gen.RewriteStep(return_=answer), "return", directive.token)
     scope.state.places[(*path, "text")] = directive.args[-1]

@@ -285,7 +285,7 @@ impl App {
         let length =
             headers.get(HeaderId::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         let unbuffered = !ex.settings().get::<buffering::Settings>().buffering || is_unbuffered(&headers);
-        headers.strip_hop_by_hop();
+        headers.strip_hop_by_hop_of_response(status);
         let development = ex.scope.gateway.development;
         headers.retain(|h| match h.id {
             HeaderId::ContentLength | HeaderId::Date | HeaderId::Server => false,

@@ -407,12 +407,7 @@ impl Target {
         options: Option<&Options>,
         headers: &mut Headers,
     ) -> Result<()> {
-        // The protocols that a 426 asks for are for the client (RFC 9110 section 15.5.22).
-        let wanted = (status == 426).then(|| headers.get(HeaderId::Upgrade).map(Bytes::copy_from_slice)).flatten();
-        options::strip(options, headers);
-        if let Some(wanted) = wanted {
-            headers.push(HeaderId::Upgrade, &wanted);
-        }
+        options::strip(options, status, headers);
         if let Some(options) = options {
             let default = self.default.as_ref().map(|(from, to)| (from.as_slice(), to.as_slice()));
             options.rewrite(ex, default, headers)?;

@@ -66,8 +66,8 @@ const SINGLE: IdSet = IdSet::of(&[
 ]);
 
 /// Takes out the headers of a response that stay here: what the gateway hides or the options do, and repeated ones.
-pub fn strip(options: Option<&Options>, headers: &mut Headers) {
-    headers.strip_hop_by_hop();
+pub fn strip(options: Option<&Options>, status: u16, headers: &mut Headers) {
+    headers.strip_hop_by_hop_of_response(status);
     let mut seen = IdSet::default();
     headers.retain(|header| {
         let hidden = match options {

@@ -21,11 +21,13 @@ pub const RESPONSE_TIME: Variable =
 /// The variables.
 pub const VARIABLES: &[Variable] = &[
     Variable::new("proxy_host", write_host, "Host of the URL that the request is passed to."),
+    Variable::new("proxy_internal_body_length", nothing, "Empty: it is nginx's own."),
+    Variable::new("proxy_internal_chunked", nothing, "Empty: it is nginx's own."),
     Variable::new("proxy_port", port, "Port of that URL."),
     ADDRESS,
     Variable::new("upstream_bytes_received", received, "Bytes received from each server.").wants(AT_THE_END),
     Variable::new("upstream_bytes_sent", sent, "Bytes sent to each server."),
-    Variable::new("upstream_cache_status", cache_status, "Empty: nothing is cached."),
+    Variable::new("upstream_cache_status", nothing, "Empty: nothing is cached."),
     Variable::new("upstream_connect_time", connect_time, "Seconds to connect to each server, with milliseconds."),
     Variable::family("upstream_cookie_", write_cookie, "Value of a cookie that the upstream sets.").wants(HEADERS),
     Variable::new("upstream_header_time", header_time, "Seconds until each server's header section."),
@@ -50,8 +52,8 @@ fn write_host(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// `$upstream_cache_status`: empty, as nothing is cached.
-fn cache_status(_: &Exchange, _: Sent<'_>, _: &mut Vec<u8>) {}
+/// What is always empty: `$upstream_cache_status`, as nothing is cached, and variables that only nginx itself uses.
+fn nothing(_: &Exchange, _: Sent<'_>, _: &mut Vec<u8>) {}
 
 /// `$upstream_addr`.
 fn address(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {

@@ -88,6 +88,10 @@ pub async fn response(
     if keep {
         keep_alive_field(&mut out, ex, status);
     }
+    if status == 426 && headers.contains(HeaderId::Upgrade) {
+        // Connection names the Upgrade that a 426 has to have (RFC 9110 section 7.8).
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+    }
     framing_fields(&mut out, ex, status, &body, framing, keep);
     let mut writer = Writer {
         conn,
@@ -195,10 +199,6 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
         (true, Version::H11) if !told => {}
         (true, _) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
-    }
-    if status == 426 {
-        // It names the field that an upstream's 426 must have (RFC 9110 section 7.8).
-        out.extend_from_slice(b"Connection: upgrade\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
