@@ -91,6 +91,22 @@ def test_names_of_files_need_no_encoding_in_x_accel_redirect(run_pair: Callable[
         assert reply.body == uri
 
 
+def test_x_accel_redirect_leads_to_directories_too(tmp_path: Path, run_pair: Callable[[str], Pair]) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("a")
+    pair = run_pair("""
+        server {
+            listen 127.0.0.1:PORT;
+            location / { proxy_pass http://127.0.0.1:PORT/r/; }
+            location /r/ { add_header X-Accel-Redirect $arg_x; return 204; }
+            location /list/ { internal; autoindex on; alias DIR/sub/; }
+            location /closed/ { internal; alias DIR/sub/; }
+        }
+    """)
+    for uri in ["/list/", "/list", "/list/a.txt", "/closed/", "/closed"]:
+        pair.get(f"/?x={uri}")
+
+
 REDIRECTS = """
 server {
     listen 127.0.0.1:PORT;
