@@ -75,6 +75,7 @@ def test_they_take_little_memory_also_after_reloads(many: Gateway) -> None:
 
 
 def test_the_memory_of_a_gateway_that_is_started_again_is_the_same(many: Gateway) -> None:
+    wait_for(lambda: many.get("/section0/").status == 200, "the first answer")
     (gateway,) = tree(many)[1:]
     os.kill(gateway, signal.SIGKILL)
     wait_for(lambda: (pids := tree(many)[1:]) and pids != [gateway], "another gateway", 60)
