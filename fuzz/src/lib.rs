@@ -102,7 +102,7 @@ pub fn request(data: &[u8]) {
     assert_ne!(head.framing, Framing::UntilClose);
     assert_safe(&head.headers);
     let _ = parse_target(&head.method, &head.target, true);
-    if head.version == h1::Version::H11 {
+    if head.version == buchner_wire::Version::H11 {
         let mut out = Vec::new();
         assert!(h1::write_request_line(&mut out, &head.method, &head.target));
         head.headers.write_to(&mut out);

@@ -86,7 +86,7 @@ impl Thread {
             port.close(self.service.plan());
         }
         self.service.clock.tick();
-        self.service.timeouts.hurry_idle(self.service.clock.now() + idle_ms);
+        self.service.deadlines.hurry_idle(self.service.clock.now() + idle_ms);
     }
 }
 
@@ -153,8 +153,8 @@ async fn give_up_idle(thread: Rc<Service>) {
         let most = thread.idle.asked().await;
         thread.clock.tick();
         let now = thread.clock.now();
-        thread.timeouts.give_up_idle(now, most);
-        thread.idle.publish(thread.timeouts.first_idle(now));
+        thread.deadlines.give_up_idle(now, most);
+        thread.idle.publish(thread.deadlines.first_idle(now));
     }
 }
 
@@ -164,8 +164,8 @@ async fn sweep(thread: Rc<Service>) {
     for count in 0u64.. {
         ticks.tick().await;
         thread.clock.sync();
-        thread.timeouts.sweep(thread.clock.now());
-        thread.idle.publish(thread.timeouts.first_idle(thread.clock.now()));
+        thread.deadlines.sweep(thread.clock.now());
+        thread.idle.publish(thread.deadlines.first_idle(thread.clock.now()));
         if count % PRUNE_SWEEPS == 0 {
             thread.log.flush(thread.clock.now());
             thread.rooms.get::<RefCell<Cache>>().borrow_mut().sweep(thread.clock.now());

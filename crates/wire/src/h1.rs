@@ -24,18 +24,10 @@ pub(crate) use parse::parse_trailers;
 pub use parse::{parse_request, parse_response};
 pub use write::{nginx_reason, reason, write_request_line, write_status_line};
 
+use crate::Version;
 use crate::headers::Headers;
 use crate::method::Method;
 use bytes::Bytes;
-
-/// The HTTP/1 minor version. A minor version above 1 counts as 1.1 (RFC 9110 section 6.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0
-    H10,
-    /// HTTP/1.1
-    H11,
-}
 
 /// How much of a head is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +89,7 @@ pub struct RequestHead {
     pub method: Method,
     /// The request-target as it was sent; [`crate::path::parse_target`] takes it apart.
     pub target: Bytes,
-    /// Version.
+    /// Version, 1.0 or 1.1.
     pub version: Version,
     /// All fields, in their order.
     pub headers: Headers,
@@ -118,7 +110,7 @@ pub struct ResponseHead {
     pub status: u16,
     /// The reason phrase, often empty.
     pub reason: Bytes,
-    /// Version.
+    /// Version, 1.0 or 1.1.
     pub version: Version,
     /// All fields, in their order.
     pub headers: Headers,

@@ -18,3 +18,6 @@ pub mod path;
 pub mod proxy_protocol;
 pub mod slot;
 pub mod target;
+mod version;
+
+pub use version::Version;

@@ -4,7 +4,7 @@ pub mod rest;
 pub mod spool;
 
 use crate::error::{Error, Kind, Result};
-use crate::io::sock::Io;
+use crate::io::stream::Io;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;

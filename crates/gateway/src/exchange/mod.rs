@@ -17,7 +17,8 @@ use crate::net::peer::Peer;
 use crate::scope::{Route, ScopeRef, Server, Settings};
 use crate::settings::connection;
 use crate::vars::Values;
-use buchner_wire::h1::{Version, reason};
+use buchner_wire::Version;
+use buchner_wire::h1::reason;
 use buchner_wire::headers::{Headers, list_members};
 use buchner_wire::method::Method;
 use buchner_wire::proxy_protocol::ProxyHeader;
@@ -148,8 +149,6 @@ pub enum Unsent {
 pub trait Interim {
     /// Sends one. A client that is not reading may not get it.
     fn send(&self, status: u16, headers: &Headers);
-    /// Bytes of them that the client has not taken; they go ahead of the final response.
-    fn rest(&self) -> Vec<u8>;
 }
 
 /// Where the line of phases is entered.

@@ -10,7 +10,7 @@ use crate::regex::Regex;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::units::Size;
 use crate::vars::{Names, Sent, Variable};
-use buchner_wire::h1::Version;
+use buchner_wire::Version;
 use buchner_wire::headers::{HeaderId, Headers};
 use bytes::Bytes;
 use flate2::Compression;
@@ -142,7 +142,7 @@ impl Accepting {
         let Some(accept) = headers.get(HeaderId::AcceptEncoding) else { return false };
         ex.is_main()
             && accepts_gzip(accept)
-            && !(ex.request.version == Version::H10 && self.version == Version::H11)
+            && ex.request.version >= self.version
             && (!headers.contains(HeaderId::Via) || self.through_proxy(ex, answer))
             && !headers.get(HeaderId::UserAgent).is_some_and(|agent| self.is_disabled(agent))
     }

@@ -5,7 +5,6 @@ use crate::filter::headers::{self, AddHeader, Added, is_usual};
 use crate::kept;
 use crate::scope::{self, Compiling, Filter, Filtered, Room};
 use crate::vars::Sent;
-use buchner_wire::h1::Version;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use schemars::JsonSchema;
@@ -44,7 +43,7 @@ kept!(Option<Arc<AddTrailers>>);
 // Trailers follow the last chunk, so the body is sent in chunks.
 impl Filter for Arc<AddTrailers> {
     fn apply<'f>(&'f self, ex: &'f Exchange, response: &'f mut Response) -> Filtered<'f> {
-        let takes = ex.is_main() && ex.request.version != Version::H10 && ex.request.method != Method::Head;
+        let takes = ex.is_main() && ex.request.version.has_trailers() && ex.request.method != Method::Head;
         if takes && self.0.iter().any(|trailer| trailer.always || is_usual(response.status)) {
             response.headers.remove(HeaderId::ContentLength);
             body::unmeasured(response);

@@ -9,7 +9,7 @@ use crate::http::h1::refuse::Refusal;
 use crate::io::local::Local;
 use crate::plan::{Listener, PlanRef};
 use crate::settings::limits;
-use buchner_wire::h1::{RequestHead, Version};
+use buchner_wire::h1::RequestHead;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::{Target, parse_target, split_port};
@@ -27,7 +27,7 @@ fn undone(head: &RequestHead) -> Option<Error> {
         return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
     }
     // HTTP/1.0 has no expectations: there it means nothing (RFC 9110 section 10.1.1).
-    if head.version != Version::H10 && head.headers.contains(HeaderId::Expect) && !head.expect_continue {
+    if head.version.has_interim() && head.headers.contains(HeaderId::Expect) && !head.expect_continue {
         return Some(Error::new(Kind::ExpectationFailed, "an Expect other than 100-continue cannot be met").closing());
     }
     None

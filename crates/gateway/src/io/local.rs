@@ -1,10 +1,11 @@
 //! What every room may use of the I/O thread it runs on.
 use crate::clock::Clock;
 use crate::io::bufs::Bufs;
-use crate::io::deadlines::Timeouts;
+use crate::io::deadlines::Deadlines;
 use crate::io::scarcity::Idle;
 use crate::io::shared::Shared;
-use crate::io::sock::{Io, Sock};
+use crate::io::sock::Sock;
+use crate::io::stream::Io;
 use crate::observe::log::ThreadLog;
 use crate::observe::metrics::ThreadMetrics;
 use crate::rooms::LocalRooms;
@@ -21,7 +22,7 @@ pub struct Local {
     /// Its clock.
     pub clock: Clock,
     /// Its deadlines.
-    pub timeouts: Timeouts,
+    pub deadlines: Deadlines,
     /// What it could give up where descriptors run out.
     pub idle: Arc<Idle>,
     /// Its spare buffers.
@@ -45,7 +46,7 @@ impl Local {
             id,
             shared: shared.clone(),
             clock: Clock::default(),
-            timeouts: Timeouts::default(),
+            deadlines: Deadlines::default(),
             idle: shared.scarcity.thread(),
             bufs: Bufs::default(),
             log: ThreadLog::new(shared.log.clone()),

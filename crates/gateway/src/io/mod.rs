@@ -5,3 +5,4 @@ pub mod local;
 pub mod scarcity;
 pub mod shared;
 pub mod sock;
+pub mod stream;

@@ -1,13 +1,10 @@
-//! A socket as the data plane uses it: shared, non-blocking, with one deadline.
-use crate::error::{Error, Kind, Result};
-use crate::io::deadlines::Waits;
-use crate::io::local::Local;
+//! A socket as the data plane uses it: shared and non-blocking. Rooms ask it for what the kernel knows of it; bytes go through
+//! [`crate::io::stream::Stream`].
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -34,7 +31,7 @@ macro_rules! each {
 
 impl Sock {
     /// Reads what is there into the spare room of `buf` (which must have some). `Ok(0)` is the end.
-    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         let room = buf.capacity() - buf.len();
         loop {
             match each!(self, s => s.try_read_buf(buf)) {
@@ -60,12 +57,12 @@ impl Sock {
     }
 
     /// Waits until there is something to read, or the end.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub(super) async fn readable(&self) -> io::Result<()> {
         each!(self, s => s.readable().await)
     }
 
     /// Registers for what there is to read, at the cost of no system call.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         each!(self, s => s.poll_read_ready(cx)).map(drop)
     }
 
@@ -106,15 +103,13 @@ impl Sock {
         matches!(rustix::net::recv(self.as_fd(), &mut [0u8; 1][..], flags), Ok((1.., _)))
     }
 
-    /// Sends a few bytes if there is room. False: the socket has failed.
-    pub fn send_now(&self, data: &[u8]) -> bool {
-        let sent = rustix::net::send(self.as_fd(), data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        matches!(sent, Ok(_) | Err(rustix::io::Errno::AGAIN))
-    }
-
-    /// Sends what fits now; returns how many bytes did.
-    pub fn send_some(&self, data: &[u8]) -> usize {
-        rustix::net::send(self.as_fd(), data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
+    /// Sends what fits now, which may be nothing; returns how many bytes did.
+    pub(super) fn try_send(&self, data: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(self.as_fd(), data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(rustix::io::Errno::AGAIN) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The other side has reset the connection; told once.
@@ -123,7 +118,7 @@ impl Sock {
     }
 
     /// Sends with flags (`MSG_MORE`).
-    pub fn poll_send(&self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         loop {
             let sent = each!(self, s => s.try_io(Interest::WRITABLE, || {
                 rustix::net::send(s.as_fd(), data, flags | SendFlags::NOSIGNAL).map_err(io::Error::from)
@@ -138,7 +133,7 @@ impl Sock {
     }
 
     /// Sends from several buffers in one call.
-    pub fn poll_send_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_send_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             match each!(self, s => s.try_write_vectored(data)) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -150,7 +145,7 @@ impl Sock {
     }
 
     /// Sends part of a file without copying it (sendfile(2)). `offset` moves on by what was sent.
-    pub fn poll_sendfile(
+    pub(super) fn poll_sendfile(
         &self,
         cx: &mut Context<'_>,
         file: BorrowedFd<'_>,
@@ -205,127 +200,5 @@ impl Sock {
 impl AsFd for Sock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         each!(self, s => s.as_fd())
-    }
-}
-
-/// A socket with its deadline on this thread. Dropping it closes the socket once nobody else holds it.
-pub struct Io {
-    /// The socket.
-    pub sock: Rc<Sock>,
-    thread: Rc<Local>,
-    key: u32,
-}
-
-impl Io {
-    /// Registers a socket with the thread's deadlines.
-    pub fn new(thread: Rc<Local>, sock: Sock) -> Self {
-        let sock = Rc::new(sock);
-        let key = thread.timeouts.insert(sock.clone());
-        Self { sock, thread, key }
-    }
-
-    /// The thread it belongs to.
-    pub fn thread(&self) -> &Rc<Local> {
-        &self.thread
-    }
-
-    /// What the socket reads next must be there within `after_ms`; 0: no deadline.
-    pub fn deadline(&self, after_ms: u64) {
-        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Read);
-    }
-
-    /// What is written next must be taken within `after_ms`, or a part of it, which renews the deadline; 0: none.
-    pub fn write_deadline(&self, after_ms: u64) {
-        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Write);
-    }
-
-    /// The connection is idle, for at most `after_ms`.
-    pub fn idle(&self, after_ms: u64) {
-        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Idle);
-    }
-
-    /// The connection is new: its first request may take `after_ms` to begin.
-    pub fn fresh(&self, after_ms: u64) {
-        self.thread.timeouts.set(self.key, self.thread.clock.now(), after_ms, Waits::Fresh);
-    }
-
-    /// No deadline.
-    pub fn no_deadline(&self) {
-        self.thread.timeouts.clear(self.key);
-    }
-
-    /// The deadline passed.
-    pub fn expired(&self) -> bool {
-        self.thread.timeouts.expired(self.key)
-    }
-
-    /// Reads into `buf`, making room for `size` bytes first. `Ok(0)` is the end, or an expired deadline (ask [`Io::expired`]).
-    pub async fn read(&self, buf: &mut BytesMut, size: usize) -> io::Result<usize> {
-        if buf.capacity() - buf.len() < size / 2 {
-            buf.reserve(size);
-        }
-        std::future::poll_fn(|cx| self.sock.poll_read(cx, buf)).await
-    }
-
-    /// Writes all of `data`; `more` says that more follows at once (`MSG_MORE`).
-    pub async fn write_all(&self, mut data: &[u8], more: bool) -> io::Result<()> {
-        let flags = if more { SendFlags::MORE } else { SendFlags::empty() };
-        while !data.is_empty() {
-            let n = std::future::poll_fn(|cx| self.sock.poll_send(cx, data, flags)).await?;
-            data = &data[n..];
-            if !data.is_empty() {
-                self.thread.timeouts.renew(self.key, self.thread.clock.now());
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes two buffers, in one call where the kernel takes them.
-    pub async fn write_both(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
-        let slices = [IoSlice::new(head), IoSlice::new(body)];
-        let n = std::future::poll_fn(|cx| self.sock.poll_send_vectored(cx, &slices)).await?;
-        if n < head.len() {
-            self.write_all(&head[n..], true).await?;
-            return self.write_all(body, false).await;
-        }
-        self.write_all(&body[n - head.len()..], false).await
-    }
-
-    /// Writes what the kernel takes of two buffers now; returns how many bytes that is.
-    pub async fn send_once(&self, head: &[u8], body: &[u8], flags: SendFlags) -> io::Result<usize> {
-        let slices = [IoSlice::new(head), IoSlice::new(body)];
-        std::future::poll_fn(|cx| {
-            let sent = if body.is_empty() {
-                self.sock.poll_send(cx, head, flags)
-            } else {
-                self.sock.poll_send_vectored(cx, &slices)
-            };
-            Poll::Ready(if let Poll::Ready(sent) = sent { sent } else { Ok(0) })
-        })
-        .await
-    }
-
-    /// Sends `length` bytes of a file from `offset`. `deadline_ms` bounds the time between two writes.
-    pub async fn send_file(&self, file: BorrowedFd<'_>, mut offset: u64, length: u64, deadline_ms: u64) -> Result<()> {
-        let end = offset + length;
-        while offset < end {
-            self.write_deadline(deadline_ms);
-            let count = (end - offset).min(1 << 30) as usize;
-            let sent = std::future::poll_fn(|cx| self.sock.poll_sendfile(cx, file, &mut offset, count)).await;
-            match sent {
-                Ok(0) => {
-                    return Err(Error::new(Kind::Internal, "the file became shorter while it was sent").closing());
-                }
-                Ok(_) => {}
-                Err(_) => return Err(Error::client_gone()),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        self.thread.timeouts.remove(self.key);
     }
 }

@@ -6,7 +6,8 @@ use crate::http::h1;
 use crate::http::port::{Arrival, Port};
 use crate::http::service::Service;
 use crate::io::scarcity::NONE;
-use crate::io::sock::{Io, Sock};
+use crate::io::sock::Sock;
+use crate::io::stream::Io;
 use crate::net::peer::Peer;
 use crate::upstream::pool;
 use places::{Place, Places};
@@ -146,8 +147,8 @@ impl Pauses {
 fn relieve(thread: &Service) -> Duration {
     thread.clock.tick();
     let now = thread.clock.now();
-    thread.idle.publish(thread.timeouts.first_idle(now));
-    if thread.shared.scarcity.ask_other(&thread.idle) || thread.timeouts.give_up_idle(now, NONE) > 0 {
+    thread.idle.publish(thread.deadlines.first_idle(now));
+    if thread.shared.scarcity.ask_other(&thread.idle) || thread.deadlines.give_up_idle(now, NONE) > 0 {
         return SHORT_PAUSE;
     }
     PAUSE

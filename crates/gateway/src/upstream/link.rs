@@ -5,12 +5,12 @@ use super::protocol::{Frame, Talk};
 use crate::body::Source;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Streamed;
-use crate::io::sock::{Io, READ_SIZE};
+use crate::io::sock::READ_SIZE;
+use crate::io::stream::Io;
 use buchner_wire::chunked::{self, Decoded};
 use buchner_wire::h1::{H1ErrorKind, ResponseHead};
 use buchner_wire::headers::Headers;
 use bytes::{Bytes, BytesMut};
-use rustix::net::SendFlags;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -61,7 +61,7 @@ impl Uplink {
                     None => return Poll::Ready(Ok(())),
                 }
             } else {
-                ready!(io.sock.poll_send(cx, &self.out, SendFlags::empty())).map(|n| drop(self.out.split_to(n)))
+                ready!(io.stream.poll_send(cx, &self.out, false)).map(|n| drop(self.out.split_to(n)))
             };
             if sent.is_err() && io.expired() {
                 let cause = "the upstream did not take the request in time (upstream_send_timeout)";
@@ -81,7 +81,7 @@ impl Uplink {
             Rest::File(_, at, end) if at == end => Poll::Ready(Ok(None)),
             Rest::File(file, at, end) => {
                 let count = (*end - *at).min(1 << 30) as usize;
-                match ready!(io.sock.poll_sendfile(cx, file.as_fd(), at, count)) {
+                match ready!(io.stream.poll_send_file(cx, file.as_fd(), at, count)) {
                     Ok(0) => {
                         let cause = "the file of the request's body became shorter while it was sent";
                         Poll::Ready(Err(Error::new(Kind::Internal, cause)))
@@ -184,7 +184,7 @@ impl Link {
         if self.buf.capacity() - self.buf.len() < size / 2 {
             self.buf.reserve(size);
         }
-        let read = ready!(self.io.sock.poll_read(cx, &mut self.buf));
+        let read = ready!(self.io.stream.poll_read(cx, &mut self.buf));
         if read.is_err() || (matches!(read, Ok(0)) && self.io.expired()) {
             let expired = self.io.expired();
             self.cut = Some(if expired { "stopped sending (read_timeout)" } else { "reset the connection" });

@@ -4,7 +4,8 @@ use super::resolve::Found;
 use super::{Address, Group, Server};
 use crate::error::{Error, Kind, Result};
 use crate::io::local::Local;
-use crate::io::sock::{Io, Sock};
+use crate::io::sock::Sock;
+use crate::io::stream::Io;
 use crate::tables::ById;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -224,7 +225,7 @@ impl Pools {
         self.groups.retain(|id, _| alive(*id));
         for seat in self.groups.values().flat_map(|members| &members.seats) {
             for peer in seat.borrow().peers.iter() {
-                peer.idle.borrow_mut().retain(|(io, _)| !io.expired() && !io.sock.has_event());
+                peer.idle.borrow_mut().retain(|(io, _)| !io.expired() && !io.sock().has_event());
             }
         }
     }
@@ -246,7 +247,7 @@ pub fn of(thread: &Local) -> Rc<RefCell<Pools>> {
 pub fn take(peer: &Peer) -> Option<(Io, Used)> {
     let mut idle = peer.idle.borrow_mut();
     while let Some((io, used)) = idle.pop() {
-        if !io.expired() && !io.sock.peek_dead() {
+        if !io.expired() && !io.sock().peek_dead() {
             return Some((io, Used { requests: used.requests.saturating_add(1), ..used }));
         }
     }

@@ -112,7 +112,7 @@ pub const NAMES: &[(&str, Var, &str)] = &[
     ("server_addr", Var::ServerAddr, "Address the client connected to."),
     ("server_name", Var::ServerName, "First name of the server."),
     ("server_port", Var::ServerPort, "Port the client connected to."),
-    ("server_protocol", Var::ServerProtocol, "Protocol version: `HTTP/1.0`, `HTTP/1.1`."),
+    ("server_protocol", Var::ServerProtocol, "Protocol version: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`, `HTTP/3.0`."),
     ("status", Var::Status, "Status of the response."),
     ("time_iso8601", Var::TimeIso8601, "Local time as in ISO 8601."),
     ("time_local", Var::TimeLocal, "Local time as in Common Log Format."),

@@ -2,7 +2,7 @@
 use crate::exchange::Exchange;
 use crate::text::{write_addr, write_number, write_port, write_seconds};
 use crate::vars::{Sent, Var, Writer};
-use buchner_wire::h1::Version;
+use buchner_wire::Version;
 use buchner_wire::headers::{HeaderId, Headers};
 
 pub(crate) fn write_var(var: &Var, ex: &Exchange, sent: Sent<'_>, out: &mut Vec<u8>) {
@@ -136,12 +136,9 @@ pub(crate) fn write_named(fields: &Headers, name: &str, out: &mut Vec<u8>) {
     joined(named.map(|field| field.value), b", ", out);
 }
 
-/// `HTTP/1.0`, `HTTP/1.1`.
+/// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`, `HTTP/3.0`.
 pub fn protocol(version: Version) -> &'static [u8] {
-    match version {
-        Version::H10 => b"HTTP/1.0",
-        Version::H11 => b"HTTP/1.1",
-    }
+    version.name().as_bytes()
 }
 
 fn joined<'v>(values: impl Iterator<Item = &'v [u8]>, between: &[u8], out: &mut Vec<u8>) {

@@ -1,5 +1,6 @@
 //! What the fields say about the connection and the body (RFC 9112 section 6).
-use super::{Framing, H1Error, H1ErrorKind, Version};
+use super::{Framing, H1Error, H1ErrorKind};
+use crate::Version;
 use crate::headers::{HeaderId, list_members};
 
 /// What is noted about the fields while they are read, so that they are walked once.

@@ -1,7 +1,8 @@
 //! Heads from bytes.
 use super::framing::Notes;
 use super::scan::{FirstLine, find_end, method_too_long, target_too_long};
-use super::{Framing, H1Error, H1ErrorKind, Limits, MAX_FIELDS, RequestHead, ResponseHead, Version, explain};
+use super::{Framing, H1Error, H1ErrorKind, Limits, MAX_FIELDS, RequestHead, ResponseHead, explain};
+use crate::Version;
 use crate::headers::{HeaderId, Headers, Received};
 use crate::method::{Method, is_tchar};
 use crate::path::is_valid_host;

@@ -5,7 +5,6 @@ use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::net::peer::Peer;
 use crate::text;
-use buchner_wire::h1::Version;
 use buchner_wire::headers::{Header, HeaderId, speaks_for_client};
 use buchner_wire::path::with_empty_segments;
 use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH, key};
@@ -79,8 +78,7 @@ fn write_line(ex: &Exchange, mount: &[u8], path: &[u8], told: Option<&Told>, wri
     writer.known(const { key("QUERY_STRING") }, &target::encode(request.query.as_deref().unwrap_or_default()));
     writer.known(const { key("REQUEST_URI") }, &request.target);
     writer.known(const { key("RAW_URI") }, &request.target);
-    let version: &[u8] = if request.version == Version::H10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
-    writer.known(const { key("SERVER_PROTOCOL") }, version);
+    writer.known(const { key("SERVER_PROTOCOL") }, request.version.name().as_bytes());
     writer.known(const { key("wsgi.url_scheme") }, ex.scheme().as_bytes());
 }
 

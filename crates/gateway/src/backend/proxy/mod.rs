@@ -18,7 +18,7 @@ use crate::body::{Body, RequestBody, Upgraded};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::whole;
 use crate::exchange::{Exchange, Response, Streamed, permitted};
-use crate::io::sock::Io;
+use crate::io::stream::Io;
 use crate::settings::buffering;
 use crate::settings::connection;
 use crate::units::size;
@@ -33,7 +33,6 @@ use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
 use options::Options;
-use rustix::net::SendFlags;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -309,8 +308,7 @@ impl Target {
             }
         };
         let body = body.unwrap_or_default();
-        let flags = if matches!(rest, Rest::File(..)) { SendFlags::MORE } else { SendFlags::empty() };
-        let sent = match io.send_once(head, &body, flags).await {
+        let sent = match io.send_once(head, &body, matches!(rest, Rest::File(..))).await {
             Ok(sent) => sent,
             // It may have responded and closed.
             Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => return Ok(None),

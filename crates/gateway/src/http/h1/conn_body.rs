@@ -2,6 +2,7 @@
 use crate::body::{RequestBody, Source, next_chunk};
 use crate::error::{Error, Kind, RAISE_LIMIT, Result};
 use crate::http::h1::Conn;
+use crate::http::h1::interim::CONTINUE;
 use crate::io::sock::READ_SIZE;
 use buchner_wire::chunked::{BodyDecoder, Decoded};
 use buchner_wire::h1::Framing;
@@ -60,9 +61,8 @@ impl Source for ConnBody {
                 return Poll::Ready(Err(too_large(self.limit)));
             }
             if std::mem::take(continue_due) {
-                // Fits any send buffer; a client that is gone shows at the next read.
-                let _ =
-                    self.conn.io.sock.poll_send(cx, b"HTTP/1.1 100 Continue\r\n\r\n", rustix::net::SendFlags::empty());
+                // A client that is gone shows at the next read.
+                self.conn.send_interim(CONTINUE);
             }
             drop(state);
             self.conn.io.deadline(self.timeout_ms);

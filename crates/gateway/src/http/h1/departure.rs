@@ -1,12 +1,10 @@
 //! A client that leaves while its request is served: nobody is there to answer, so the work for it ends.
 use crate::http::h1::Conn;
+use crate::http::h1::interim::CONTINUE;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Interim response that asks whether a client that sends no more still listens (RFC 9110 section 15.2.1: a client that
-/// did not ask for it discards it).
-const PROBE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// From the end of what a client sends to the first probe. Each further wait is twice as long …
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// … up to this.
@@ -38,19 +36,17 @@ pub async fn left_midway(conn: &Conn, chunked: bool, probes: &Cell<u64>) {
         return;
     }
     if !chunked {
-        conn.io.sock.ask_often();
+        conn.io.sock().ask_often();
     }
     let mut wait = FIRST_WAIT;
     loop {
         tokio::time::sleep(wait).await;
         if chunked && probes.get() < MOST_ZEROS {
-            probes.set(probes.get() + 1);
-            if !conn.io.sock.send_now(b"0") {
-                return;
-            }
+            let Ok(sent) = conn.io.stream.try_send(b"0") else { return };
+            probes.set(probes.get() + sent as u64);
             tokio::time::sleep(ECHO).await;
         }
-        if conn.io.sock.has_failed() {
+        if conn.io.sock().has_failed() {
             return;
         }
         wait = (wait * 2).min(LONGEST_WAIT);
@@ -67,11 +63,12 @@ async fn gone(conn: &Conn, interim: bool) {
     let mut wait = FIRST_WAIT;
     loop {
         tokio::time::sleep(wait).await;
-        if !conn.io.sock.send_now(PROBE) {
+        // A client that did not ask for it discards it (RFC 9110 section 15.2.1).
+        if !conn.send_interim(CONTINUE) {
             return;
         }
         tokio::time::sleep(ECHO).await;
-        if conn.io.sock.has_failed() {
+        if conn.io.sock().has_failed() {
             return;
         }
         wait = (wait * 2).min(LONGEST_WAIT);

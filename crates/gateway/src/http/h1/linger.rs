@@ -1,7 +1,6 @@
 //! The end of connections that are closed while something is still under way.
 use crate::http::h1::Conn;
 use crate::settings::connection::{Lingering, Settings};
-use std::net::Shutdown;
 
 /// Bytes read at a time of what nobody wants.
 const READ: usize = 64 << 10;
@@ -11,7 +10,7 @@ pub async fn linger(conn: &Conn, settings: &Settings) {
     if settings.lingering_close == Lingering::Off {
         return;
     }
-    conn.io.sock.shutdown(Shutdown::Write);
+    conn.io.stream.end();
     let clock = &conn.io.thread().clock;
     let end = clock.now().saturating_add(settings.lingering_time.0);
     loop {

@@ -3,7 +3,7 @@
 pub mod busy;
 mod conn_body;
 pub mod departure;
-pub mod interim;
+mod interim;
 pub mod linger;
 pub mod refuse;
 pub mod tunnel;
@@ -12,14 +12,14 @@ pub mod write;
 use crate::config::HeadLimits;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{self, Client, Exchange, Unsent};
-use crate::http::h1::interim::Interim;
 use crate::http::h1::linger::linger;
 use crate::http::h1::refuse::{Refusal, refuse};
 use crate::http::h1::write::{Delivery, Written};
 use crate::http::port::{Arrival, Port};
 use crate::http::request::{Connection, exchange};
 use crate::http::service::Service;
-use crate::io::sock::{Io, READ_SIZE};
+use crate::io::sock::READ_SIZE;
+use crate::io::stream::Io;
 use crate::observe::access_log;
 use crate::observe::level::Level;
 use crate::pipeline;
@@ -28,7 +28,7 @@ use crate::scope::ScopeRef;
 use crate::settings::connection;
 use crate::settings::connection::Lingering;
 use crate::vars::Sent;
-use buchner_wire::h1::{self, H1Error, RequestHead, Version};
+use buchner_wire::h1::{self, H1Error, RequestHead};
 use buchner_wire::headers::Headers;
 use bytes::BytesMut;
 use conn_body::{BodyState, DRAIN_BYTES, can_drain, drain, request_body};
@@ -40,13 +40,15 @@ use std::task::{Context, Poll, ready};
 
 /// A client connection.
 pub struct Conn {
-    /// Its socket.
+    /// Its bytes.
     pub io: Io,
     /// What it is served with.
     service: Rc<Service>,
     port: Rc<Port>,
     arrival: Arrival,
     buf: RefCell<BytesMut>,
+    /// What the client has not taken yet of interim responses; it goes ahead of whatever is sent next.
+    unsent: RefCell<Vec<u8>>,
     body: RefCell<BodyState>,
     requests: Cell<u32>,
     number: u64,
@@ -69,6 +71,7 @@ pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arriva
         port,
         arrival,
         buf: RefCell::new(BytesMut::new()),
+        unsent: RefCell::default(),
         body: RefCell::new(BodyState::Done),
         requests: Cell::new(0),
         number: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
@@ -77,7 +80,7 @@ pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arriva
         kept_ms: Cell::new(0),
     });
     conn.io.fresh(conn.with_listener(|listener| listener.head.header_timeout.0));
-    while conn.io.sock.readable().await.is_ok() {
+    while conn.io.stream.readable().await.is_ok() {
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
         let before = conn.requests.get();
@@ -198,7 +201,7 @@ impl Conn {
         if buf.capacity() - buf.len() < size / 2 {
             buf.reserve(size);
         }
-        self.io.sock.poll_read(cx, &mut buf).map(|read| read.unwrap_or(0))
+        self.io.stream.poll_read(cx, &mut buf).map(|read| read.unwrap_or(0))
     }
 
     /// Reads until a head is complete. `None`: the client closed, or let its time pass, between requests.
@@ -240,10 +243,10 @@ impl Conn {
         if !self.body_done() || self.buf.borrow().len() > DRAIN_BYTES as usize {
             return Poll::Pending;
         }
-        ready!(self.io.sock.poll_readable(cx));
+        ready!(self.io.stream.poll_readable(cx));
         let mut buf = self.buf.borrow_mut();
         buf.reserve(READ_SIZE / 2);
-        self.io.sock.poll_read(cx, &mut buf)
+        self.io.stream.poll_read(cx, &mut buf)
     }
 
     /// What was read behind the last head; for a tunnel.
@@ -290,13 +293,12 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     };
     conn.io.no_deadline();
     if ex.scope.wants.socket {
-        ex.socket = Rc::downgrade(&conn.io.sock);
+        ex.socket = Rc::downgrade(conn.io.sock());
     }
-    let interim = ex.request.version == Version::H11;
+    let interim = ex.request.version.has_interim();
     let patience = ex.scope.wants.keep_running.then(Rc::<Cell<bool>>::default);
     ex.patience.clone_from(&patience);
-    ex.interim = (interim && ex.scope.wants.early_hints)
-        .then(|| Rc::new(Interim::new(conn.clone())) as Rc<dyn exchange::Interim>);
+    ex.interim = (interim && ex.scope.wants.early_hints).then(|| conn.clone() as Rc<dyn exchange::Interim>);
     let response = tokio::select! {
         biased;
         response = pipeline::run(&mut ex) => Some(response),
@@ -310,7 +312,7 @@ async fn request(conn: &Rc<Conn>, head: RequestHead, head_bytes: u64) -> Next {
     if let Some(why) = response.unsent {
         log(&ex, response.status, &response.headers, &Written::default(), false);
         if why == Unsent::Closed && ex.settings().get::<connection::Settings>().reset_timedout_connection {
-            conn.io.sock.reset_when_closed();
+            conn.io.sock().reset_when_closed();
         }
         return Next::Close;
     }
@@ -338,7 +340,7 @@ fn broken_off(conn: &Conn, ex: &Exchange, status: u16, delivery: Delivery, error
     if delivery.ends_with_connection()
         || (expired && ex.settings().get::<connection::Settings>().reset_timedout_connection)
     {
-        conn.io.sock.reset_when_closed();
+        conn.io.sock().reset_when_closed();
         return Next::Close;
     }
     if expired || error.kind == Kind::ClientGone { Next::Close } else { end(conn, ex) }

@@ -11,7 +11,7 @@ use crate::observe::level::Level;
 use crate::page;
 use crate::pipeline;
 use crate::vars::{Sent, protocol};
-use buchner_wire::h1::Version;
+use buchner_wire::Version;
 use buchner_wire::headers::Headers;
 use buchner_wire::method::Method;
 use bytes::Bytes;

@@ -1,8 +1,6 @@
 //! Raw bytes both ways after an upgrade (101): WebSocket and whatever else two ends agree on.
-use crate::io::sock::Io;
+use crate::io::stream::Io;
 use bytes::{Bytes, BytesMut};
-use rustix::net::SendFlags;
-use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 
 const SIZE: usize = 16 << 10;
@@ -32,7 +30,7 @@ impl<'a> Pipe<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended {
             while !self.buf.is_empty() {
-                let Ok(n) = ready!(self.to.sock.poll_send(cx, &self.buf, SendFlags::empty())) else {
+                let Ok(n) = ready!(self.to.stream.poll_send(cx, &self.buf, false)) else {
                     self.broken = true;
                     self.end();
                     return Poll::Ready(());
@@ -44,7 +42,7 @@ impl<'a> Pipe<'a> {
             // An idle tunnel keeps no buffer.
             let mut buf = std::mem::take(&mut self.buf);
             buf.reserve(SIZE);
-            match self.from.sock.poll_read(cx, &mut buf) {
+            match self.from.stream.poll_read(cx, &mut buf) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.moved = true;
@@ -62,7 +60,7 @@ impl<'a> Pipe<'a> {
     fn end(&mut self) {
         self.ended = true;
         self.buf = BytesMut::new();
-        self.to.sock.shutdown(Shutdown::Write);
+        self.to.stream.end();
     }
 }
 

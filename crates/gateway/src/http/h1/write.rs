@@ -8,8 +8,9 @@ use crate::http::h1::Conn;
 use crate::http::h1::{departure, tunnel};
 use crate::settings::connection;
 use crate::text;
+use buchner_wire::Version;
 use buchner_wire::chunked;
-use buchner_wire::h1::{Version, nginx_reason, write_status_line};
+use buchner_wire::h1::{nginx_reason, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
@@ -80,9 +81,7 @@ pub async fn response(
     let Response { status, headers, body, .. } = response;
     let Delivery { framing, keep } = delivery;
     let mut out = ex.thread.bufs.take_write();
-    if let Some(interim) = &ex.interim {
-        out.append(&mut interim.rest());
-    }
+    out.append(&mut conn.unsent.take());
     status_line(ex, &mut out, status, &reason);
     head(ex, &mut out, &headers);
     if keep {
@@ -129,13 +128,13 @@ fn framing(ex: &Exchange, status: u16, body: &Body) -> Framing {
     if ex.request.method == Method::Head || matches!(status, 101 | 204 | 304) || matches!(body, Body::None { .. }) {
         return Framing::NoBody;
     }
-    match (body.length(), ex.request.version) {
-        (Some(_), _) => Framing::Length,
-        (None, Version::H11) if ex.settings().get::<connection::Settings>().chunked_transfer_encoding => {
-            Framing::Chunked
-        }
-        (None, Version::H11) => Framing::Close,
-        (None, Version::H10) => Framing::Close,
+    // HTTP/1.0 has no chunks.
+    let chunks =
+        || ex.request.version >= Version::H11 && ex.settings().get::<connection::Settings>().chunked_transfer_encoding;
+    match body.length() {
+        Some(_) => Framing::Length,
+        None if chunks() => Framing::Chunked,
+        None => Framing::Close,
     }
 }
 
@@ -195,10 +194,10 @@ fn framing_fields(out: &mut Vec<u8>, ex: &Exchange, status: u16, body: &Body, fr
     // Keep-Alive is a field of the connection, so that Connection names it (RFC 9110 section 7.6.1).
     let told =
         ex.settings().get::<connection::Settings>().keepalive_told.0 > 0 || ex.scope.gateway.wording == Dialect::Nginx;
-    match (keep, ex.request.version) {
-        (true, Version::H11) if !told => {}
-        (true, _) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+    match keep {
+        true if ex.request.version >= Version::H11 && !told => {}
+        true => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        false => out.extend_from_slice(b"Connection: close\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 }
