@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from helpers.rust_imports import Edges, imports, largest_circle
+from helpers.rust_imports import Edges, imports, largest_circle, modules, without_tests
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "crates/gateway/src"
@@ -31,6 +32,19 @@ FLOORS = (
 
 LARGEST_CIRCLE = 8
 """Files that import one another; may only shrink."""
+
+
+HTTP1 = {
+    "backend::app::upgrade": "an app that leaves HTTP writes its 101 itself",
+    "backend::proxy": "the protocols of upstreams share the head and framing of responses",
+    "error": "what cannot be read is an error",
+    "exchange": "reason phrases",
+    "page": "reason phrases",
+    "plan": "limits of heads as the codec has them",
+    "upstream::link": "the protocols of upstreams share the head and framing of responses",
+    "upstream::protocol": "the same",
+}
+"""Modules outside `http::h1` and `upstream::protocol::h1` that name the codec of HTTP/1, and why."""
 
 
 def floor(module: str) -> int:
@@ -69,6 +83,34 @@ def test_no_import_runs_upwards_but_the_known_ones(edges: Edges) -> None:
 def test_the_largest_circle_of_imports_only_shrinks(edges: Edges) -> None:
     circle = largest_circle(edges)
     assert len(circle) <= LARGEST_CIRCLE, f"{len(circle)} files import one another: {', '.join(circle)}"
+
+
+def test_nothing_but_http_itself_names_a_version_of_it(edges: Edges) -> None:
+    within = ("http::h1", "http::h2", "http::h3")
+    named = {
+        module
+        for module, targets in edges.items()
+        for target in targets
+        if target.startswith(within) and not module.startswith(within)
+    }
+    assert named == set(), "http::serve chooses the version; nothing else learns of it"
+
+
+def test_the_codec_of_http_1_is_named_where_http_1_is_spoken() -> None:
+    versions = re.compile(r"\bVersion::H\d+\b")
+    named, compared = set(), set()
+    for module, path in modules(SOURCE).items():
+        if module.startswith(("http::h1", "upstream::protocol::h1")):
+            continue
+        text = without_tests(path.read_text(encoding="utf-8"))
+        if "buchner_wire::h1" in text:
+            named.add(module)
+        if versions.search(text):
+            compared.add(module)
+    assert named == set(HTTP1), "ask for what the version can do, or give it to the version"
+    assert compared == {"filter::gzip"}, (
+        "versions are asked what they can do (wire::Version); gzip_http_version names one"
+    )
 
 
 def test_an_import_upwards_and_a_circle_are_seen(tmp_path: Path) -> None:

@@ -31,12 +31,17 @@ def modules(source: Path) -> dict[str, Path]:
     return found
 
 
+def without_tests(text: str) -> str:
+    """The text of a file without comments and tests."""
+    return _COMMENT.sub("", _TESTS.sub("", text))
+
+
 def imports(source: Path) -> Edges:
     """The modules each module names. A parent and its child naming each other is no import: they are one noun."""
     files = modules(source)
     edges: Edges = defaultdict(set)
     for module, path in files.items():
-        text = _COMMENT.sub("", _TESTS.sub("", path.read_text(encoding="utf-8")))
+        text = without_tests(path.read_text(encoding="utf-8"))
         named = {full for match in _USE.finditer(text) for full in _expanded("", match[1])}
         named.update(match[0] for match in _PATH.finditer(text))
         for name in named:

@@ -9,9 +9,12 @@
 use crate::body::{Body, RequestBody, Source, next_chunk};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::exchange::{Client, Exchange, Response, Unsent};
+use crate::exchange::{Exchange, Response, Unsent};
 use crate::filter;
-use crate::http::request::{self, Connection};
+use crate::http::connection::Connection;
+use crate::http::port::{Arrival, Port};
+use crate::http::service::Service;
+use crate::http::{h1, request};
 use crate::io::local::Local;
 use crate::io::scarcity::Scarcity;
 use crate::io::shared::{Shared, Tell};
@@ -113,10 +116,21 @@ impl Site {
             Framing::None | Framing::Length(0) => RequestBody::Empty,
             _ => RequestBody::Stream(Box::new(Pieces::new(&pieces, length))),
         };
-        let (plan, listener) = (&self.plan, &self.plan.listeners[0]);
-        let on = Connection { thread: &self.thread, plan, listener, client: client() };
-        let ex = request::exchange(on, head.clone(), text.len() as u64, body).ok();
-        ex.unwrap_or_else(|| panic!("refused: {text}"))
+        let connection = self.connection();
+        connection.count();
+        let mut ex = request::exchange(&connection, h1::head(head.clone(), text.len() as u64), body)
+            .unwrap_or_else(|_| panic!("refused: {text}"));
+        (ex.client.connection, ex.client.since) = (1, 0);
+        ex
+    }
+
+    /// A connection of a client in the documentation's network.
+    pub fn connection(&self) -> Connection {
+        let service = Service::new(self.thread.clone(), self.plan.clone());
+        let peer = Peer::Ip(([192, 0, 2, 1], 50_000).into());
+        let local = Peer::Ip(([127, 0, 0, 1], 8000).into());
+        let arrival = Arrival { peer, local, proxied: None, secure: false };
+        Connection::new(service, Port::new("127.0.0.1:8000".to_owned(), 0), arrival)
     }
 
     /// Walks an exchange through the phases and the filters, and writes its line into the access logs.
@@ -159,24 +173,6 @@ impl Site {
     /// Waits for work on the site's thread.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.tasks.block_on(&self.runtime, work)
-    }
-}
-
-/// A client of the documentation's network.
-fn client() -> Client {
-    let peer = Peer::Ip(([192, 0, 2, 1], 50_000).into());
-    Client {
-        peer,
-        addr: peer,
-        local: Peer::Ip(([127, 0, 0, 1], 8000).into()),
-        proxied: None,
-        secure: false,
-        trusted: false,
-        found: false,
-        requests: 1,
-        connection: 1,
-        since: 0,
-        pipelined: false,
     }
 }
 

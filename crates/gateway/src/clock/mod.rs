@@ -18,7 +18,7 @@ pub struct Clock {
     /// What the wall clock was ahead of `now_ms` when it was last looked at.
     unix_offset: Cell<u64>,
     formatted: Cell<u64>,
-    http_date: RefCell<[u8; 29]>,
+    http_date: Cell<[u8; 29]>,
     log_time: RefCell<Vec<u8>>,
     iso_time: RefCell<Vec<u8>>,
 }
@@ -30,7 +30,7 @@ impl Default for Clock {
             now_ms: Cell::new(0),
             unix_offset: Cell::new(0),
             formatted: Cell::new(0),
-            http_date: RefCell::new([b' '; 29]),
+            http_date: Cell::new([b' '; 29]),
             log_time: RefCell::new(Vec::new()),
             iso_time: RefCell::new(Vec::new()),
         };
@@ -62,10 +62,10 @@ impl Clock {
         self.unix_offset.get() + self.now_ms.get()
     }
 
-    /// Appends an IMF-fixdate (RFC 9110 section 5.6.7) of now.
-    pub fn http_date(&self, out: &mut Vec<u8>) {
+    /// The IMF-fixdate (RFC 9110 section 5.6.7) of now.
+    pub fn http_date(&self) -> [u8; 29] {
         self.refresh();
-        out.extend_from_slice(&*self.http_date.borrow());
+        self.http_date.get()
     }
 
     /// Appends the local time as ISO 8601 has it: `2026-11-23T10:11:12+00:00`.
@@ -85,7 +85,7 @@ impl Clock {
         if self.formatted.replace(seconds) == seconds {
             return;
         }
-        *self.http_date.borrow_mut() = http_date(seconds);
+        self.http_date.set(http_date(seconds));
         let now = zone::local(seconds);
         let log = now.strftime("%d/%b/%Y:%H:%M:%S %z").to_string();
         let iso = now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();

@@ -15,6 +15,8 @@ pub struct Arrival {
     pub local: Peer,
     /// What the proxy in front said ahead of it.
     pub proxied: Option<Rc<ProxyHeader>>,
+    /// Its bytes come through TLS.
+    pub secure: bool,
 }
 
 /// A listening address as its connections see it: which listener of the current plan it is. Once it is closed, of the last plan that

@@ -5,19 +5,17 @@ use crate::config::HeadLimits;
 use crate::error::{Error, Kind};
 use crate::exchange::id::RequestId;
 use crate::exchange::{Client, Exchange, Request};
-use crate::http::h1::refuse::Refusal;
-use crate::io::local::Local;
-use crate::plan::{Listener, PlanRef};
+use crate::http::connection::Connection;
+use crate::http::head::Head;
+use crate::http::refuse::Refusal;
 use crate::settings::limits;
-use buchner_wire::h1::RequestHead;
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use buchner_wire::path::{Target, parse_target, split_port};
 use bytes::Bytes;
-use std::rc::Rc;
 
 /// What a head asks for that is not done here.
-fn undone(head: &RequestHead) -> Option<Error> {
+fn undone(head: &Head) -> Option<Error> {
     if head.method == Method::Connect {
         let cause = "CONNECT asks for a forward proxy, which this is not";
         return Some(Error::new(Kind::MethodNotAllowed, cause).closing());
@@ -33,26 +31,18 @@ fn undone(head: &RequestHead) -> Option<Error> {
     None
 }
 
-/// The connection that a head came on.
-pub struct Connection<'c> {
-    /// The thread it is served by.
-    pub thread: &'c Rc<Local>,
-    /// The plan it is served by.
-    pub plan: &'c PlanRef,
-    /// What listens where the client connected to.
-    pub listener: &'c Listener,
-    /// The client, as the connection has it.
-    pub client: Client,
-}
-
 /// The head becomes an exchange: host, server, path, client. `body` makes its body, given the time between two reads.
 pub fn exchange(
-    on: Connection<'_>,
-    head: RequestHead,
-    head_bytes: u64,
+    connection: &Connection,
+    mut head: Head,
     body: impl FnOnce(u64) -> RequestBody,
 ) -> std::result::Result<Exchange, Refusal> {
-    let Connection { thread, plan, listener, mut client } = on;
+    let plan = connection.plan();
+    let listener = connection.listener(&plan);
+    if head.method == Method::Connect && head.upgrade.is_some() {
+        // RFC 8441: what GET and Upgrade ask for in HTTP/1.
+        head.method = Method::Get;
+    }
     let target = match parse_target(&head.method, &head.target, listener.head.merge_slashes) {
         Ok(target) => target,
         Err(error) => return Err(Refusal::read(error.into(), &head.method, &head.target, head.version)),
@@ -61,8 +51,8 @@ pub fn exchange(
         return Err(Refusal::read(error, &head.method, &head.target, head.version));
     }
     let mut headers = head.headers;
-    if let Some(authority) = &target.authority {
-        // RFC 9112 section 3.2.2: the authority of an absolute target replaces Host.
+    if let Some(authority) = target.authority.as_ref().or(head.authority.as_ref()) {
+        // RFC 9112 section 3.2.2 and RFC 9113 section 8.3.1: it replaces Host.
         headers.set(HeaderId::Host, authority);
     }
     let host = normal_host(&headers.get_bytes(HeaderId::Host).unwrap_or_default());
@@ -70,12 +60,9 @@ pub fn exchange(
     let scope = &plan.scope;
     let settings = &scope.settings[scope.servers[server as usize].settings as usize];
     let body_timeout = settings.get::<limits::Settings>().body_timeout.0;
-    let upgrade_to = match headers.get(HeaderId::Upgrade) {
-        Some(protocol) if head.upgrade => Bytes::copy_from_slice(protocol),
-        _ => Bytes::new(),
-    };
     headers.strip_hop_by_hop();
     drop_unwanted(&mut headers, &listener.head);
+    let mut client = connection.client();
     if let Some(real_ip) = settings.get::<Option<RealIp>>().as_ref().or(plan.trusted.as_ref()) {
         real_ip.apply(&mut client, &headers);
     }
@@ -89,11 +76,11 @@ pub fn exchange(
         headers,
         host,
         body: body(body_timeout),
-        upgrade: head.upgrade,
-        upgrade_to,
-        head_bytes,
+        upgrade: head.upgrade.is_some(),
+        upgrade_to: head.upgrade.unwrap_or_default(),
+        head_bytes: head.bytes,
     };
-    let ex = Exchange::new(thread.clone(), scope.clone(), client, request, server, id);
+    let ex = Exchange::new(connection.thread().clone(), scope.clone(), client, request, server, id);
     if let Some(regex) = named_by {
         let Request { method, target, version, host, .. } = &ex.request;
         regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;

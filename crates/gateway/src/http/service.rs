@@ -1,5 +1,4 @@
-//! What the connections of one I/O thread are served with: the plan in force, and spare boxes.
-use crate::http::h1::busy::Spare;
+//! What the connections of one I/O thread are served with: the plan in force.
 use crate::io::local::Local;
 use crate::plan::PlanRef;
 use std::cell::RefCell;
@@ -10,15 +9,13 @@ use std::rc::Rc;
 pub struct Service {
     /// The thread as the rooms see it.
     pub local: Rc<Local>,
-    /// Spare boxes for connections that are served.
-    pub spare: Spare,
     plan: RefCell<PlanRef>,
 }
 
 impl Service {
     /// Serves by this plan.
     pub fn new(local: Rc<Local>, plan: PlanRef) -> Rc<Self> {
-        Rc::new(Self { local, spare: Spare::default(), plan: RefCell::new(plan) })
+        Rc::new(Self { local, plan: RefCell::new(plan) })
     }
 
     /// The plan in force.

@@ -2,7 +2,7 @@
 pub mod places;
 pub mod proxy_protocol;
 
-use crate::http::h1;
+use crate::http;
 use crate::http::port::{Arrival, Port};
 use crate::http::service::Service;
 use crate::io::scarcity::NONE;
@@ -174,8 +174,8 @@ fn admit(thread: &Rc<Service>, port: &Rc<Port>, sock: Sock, peer: Peer, local: P
         let _count = Count(thread.clone());
         let _place = place;
         let io = thread.io(sock);
-        let arrival = Arrival { peer, local, proxied: None };
-        let Some(timeout_ms) = header_within else { return h1::serve(io, thread, port, arrival).await };
+        let arrival = Arrival { peer, local, proxied: None, secure: false };
+        let Some(timeout_ms) = header_within else { return http::serve(io, thread, port, arrival).await };
         Box::pin(introduced(io, thread, port, arrival, timeout_ms, spoken_for)).await;
     });
 }
@@ -218,7 +218,7 @@ async fn introduced(
     let source = header.addresses.map_or(arrival.peer, |(source, _)| Peer::Ip(source));
     let Some(_place) = take_place(&thread, &source, spoken_for) else { return };
     arrival.proxied = Some(Rc::new(header));
-    h1::serve(io, thread, port, arrival).await;
+    http::serve(io, thread, port, arrival).await;
 }
 
 /// Counts a connection down however its task ends, a panic included.

@@ -132,7 +132,7 @@ pub(super) fn request_body(conn: &Rc<Conn>, framing: Framing, expect: bool, time
         Framing::Length(length) => length,
         Framing::Chunked | Framing::UntilClose => u64::MAX,
     };
-    let decoder = conn.with_listener(|listener| BodyDecoder::new(framing, &listener.limits));
+    let decoder = conn.connection.with_listener(|listener| BodyDecoder::new(framing, &listener.limits));
     // A client that already sends its body needs no permission.
     let continue_due = expect && conn.buf.borrow().is_empty();
     *conn.body.borrow_mut() = BodyState::Unread { decoder, continue_due, left };

@@ -2,7 +2,6 @@
 use crate::http::h1::Conn;
 use crate::http::h1::interim::CONTINUE;
 use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// From the end of what a client sends to the first probe. Each further wait is twice as long …
@@ -18,11 +17,25 @@ const MOST_ZEROS: u64 = 6;
 ///
 /// A FIN says only that the client sends no more: it may have closed its half and wait for the answer. A closed socket
 /// answers whatever is sent to it with a reset, so a client that may get interim responses (`interim`: HTTP/1.1) is sent one.
-/// Where `patience` says so by then, the work for the client goes on without it.
-pub async fn left(conn: &Conn, interim: bool, patience: Option<Rc<Cell<bool>>>) {
-    gone(conn, interim).await;
-    if patience.is_some_and(|patience| patience.get()) {
-        std::future::pending::<()>().await;
+pub async fn left(conn: &Conn, interim: bool) {
+    if !ended(conn).await {
+        return;
+    }
+    if !interim {
+        return std::future::pending().await;
+    }
+    let mut wait = FIRST_WAIT;
+    loop {
+        tokio::time::sleep(wait).await;
+        // A client that did not ask for it discards it (RFC 9110 section 15.2.1).
+        if !conn.send_interim(CONTINUE) {
+            return;
+        }
+        tokio::time::sleep(ECHO).await;
+        if conn.io.sock().has_failed() {
+            return;
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
@@ -46,28 +59,6 @@ pub async fn left_midway(conn: &Conn, chunked: bool, probes: &Cell<u64>) {
             probes.set(probes.get() + sent as u64);
             tokio::time::sleep(ECHO).await;
         }
-        if conn.io.sock().has_failed() {
-            return;
-        }
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
-}
-
-async fn gone(conn: &Conn, interim: bool) {
-    if !ended(conn).await {
-        return;
-    }
-    if !interim {
-        return std::future::pending().await;
-    }
-    let mut wait = FIRST_WAIT;
-    loop {
-        tokio::time::sleep(wait).await;
-        // A client that did not ask for it discards it (RFC 9110 section 15.2.1).
-        if !conn.send_interim(CONTINUE) {
-            return;
-        }
-        tokio::time::sleep(ECHO).await;
         if conn.io.sock().has_failed() {
             return;
         }

@@ -1,6 +1,7 @@
-//! Raw bytes both ways after an upgrade (101): WebSocket and whatever else two ends agree on.
+//! Raw bytes both ways after an upgrade: WebSocket and whatever else two ends agree on.
 use crate::io::stream::Io;
 use bytes::{Bytes, BytesMut};
+use std::io;
 use std::task::{Context, Poll, ready};
 
 const SIZE: usize = 16 << 10;
@@ -8,10 +9,43 @@ const SIZE: usize = 16 << 10;
 /// After one direction has ended, the other may be silent for so long.
 const HALF_CLOSED_MS: u64 = 5_000;
 
+/// One end of a tunnel: a duplex of bytes.
+pub(crate) trait Duplex {
+    /// Reads what is there into the spare room of `buf`. `Ok(0)` is the end.
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    /// Sends some of `data`.
+    fn poll_send(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Nothing more is sent.
+    fn end(&self);
+
+    /// Something must move within `ms`; 0: it need not.
+    fn allow(&self, ms: u64);
+}
+
+impl Duplex for Io {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        self.stream.poll_read(cx, buf)
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_send(cx, data, false)
+    }
+
+    fn end(&self) {
+        self.stream.end();
+    }
+
+    fn allow(&self, ms: u64) {
+        self.write_deadline(ms);
+    }
+}
+
 /// One direction.
-struct Pipe<'a> {
-    from: &'a Io,
-    to: &'a Io,
+struct Pipe<'a, F, T> {
+    from: &'a F,
+    to: &'a T,
     buf: BytesMut,
     sent: u64,
     /// Bytes moved since this was last set to false.
@@ -21,8 +55,8 @@ struct Pipe<'a> {
     broken: bool,
 }
 
-impl<'a> Pipe<'a> {
-    fn new(from: &'a Io, to: &'a Io, buf: BytesMut) -> Self {
+impl<'a, F: Duplex, T: Duplex> Pipe<'a, F, T> {
+    fn new(from: &'a F, to: &'a T, buf: BytesMut) -> Self {
         Self { from, to, buf, sent: 0, moved: false, ended: false, broken: false }
     }
 
@@ -30,7 +64,7 @@ impl<'a> Pipe<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended {
             while !self.buf.is_empty() {
-                let Ok(n) = ready!(self.to.stream.poll_send(cx, &self.buf, false)) else {
+                let Ok(n) = ready!(self.to.poll_send(cx, &self.buf)) else {
                     self.broken = true;
                     self.end();
                     return Poll::Ready(());
@@ -42,7 +76,7 @@ impl<'a> Pipe<'a> {
             // An idle tunnel keeps no buffer.
             let mut buf = std::mem::take(&mut self.buf);
             buf.reserve(SIZE);
-            match self.from.stream.poll_read(cx, &mut buf) {
+            match self.from.poll_read(cx, &mut buf) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.moved = true;
@@ -60,19 +94,19 @@ impl<'a> Pipe<'a> {
     fn end(&mut self) {
         self.ended = true;
         self.buf = BytesMut::new();
-        self.to.stream.end();
+        self.to.end();
     }
 }
 
 /// Copies both ways until both directions have ended, one end is gone, or no byte has moved for `idle_ms` (0: no limit).
 /// `early` was read behind the heads, from the client and from the peer. Returns the bytes sent to the client.
-pub async fn run(client: &Io, peer: &Io, early: (BytesMut, Bytes), idle_ms: u64) -> u64 {
+pub(crate) async fn run<C: Duplex>(client: &C, peer: &Io, early: (BytesMut, Bytes), idle_ms: u64) -> u64 {
     let mut up = Pipe::new(client, peer, early.0);
     let mut down = Pipe::new(peer, client, BytesMut::from(&early.1[..]));
-    // Both sockets have the deadline: a client that takes nothing may be all that is waited for.
+    // Both ends have the deadline: a client that takes nothing may be all that is waited for.
     let allow = |ms| {
-        client.write_deadline(ms);
-        peer.write_deadline(ms);
+        client.allow(ms);
+        peer.allow(ms);
     };
     allow(idle_ms);
     let mut halved = false;
