@@ -1,4 +1,4 @@
-"""Compare Buchner with nginx on random configurations: ``make fuzz-nginx``; tests/test_nginx_fuzz.py has a short run.
+"""Compare Buchner with nginx on random configurations: ``make fuzz-nginx``; nginx/test_nginx_fuzz.py has a short run.
 
 Prints each difference with the configuration and the request, and exits with 1 if there was one.
 """

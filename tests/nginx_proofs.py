@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers.proofs import TESTS, proofs
+from helpers.places import TESTS
+from helpers.proofs import proofs
 
 IMPORTED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 """The package has been imported, to change it, before pytest can rewrite the assertions of its plugin."""

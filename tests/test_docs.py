@@ -57,7 +57,7 @@ def kinds() -> set[str]:
 def marked() -> set[str]:
     """The kinds that integration tests say they show: `@pytest.mark.kind("backend proxy")`."""
     found = set()
-    for file in (ROOT / "tests").glob("test_*.py"):
+    for file in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "kind":
                 found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}

@@ -8,11 +8,15 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-TESTS = Path(__file__).parents[1]
+from helpers.places import TESTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PROOFS = TESTS / "data" / "nginx_proofs.txt"
-_PROOF = re.compile(r"(test_\w+\.py)::(test_\w+)(?:\[(\w+)\])?")
+_PROOF = re.compile(r"((?:\w+/)?test_\w+\.py)::(test_\w+)(?:\[(\w+)\])?")
 
 
 def proofs() -> dict[str, list[str]]:
@@ -23,7 +27,7 @@ def proofs() -> dict[str, list[str]]:
 
 @cache
 def text_of(proof: str) -> str:
-    """Return the texts in a test and in all it uses of its module: constants, helpers, fixtures. Of a site, its file.
+    """Return the texts in a test and in all it uses of its module and of helpers.www. Of a site, its file.
 
     Raises:
         LookupError: there is no such test.
@@ -33,7 +37,7 @@ def text_of(proof: str) -> str:
     if match is None:
         raise LookupError(f"{proof} is no name of a test")
     file, test, site = match.groups()
-    parts = _parts(TESTS / file)
+    parts = _parts(TESTS / "helpers/www.py") | _parts(TESTS / file)
     if test not in parts:
         raise LookupError(f"{file} has no {test}")
     if site:

@@ -217,7 +217,7 @@ def test_an_include_that_comes_back_to_itself_is_told_with_the_way(tmp_path: Pat
         ("٣", False, None),
     ],
 )
-def test_times(text: str, seconds: bool, expected: int | None) -> None:
+def test_times_are_read_as_nginx_reads_them(text: str, seconds: bool, expected: int | None) -> None:
     if expected is None:
         with pytest.raises(ValueError, match="is not a time"):
             units.milliseconds(text, seconds=seconds)

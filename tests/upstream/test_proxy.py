@@ -10,24 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from helpers.gateway import Gateway, free_port
+from helpers.proxied import proxy, seen
 from helpers.raw import Raw
 from helpers.upstream import Script, Upstream, answer, exactly
 from helpers.wait import wait_for
 
 Run = Callable[..., Gateway]
 RunUpstream = Callable[[Script], Upstream]
-
-
-def proxy(port: int, route: str = "", server: str = "") -> str:
-    return (
-        f'[[server]]\n{server}\n[[server.route]]\npath = "/"\nproxy = "http://up"\n{route}\n'
-        f'[upstream.up]\nservers = ["127.0.0.1:{port}"]\n'
-    )
-
-
-def seen(upstream: Upstream) -> dict[str, str]:
-    lines = upstream.heads[-1].decode("latin-1").split("\r\n")[1:-2]
-    return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 SEED = """\

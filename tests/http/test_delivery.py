@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app_driver import AppGateway
+from helpers.proxied import proxy
 from helpers.raw import Raw
 from helpers.upstream import Script, Upstream, exactly
 from helpers.wait import wait_for
-from test_proxy import proxy
 
 if TYPE_CHECKING:
     from helpers.gateway import Gateway

@@ -45,7 +45,7 @@ def _hello(run_upstream: Callable[..., Upstream], text: str) -> str:
     return text.replace("BACK", str(run_upstream(answer(b"hello")).port))
 
 
-def test_addresses(run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream]) -> None:
+def test_allow_and_deny_decide(run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream]) -> None:
     pair = run_pair(_hello(run_upstream, NETWORKS))
     found = {path: pair.get(path).status for path in ("/all", "/me", "/other", "/order", "/nested", "/nested/in")}
     assert found["/me"] == found["/nested/in"] == 200
@@ -142,7 +142,7 @@ def test_credentials_and_realms(passwords: Pair) -> None:
     assert passwords.get("/var").status == 200
 
 
-def test_satisfy(passwords: Pair) -> None:
+def test_satisfy_combines_checks_as_in_nginx(passwords: Pair) -> None:
     good, bad = basic("plain", "secret"), basic("plain", "wrong")
     for target in ("/any", "/either", "/both", "/neither", "/page"):
         for fields in ((), (good,), (bad,)):
@@ -293,7 +293,9 @@ def _body_of(upstream: Upstream) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("size", [5, 200_000])
-def test_mirror(run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream], size: int) -> None:
+def test_mirrors_get_what_nginx_sends(
+    run_pair: Callable[[str], Pair], run_upstream: Callable[..., Upstream], size: int
+) -> None:
     copies = run_upstream(answer(b"ignored"))
     text = MIRRORS.replace("COPY", str(copies.port))
     pair = run_pair("client_max_body_size 1m;\n" + _hello(run_upstream, text))
@@ -369,7 +371,7 @@ server {
 """
 
 
-def test_referers(run_pair: Callable[[str], Pair]) -> None:
+def test_referers_are_valid_as_in_nginx(run_pair: Callable[[str], Pair]) -> None:
     pair = run_pair(REFERERS)
     for referer in (
         "http://www.site.test/x",
@@ -416,7 +418,7 @@ server {
 """
 
 
-def test_browsers(run_pair: Callable[[str], Pair]) -> None:
+def test_browsers_are_ancient_or_modern_as_in_nginx(run_pair: Callable[[str], Pair]) -> None:
     pair = run_pair(BROWSERS)
     for agent in (
         "Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)",

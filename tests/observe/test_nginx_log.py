@@ -82,7 +82,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("location", ["/", "/json", "/none", "/combined", "/back"])
-def test_lines(logs: Pair, tmp_path: Path, location: str) -> None:
+def test_access_log_lines_are_those_of_nginx(logs: Pair, tmp_path: Path, location: str) -> None:
     sent = 0
     for request in REQUESTS:
         text = request.replace(" /", f" {location if location != '/' else ''}/", 1)
@@ -143,7 +143,7 @@ server {
         assert len(text) < 200 * 12, "it was not collected"
 
 
-def test_syslog(run_pair: Callable[[str], Pair], tmp_path: Path) -> None:
+def test_syslog_gets_the_datagrams_nginx_sends(run_pair: Callable[[str], Pair], tmp_path: Path) -> None:
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

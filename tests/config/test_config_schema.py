@@ -17,11 +17,10 @@ from buchner.config import load, load_dict
 from buchner.config.model import AppSettings, ProcessSettings
 from buchner.config.validate import schema
 from buchner.errors import ConfigError
+from helpers.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_the_schema_is_a_valid_schema() -> None:

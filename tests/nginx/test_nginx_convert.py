@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from buchner.cli import cli
 from buchner.config import load
+from helpers.places import TESTS
 
-CASES = Path(__file__).parent / "nginx_conf"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = TESTS / "nginx_conf"
 GOLDEN = sorted(path.parent.name for path in CASES.glob("*/expected.json"))
 
 

@@ -7,19 +7,19 @@ import hashlib
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from helpers.gateway import BUCHNER, free_port
+from helpers.places import ROOT
 from helpers.raw import Raw, ask
 from helpers.wait import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELLO = Path(__file__).parents[1] / "examples" / "hello"
+HELLO = ROOT / "examples" / "hello"
 
 
 @pytest.fixture(scope="module")

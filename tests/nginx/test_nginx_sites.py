@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,15 +17,17 @@ from buchner.cli import cli
 from buchner.config import load
 from helpers.gateway import BUCHNER, free_port
 from helpers.nginx import Converted, Server, comparable
+from helpers.places import TESTS
 from helpers.raw import Raw
 from helpers.sites import App, Ask, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from helpers.nginx import Pair
 
-SITES = sorted((Path(__file__).parent / "nginx_sites").glob("*.conf"))
+SITES = sorted((TESTS / "nginx_sites").glob("*.conf"))
 
 FILES = {
     "static/site.css": "body { color: black }\n",

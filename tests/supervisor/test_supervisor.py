@@ -19,9 +19,10 @@ import pytest
 
 from helpers.gateway import BUCHNER
 from helpers.instance import Instance
+from helpers.places import TESTS
 from helpers.wait import wait_for
 
-HERE = Path(__file__).parent
+HERE = TESTS
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'one']\n"
 
 

@@ -17,10 +17,11 @@ from typing import Any, Self
 import pytest
 
 from helpers.gateway import BUCHNER
+from helpers.places import ROOT
 from helpers.wait import wait_for
 
 pytest.importorskip("flask")
-PYTHON = Path(__file__).parent.parent / "python"
+PYTHON = ROOT / "python"
 
 SHOP = """
 import os, time

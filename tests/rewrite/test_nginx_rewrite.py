@@ -45,7 +45,7 @@ server {
         "/%00 /a%0ab.php /docs/..%2fstatic /a/. /a/.. /a/b/.../c /.a /..a /a//..//static/x",
     ],
 )
-def test_locations(run_pair: Callable[[str], Pair], targets: str) -> None:
+def test_a_request_is_served_by_the_location_nginx_finds(run_pair: Callable[[str], Pair], targets: str) -> None:
     pair = run_pair(LOCATIONS)
     found = {target: pair.get(target) for target in targets.split()}
     assert any(answer.status == 200 for answer in found.values())
@@ -128,7 +128,7 @@ def rewrites(run_pair: Callable[[str], Pair], tmp_path: Path) -> Pair:
     return run_pair(REWRITES)
 
 
-def test_rewrites(rewrites: Pair) -> None:
+def test_rewrites_lead_where_those_of_nginx_lead(rewrites: Pair) -> None:
     targets = (
         "/moved/a /moved/a?x=1 /early/a%20b /early/a+b?y /r/last/z /r/last/z?k /r/drop/z?k /r/args/a%26b /r/args/a&b "
         "/r/break/z /r/perm/a%20b?c=d /r/perm/é /r/redir/a?b /r/redir/a%3fb%2Bc /r/abs/x/y?z=1 /r/none/x /r/x?y "
@@ -141,7 +141,7 @@ def test_rewrites(rewrites: Pair) -> None:
     assert rewrites.get("/moved/a?x=1").body == b"new /new/a x=1 server"
 
 
-def test_conditions(rewrites: Pair) -> None:
+def test_if_holds_where_it_does_in_nginx(rewrites: Pair) -> None:
     for cookie in ("", "Cookie: id=7; a=b", "Cookie: ID=7", "Cookie: x=id=3", "Cookie: X"):
         for query in ("", "?zero=0", "?zero=00", "?zero="):
             fields = [cookie] if cookie else []

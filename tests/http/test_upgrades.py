@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app_driver import AppGateway
+from helpers.proxied import proxy, seen
 from helpers.raw import Raw
 from helpers.wait import wait_for
-from test_proxy import proxy, seen
 
 if TYPE_CHECKING:
     from helpers.gateway import Gateway

@@ -190,7 +190,7 @@ def test_entity_tags_see_changes_within_a_second_unless_told_not_to(start: Start
 
 
 @pytest.mark.parametrize("size", [1000, 300_000])
-def test_ranges(start: Start, root: Path, size: int) -> None:
+def test_ranges_of_a_file_are_sent_or_refused(start: Start, root: Path, size: int) -> None:
     content = os.urandom(size)
     (root / "data.bin").write_bytes(content)
     gateway = start(files("/", root))

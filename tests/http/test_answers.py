@@ -59,7 +59,7 @@ def gateway(run_gateway: Callable[..., Gateway]) -> Gateway:
 
 
 @pytest.mark.kind("backend redirect")
-def test_redirects(gateway: Gateway) -> None:
+def test_redirects_have_the_status_and_the_location_they_are_given(gateway: Gateway) -> None:
     reply = gateway.get("/old/a?b=c", "Host: shop.example:81")
     assert reply.status == 400  # two Host fields
     reply = gateway.ask("GET /old/a?b=c HTTP/1.1\r\nHost: Shop.example:81\r\nConnection: close\r\n\r\n")

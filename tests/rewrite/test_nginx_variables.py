@@ -43,7 +43,7 @@ server {
 """
 
 
-def test_maps(run_pair: Callable[[str], Pair]) -> None:
+def test_maps_give_the_values_of_nginx(run_pair: Callable[[str], Pair]) -> None:
     pair = run_pair(MAP)
     values = "one ONE two default rexy reXY ign1 IGN *.x.org a.x.org cat catdog other"
     queries = ["", "?a=", *(f"?a={value}" for value in values.split()), "?a=with%20space&b=7", "?a=one&b=two"]

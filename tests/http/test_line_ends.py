@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from helpers.proxied import proxy
 from helpers.raw import Raw
 from helpers.upstream import Script, Upstream, exactly
-from test_proxy import proxy
 
 if TYPE_CHECKING:
     from helpers.gateway import Gateway

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +9,14 @@ import pytest
 from buchner.config import load
 from buchner.nginx.directives import MODULES, ROWS
 from buchner.nginx.rows import FLAG, Inherit, Rows, no_effect, refused
+from helpers.places import ROOT, TESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-DOCUMENTED = Path(__file__).parent / "data" / "nginx_directives.txt"
-PAGE = Path(__file__).parents[1] / "docs" / "nginx.md"
+DOCUMENTED = TESTS / "data" / "nginx_directives.txt"
+PAGE = ROOT / "docs" / "nginx.md"
 
 
 def documented() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from test_nginx_filters import START, field, same, tree
+from helpers.www import START, field, same, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def pair(tmp_path: Path, run_pair: Callable[[str], Pair]) -> Pair:
 
 
 @pytest.mark.kind("filter range")
-def test_ranges(pair: Pair) -> None:
+def test_ranges_are_cut_as_nginx_cuts_them(pair: Pair) -> None:
     for ranges in RANGES:
         same(pair, "/c.txt", f"Range: {ranges}")
         same(pair, "/force/c.txt", f"Range: {ranges}")
@@ -112,7 +112,7 @@ def test_ranges(pair: Pair) -> None:
 
 
 @pytest.mark.kind("filter conditional")
-def test_conditions(pair: Pair) -> None:
+def test_conditional_requests_have_the_responses_of_nginx(pair: Pair) -> None:
     for target in ["/c.txt", "/force/c.txt"]:
         for tag in TAGS:
             for name in ["If-Match", "If-None-Match"]:

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.nginx import get
 from helpers.wait import wait_for
-from test_nginx_filters import same, tree
+from helpers.www import same, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

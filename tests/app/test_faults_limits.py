@@ -19,6 +19,7 @@ import pytest
 
 from helpers.instance import Instance, private_memory
 from helpers.load import APP
+from helpers.places import TESTS
 from helpers.raw import Raw
 from helpers.upstream import Upstream, answer
 from helpers.wait import wait_for
@@ -142,7 +143,7 @@ def test_five_thousand_slow_heads_leave_the_others_their_p99(run: Run) -> None:
         without.append(latency(instance.port, 2000))
         slow = subprocess.Popen(
             [sys.executable, "-m", "helpers.slowloris", str(instance.port), "5000", "10"],
-            cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert slow.stdout
         assert slow.stdout.readline() == "open\n"

@@ -1,6 +1,6 @@
 """nginx.conf: every directory of tests/nginx_conf holds a file and the plan, or the errors, that come of it.
 
-``BUCHNER_WRITE_GOLDEN=1 pytest tests/test_nginx_conf.py`` writes the expectations anew; read the difference.
+``BUCHNER_WRITE_GOLDEN=1 pytest tests/nginx/test_nginx_conf.py`` writes the expectations anew; read the difference.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -16,8 +16,12 @@ import pytest
 from buchner import _native
 from buchner.config import Loaded, load
 from buchner.errors import ConfigError
+from helpers.places import TESTS
 
-CASES = Path(__file__).parent / "nginx_conf"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = TESTS / "nginx_conf"
 GOOD = ("files", "full", "nested", "returns", "seed", "seed_http")
 BAD = ("contexts", "include_loop", "syntax", "unknown", "values")
 

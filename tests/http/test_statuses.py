@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app_driver import AppGateway
+from helpers.proxied import proxy
 from helpers.raw import Raw, ask
 from helpers.upstream import Script, Upstream
-from test_proxy import proxy
 
 if TYPE_CHECKING:
     from helpers.gateway import Gateway
