@@ -158,7 +158,8 @@ impl Plan {
         names.bases = config.gateway.bases();
         let upstreams = compile_upstreams(config, previous)?;
         let settings = compile_settings(config, &names)?;
-        let (mut facts, mut servers) = (Vec::new(), Vec::new());
+        let count = config.server.len();
+        let (mut facts, mut servers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (i, server) in config.server.iter().enumerate() {
             let compiler = Compiler {
                 config,
@@ -312,7 +313,10 @@ impl Compiler<'_> {
         let mut table = RouteTable::default();
         self.level(&server.route, &mut table, false)?;
         let name = server.names.first().map(String::as_str).unwrap_or_default();
-        let (facts, routes) = self.routes.into_iter().flatten().unzip();
+        let (mut facts, mut routes): (Vec<_>, Vec<_>) = self.routes.into_iter().flatten().unzip();
+        // Ten thousand servers with a route each: room for more would be most of what they take.
+        facts.shrink_to_fit();
+        routes.shrink_to_fit();
         let name = name.strip_prefix('.').unwrap_or(if name == "_" { "" } else { name }).to_owned();
         let facts = scope::Server { name, settings: server.settings, routes: facts };
         Ok((facts, Server { rewrite, routes, table, named: self.named }))
