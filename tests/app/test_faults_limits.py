@@ -196,6 +196,7 @@ def test_without_descriptors_the_longest_idle_connections_make_room_and_a_used_o
         for raw in (*idle, *used):
             raw.send("GET /n/1 HTTP/1.1\r\nHost: test\r\n\r\n")
             assert raw.reply().status == 200
+            time.sleep(0.002)  # times are counted in milliseconds
         most = len(list(Path(f"/proc/{gateway}/fd").iterdir())) + 4
         resource.prlimit(gateway, resource.RLIMIT_NOFILE, (most, most))
         time.sleep(1.1)  # they have not just been used

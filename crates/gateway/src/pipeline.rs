@@ -29,10 +29,8 @@ const MAX_REDIRECTS: u8 = 10;
 /// Walks one request through the phases and the filters.
 pub async fn run(ex: &mut Exchange) -> Response {
     let mut response = answer(ex, None).await;
-    accel::restore(ex, &mut response);
     while let Some(refusal) = filter::apply(ex, &mut response).await {
         response = answer(ex, Some(refusal)).await;
-        accel::restore(ex, &mut response);
     }
     ex.upstream.passing = false;
     response
@@ -84,6 +82,7 @@ async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
     if let Some(location) = ex.location.take().filter(|_| !response.headers.contains(HeaderId::Location)) {
         response.headers.push(HeaderId::Location, &location);
     }
+    accel::restore(ex, &mut response);
     response
 }
 
@@ -110,7 +109,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
     }
     let route = loop {
         ex.path_changed = false;
-        if let Located::Slash(index) = locate(ex, &entry)? {
+        if let Located::Slash(index) = locate(ex, server, &entry)? {
             return Ok(Outcome::Respond(add_slash(ex, index, &server.routes[index as usize])));
         }
         if !matches!(entry, Entry::Named(_)) {
@@ -145,12 +144,8 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
 }
 
 /// Location phase: finds the route.
-fn locate(ex: &mut Exchange, entry: &Entry) -> Result<Located> {
+fn locate(ex: &mut Exchange, server: &Server, entry: &Entry) -> Result<Located> {
     ex.route = None;
-    let scope = ex.scope.clone();
-    let Some(server) = server(&scope, ex.server) else {
-        return Err(Error::new(Kind::NotFound, "no server is configured"));
-    };
     let found = match entry {
         Entry::Named(name) => match server.named.get(name.as_str()) {
             Some(index) => Some(Located::Route(*index)),

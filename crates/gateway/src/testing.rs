@@ -276,6 +276,11 @@ pub fn response(status: u16, kind: &str, body: &str) -> Response {
     response
 }
 
+/// Runs work that needs no clock and no sockets.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
 /// A body that comes in pieces.
 pub struct Pieces {
     pieces: VecDeque<Bytes>,
@@ -289,6 +294,11 @@ impl Pieces {
     pub fn new(pieces: &[&str], length: Option<u64>) -> Self {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece.as_bytes())).collect();
         Self { pieces, length, limit: 0, taken: 0 }
+    }
+
+    /// These bytes, of a length that is not said.
+    pub fn of(pieces: Vec<Bytes>) -> Self {
+        Self { pieces: pieces.into(), length: None, limit: 0, taken: 0 }
     }
 }
 

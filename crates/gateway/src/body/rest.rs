@@ -81,21 +81,7 @@ impl Source for Rest {
 mod tests {
     use super::*;
     use crate::body::next_chunk;
-
-    struct Pieces(Vec<Bytes>);
-
-    impl Source for Pieces {
-        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-            Poll::Ready(Ok(if self.0.is_empty() { None } else { Some(self.0.remove(0)) }))
-        }
-        fn length(&self) -> Option<u64> {
-            None
-        }
-    }
-
-    fn run<T>(f: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(f)
-    }
+    use crate::testing::{Pieces, block_on};
 
     #[test]
     fn what_there_is_no_room_for_follows_what_was_read() {
@@ -105,13 +91,13 @@ mod tests {
             let spool = Spool::new(std::env::temp_dir(), room);
             let count = |piece: usize| vec![piece as u8; 50_000];
             let pieces: Vec<_> = (0..30).map(|piece| Bytes::from(count(piece))).collect();
-            let mut source: Box<dyn Source> = Box::new(Pieces(pieces));
-            let read = run(spool::collect(source.as_mut(), 64, most, &spool)).unwrap();
+            let mut source: Box<dyn Source> = Box::new(Pieces::of(pieces));
+            let read = block_on(spool::collect(source.as_mut(), 64, most, &spool)).unwrap();
             let Collected::Part(Start { file, memory, .. }) = read else { unreachable!() };
             assert!(file.as_ref().map_or(0, SpoolFile::length) + memory.len() as u64 >= length);
             let mut rest = Rest { file, offset: 0, memory, source };
             let mut all = Vec::new();
-            while let Some(piece) = run(next_chunk(&mut rest)).unwrap() {
+            while let Some(piece) = block_on(next_chunk(&mut rest)).unwrap() {
                 all.extend_from_slice(&piece);
             }
             assert_eq!(all, (0..30).flat_map(count).collect::<Vec<_>>());

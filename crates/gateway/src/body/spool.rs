@@ -331,32 +331,18 @@ pub(super) async fn collect(source: &mut dyn Source, memory: u64, most: u64, spo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Pieces, block_on};
     use std::task::{Context, Poll};
 
-    struct Pieces(Vec<Bytes>);
-
-    impl Source for Pieces {
-        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-            Poll::Ready(Ok(if self.0.is_empty() { None } else { Some(self.0.remove(0)) }))
-        }
-        fn length(&self) -> Option<u64> {
-            None
-        }
-    }
-
-    fn run<T>(f: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(f)
-    }
-
     fn pieces(n: usize, size: usize) -> RequestBody {
-        RequestBody::Stream(Box::new(Pieces(vec![Bytes::from(vec![7u8; size]); n])))
+        RequestBody::Stream(Box::new(Pieces::of(vec![Bytes::from(vec![7u8; size]); n])))
     }
 
     #[test]
     fn small_bodies_stay_in_memory() {
         let spool = Spool::new(std::env::temp_dir(), 1 << 20);
         let mut body = pieces(3, 10);
-        run(buffer(&mut body, 64, &spool)).unwrap();
+        block_on(buffer(&mut body, 64, &spool)).unwrap();
         assert!(matches!(&body, RequestBody::Buffered(Buffered::Memory(b)) if b.len() == 30));
         assert_eq!(spool.used(), 0);
     }
@@ -365,7 +351,7 @@ mod tests {
     fn large_bodies_spill_and_give_their_room_back() {
         let spool = Spool::new(std::env::temp_dir(), 1 << 22);
         let mut body = pieces(30, 50_000);
-        run(buffer(&mut body, 64, &spool)).unwrap();
+        block_on(buffer(&mut body, 64, &spool)).unwrap();
         let RequestBody::Buffered(Buffered::File(file)) = &body else { unreachable!() };
         assert_eq!((file.length(), file.file().metadata().unwrap().len()), (1_500_000, 1_500_000));
         assert_eq!(spool.used(), 1_500_000);
@@ -377,7 +363,7 @@ mod tests {
     fn a_full_spool_is_507_and_leaks_nothing() {
         let spool = Spool::new(std::env::temp_dir(), 1_000_000);
         let mut body = pieces(30, 50_000);
-        let error = run(buffer(&mut body, 64, &spool)).unwrap_err();
+        let error = block_on(buffer(&mut body, 64, &spool)).unwrap_err();
         assert_eq!(error.kind.status(), 507);
         drop(body);
         assert_eq!(spool.used(), 0);
@@ -421,7 +407,7 @@ mod tests {
         let spool = Spool::new(std::env::temp_dir(), 1 << 22);
         for stays in [true, false] {
             let mut body = pieces(3, 200_000);
-            run(into_file(&mut body, spool.create_named(Some(&dir)).unwrap(), stays)).unwrap();
+            block_on(into_file(&mut body, spool.create_named(Some(&dir)).unwrap(), stays)).unwrap();
             let RequestBody::Buffered(Buffered::File(file)) = &body else { unreachable!() };
             let path = file.path().unwrap().to_owned();
             assert_eq!(std::fs::metadata(&path).unwrap().len(), 600_000);
@@ -441,7 +427,7 @@ mod tests {
     #[test]
     fn a_missing_spool_dir_is_507_with_its_name() {
         let spool = Spool::new("/nonexistent/spool", 1 << 22);
-        let error = run(buffer(&mut pieces(3, 50_000), 64, &spool)).unwrap_err();
+        let error = block_on(buffer(&mut pieces(3, 50_000), 64, &spool)).unwrap_err();
         assert_eq!(error.kind.status(), 507);
         assert!(error.cause.contains("/nonexistent/spool"));
     }

@@ -39,16 +39,22 @@ impl Scarcity {
         idle
     }
 
-    /// Asks another thread for a connection that can better be spared than the caller's, if there is one. True when it was asked.
-    pub fn ask_other(&self, own: &Arc<Idle>) -> bool {
+    /// Asks another thread for a connection that can better be spared than the caller's, if there is one.
+    ///
+    /// # Errors
+    /// The caller has the one that can best be spared: the rank up to which its connections go before those of the others.
+    pub fn ask_other(&self, own: &Arc<Idle>) -> Result<(), u64> {
         let most = own.first.load(Ordering::Relaxed);
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let others = threads.iter().filter(|idle| !Arc::ptr_eq(idle, own));
         let best = others.map(|idle| (idle.first.load(Ordering::Relaxed), idle)).min_by_key(|(first, _)| *first);
-        let Some((_, best)) = best.filter(|(first, _)| *first < most) else { return false };
+        let Some((first, best)) = best else { return Err(NONE) };
+        if first >= most {
+            return Err(first);
+        }
         best.asked.fetch_max(most, Ordering::Relaxed);
         best.wake.notify_one();
-        true
+        Ok(())
     }
 }
 
@@ -74,12 +80,12 @@ mod tests {
         let scarcity = Scarcity::below(Some(1024));
         assert_eq!(scarcity.from, 960);
         let threads: Vec<_> = (0..3).map(|_| scarcity.thread()).collect();
-        assert!(!scarcity.ask_other(&threads[0]), "nobody has any");
+        assert_eq!(scarcity.ask_other(&threads[0]), Err(NONE), "nobody has any");
         threads[0].publish(20);
         threads[1].publish(10);
-        assert!(scarcity.ask_other(&threads[0]));
-        assert!(scarcity.ask_other(&threads[2]));
-        assert!(!scarcity.ask_other(&threads[1]));
+        assert_eq!(scarcity.ask_other(&threads[0]), Ok(()));
+        assert_eq!(scarcity.ask_other(&threads[2]), Ok(()));
+        assert_eq!(scarcity.ask_other(&threads[1]), Err(20), "its own, but none that is used later than another's");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(threads[1].asked()), NONE);
     }

@@ -5,7 +5,6 @@ pub mod proxy_protocol;
 use crate::http;
 use crate::http::port::{Arrival, Port};
 use crate::http::service::Service;
-use crate::io::scarcity::NONE;
 use crate::io::sock::Sock;
 use crate::io::stream::Io;
 use crate::net::peer::Peer;
@@ -148,10 +147,10 @@ fn relieve(thread: &Service) -> Duration {
     thread.clock.tick();
     let now = thread.clock.now();
     thread.idle.publish(thread.deadlines.first_idle(now));
-    if thread.shared.scarcity.ask_other(&thread.idle) || thread.deadlines.give_up_idle(now, NONE) > 0 {
-        return SHORT_PAUSE;
+    match thread.shared.scarcity.ask_other(&thread.idle) {
+        Err(most) if thread.deadlines.give_up_idle(now, most) == 0 => PAUSE,
+        _ => SHORT_PAUSE,
     }
-    PAUSE
 }
 
 fn full(thread: &Service) -> bool {
