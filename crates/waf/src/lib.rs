@@ -2,7 +2,10 @@
 //!
 //! The crate reads rules and judges requests; it opens no socket, and no file but those that the rules name while they are loaded.
 
+pub mod body;
+pub mod operator;
 #[allow(dead_code)] // the rule engine reads statements
 mod seclang;
+pub mod transform;
 
 pub use seclang::{LoadError, Location};
