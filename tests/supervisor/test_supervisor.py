@@ -193,6 +193,24 @@ def test_reload_with_a_refused_plan_keeps_the_old(start: Callable[..., Running])
     wait_for(lambda: server.workers() == before, "only the old worker was there")
 
 
+def test_no_reload_leaves_anything_of_itself(start: Callable[..., Running]) -> None:
+    server = start("shop:app", "1")
+    server.says("serving")
+    for refused in (False, True, False, True, False):
+        (server.directory / "spool").write_text("/" if refused else "")
+        assert server.ask("reload").returncode == int(refused)
+    wait_for(lambda: len(server.workers()) == 1, "only the newest worker was there")
+    (server.directory / "counts.json").unlink(missing_ok=True)
+    server.process.send_signal(signal.SIGRTMIN)
+    file = server.directory / "counts.json"
+    wait_for(file.exists, "the counts")
+    counts = json.loads(file.read_text())
+    kept = {kind: counts.get(kind, 0) for kind in ("Deployment", "Pool", "Force", "Loaded")}
+    assert kept == {"Deployment": 0, "Pool": 1, "Force": 1, "Loaded": 1}
+    descriptors = [str(each.readlink()) for each in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    assert sum("memfd:buchner-plan" in each for each in descriptors) == 1
+
+
 def test_a_killed_worker_is_replaced(start: Callable[..., Running]) -> None:
     server = start("shop:app", "1")
     server.says("serving")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +180,24 @@ def test_the_loop_runs_timers_in_order_and_survives_a_callback() -> None:
     loop.run()
     loop.close()
     assert ran == [1, 2]
+
+
+def test_a_cancelled_timer_is_let_go_at_once() -> None:
+    loop = Loop()
+    ran: list[int] = []
+    timers = [loop.call_later(number / 1000, partial(ran.append, number)) for number in range(9)]
+    kept = [weakref.ref(timer) for timer in timers]
+    for timer in timers[1::2]:
+        timer.cancel()
+        timer.cancel()
+    timers = [timer]  # cancelled
+    gc.collect()
+    assert [number for number, each in enumerate(kept) if each()] == [0, 2, 4, 6, 7, 8]
+    loop.call_later(0.02, loop.stop)
+    loop.run()
+    loop.close()
+    assert ran == [0, 2, 4, 6, 8]
+    timer.cancel()
 
 
 def test_a_timer_may_be_further_away_than_epoll_can_wait() -> None:

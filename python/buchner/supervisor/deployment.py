@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from buchner.supervisor.gateway_process import GatewayProcess
     from buchner.supervisor.gateways import Gateways
     from buchner.supervisor.listeners import Listener
-    from buchner.supervisor.loop import Loop
+    from buchner.supervisor.loop import Loop, Timer
     from buchner.supervisor.messages import WorkerReady
     from buchner.supervisor.pool import Pool
     from buchner.supervisor.workers import Workers
@@ -87,6 +87,7 @@ class Deployment:
         self._listeners: dict[str, Listener] = {}
         self._waiting: set[str] = set()
         self._plan_number: int | None = None
+        self._plan_due: Timer | None = None
         self._force: Force | None = None
         self.pools: dict[str, Pool] = {}
         self.gateway: GatewayProcess | None = None
@@ -149,11 +150,9 @@ class Deployment:
         self.loaded = self.loaded.without_plan()
         self._supervisor.prepare_logs(self._force)
         self._plan_number = gateways.send_plan(gateway, self._force)
-        self._supervisor.loop.call_later(_PLAN_SECONDS, lambda: self._plan_late(gateway))
+        self._plan_due = self._supervisor.loop.call_later(_PLAN_SECONDS, lambda: self._plan_late(gateway))
 
     def _plan_late(self, gateway: GatewayProcess) -> None:
-        if self._ended:
-            return
         self.fail(
             BuchnerError(f"the gateway (pid {gateway.pid}) did not take the configuration in {_PLAN_SECONDS:g} s")
         )
@@ -186,8 +185,13 @@ class Deployment:
         elif self._keeps_gateway and self._plan_number is not None:
             self.fail(BuchnerError(f"the gateway {why} while it took the configuration"))
 
-    def _commit(self) -> None:
+    def _end(self) -> None:
         self._ended = True
+        if self._plan_due is not None:
+            self._plan_due.cancel()  # it holds this deployment
+
+    def _commit(self) -> None:
+        self._end()
         supervisor = self._supervisor
         gateways = supervisor.gateways
         gateway = self.gateway or gateways.current
@@ -217,7 +221,7 @@ class Deployment:
         """Undo what was begun."""
         if self._ended:
             return
-        self._ended = True
+        self._end()
         for pool in self.pools.values():
             self._supervisor.workers.abandon(pool)
         gateways = self._supervisor.gateways

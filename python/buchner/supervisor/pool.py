@@ -114,6 +114,7 @@ class Pool:
         self._source: WorkerSource | None = None
         self._backoff = Backoff()
         self._paused: Timer | None = None
+        self._start_due: Timer | None = None
 
     def adopt(self, workers: list[WorkerProcess]) -> None:
         """Take over workers from before an upgrade: the pool serves at once, and the dead are replaced by new code."""
@@ -126,7 +127,7 @@ class Pool:
 
     def start(self) -> None:
         """Start the workers; `pool_ready` or `pool_failed` follows."""
-        self._loop.call_later(self.settings.start_timeout, self._check_start)
+        self._start_due = self._loop.call_later(self.settings.start_timeout, self._check_start)
         self._balance()
 
     def _check_start(self) -> None:
@@ -168,7 +169,7 @@ class Pool:
             worker.events = self
             self.workers[worker.number] = worker
             if self.active:
-                self._loop.call_later(self.settings.start_timeout, partial(self._check_replacement, worker))
+                worker.later(self.settings.start_timeout, partial(self._check_replacement, worker))
 
     def _check_replacement(self, worker: WorkerProcess) -> None:
         if worker.state is WorkerState.STARTING:
@@ -197,6 +198,11 @@ class Pool:
     def activate(self) -> None:
         """The trial is over: its workers serve, and failures are survived."""
         self.active = True
+        self._start_over()
+
+    def _start_over(self) -> None:
+        if self._start_due is not None:
+            self._start_due.cancel()  # it holds this pool
 
     def ready_workers(self) -> list[WorkerProcess]:
         """The workers that serve or may."""
@@ -303,6 +309,7 @@ class Pool:
         self.closed = True
         if self._paused is not None:
             self._paused.cancel()
+        self._start_over()
         if self._source is not None:
             self._source.close()
             self._source = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from buchner.supervisor.gateway_process import GatewayProcess
-    from buchner.supervisor.loop import Loop
+    from buchner.supervisor.loop import Loop, Timer
 
 _LONGEST_BEAT = 5.0
 """Most seconds between two pings."""
@@ -110,6 +110,7 @@ class WorkerProcess:
         self.is_forked = False
         """Whether a preload process forks it: its first message is `forked` then."""
         self._loop = loop
+        self._timers: set[Timer] = set()
         self._reaper = reaper
         self._channel: Channel | None = None
         self._asked_to_recycle = False
@@ -184,7 +185,7 @@ class WorkerProcess:
         elif self.events and self.state in (WorkerState.READY, WorkerState.RETIRING):
             self.events.worker_lost(self, "it closed its control socket")
         else:
-            self._loop.call_later(_KILL_AFTER, lambda: self.kill("it closed its control socket"))
+            self.later(_KILL_AFTER, lambda: self.kill("it closed its control socket"))
 
     def ended(self, status: int) -> None:
         """Note the end of the process."""
@@ -195,6 +196,9 @@ class WorkerProcess:
             return
         self.was_leaving = self.state in (WorkerState.RETIRING, WorkerState.STOPPING)
         self.state = WorkerState.GONE
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
         if self.events:
             self.events.worker_ended(self, status)
         if self.child is not None:
@@ -202,6 +206,16 @@ class WorkerProcess:
         elif self.dump >= 0:
             os.close(self.dump)
         self.dump = -1
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back unless the process has ended by then: a timer keeps the worker, and with it its pool."""
+
+        def due() -> None:
+            self._timers.discard(timer)
+            callback()
+
+        timer = self._loop.call_later(seconds, due)
+        self._timers.add(timer)
 
     def attach(self, gateway: GatewayProcess) -> None:
         """Make the sockets between this worker and a gateway, and send both their ends.
@@ -237,7 +251,7 @@ class WorkerProcess:
             if self._asked_at == asked_at and self.state is WorkerState.READY:
                 silent()
 
-        self._loop.call_later(seconds, look)
+        self.later(seconds, look)
 
     def _ping(self) -> float:
         """Send a ping, unless one is not answered yet; returns when that was sent."""
@@ -264,10 +278,10 @@ class WorkerProcess:
             if now - self._ping() >= seconds + _AFTER_REQUESTS:
                 silent()
             else:
-                self._loop.call_later(every, look)
+                self.later(every, look)
 
         self._heart_looked_at = time.monotonic()
-        self._loop.call_later(every, look)
+        self.later(every, look)
 
     def reopen(self, descriptors: Sequence[int]) -> None:
         """Have it write to a new error log."""
@@ -281,7 +295,7 @@ class WorkerProcess:
         self.state = WorkerState.STOPPING
         if self._channel is not None:
             self._channel.send(Stop(deadline_ms=int(seconds * 1000)))
-        self._loop.call_later(seconds + _KILL_AFTER, lambda: self.kill(reason))
+        self.later(seconds + _KILL_AFTER, lambda: self.kill(reason))
 
     def kill(self, reason: str) -> None:
         """Kill it; `reason` is what the log says."""
@@ -291,7 +305,7 @@ class WorkerProcess:
         if self.child is not None:
             self.child.kill(signal.SIGKILL)
         else:
-            self._loop.call_later(0, self._give_up)
+            self.later(0, self._give_up)
 
     def _give_up(self) -> None:
         """Kill it if it exists by now; a worker that no process was forked for ends here."""

@@ -160,7 +160,7 @@ class Workers:
             if gateway is gateways.current:
                 gateway.retire(worker.number)
         worker.retire_by = time.monotonic() + seconds
-        self._supervisor.loop.call_later(seconds, lambda: self._end(worker))
+        worker.later(seconds, lambda: self._end(worker))
         self._end_if_idle(worker)
 
     def _end_if_idle(self, worker: WorkerProcess) -> None:
@@ -217,7 +217,7 @@ class Workers:
 
     def worker_lost(self, worker: WorkerProcess, cause: str) -> None:
         """A worker can't serve any more, whatever its process does: kill and replace it."""
-        self._supervisor.loop.call_later(_DEATH_TOLD_WITHIN, lambda: self._give_up(worker, cause))
+        worker.later(_DEATH_TOLD_WITHIN, lambda: self._give_up(worker, cause))
 
     def worker_silent(self, worker: WorkerProcess) -> None:
         """A worker's main thread has not run for `heartbeat`: show where it hangs, and replace it."""
