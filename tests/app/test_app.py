@@ -257,6 +257,8 @@ def test_a_get_whose_worker_dies_is_answered_by_another(serve: Any) -> None:
         assert gateway.ask("/")[2] == str(dying.pid).encode()
         with ThreadPoolExecutor(1) as client:
             os.kill(dying.pid, signal.SIGSTOP)
+            # The signal is only sent by now: a thread that it finds in recv(2) still takes what comes before it stops.
+            assert os.WIFSTOPPED(os.waitpid(dying.pid, os.WUNTRACED)[1])
             answer = client.submit(gateway.ask)
             wait_for(lambda: select.select(offered, [], [], 0)[0], "the request was offered to the slot")
             for fd in offered:  # the gateway sees the end of the worker by that of its sockets
