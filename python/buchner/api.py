@@ -233,6 +233,7 @@ def _preload(app: Any, control: socket.socket, serving: Serving) -> None:
     from importlib import import_module
 
     from buchner.worker import main as worker
+    from buchner.worker.options import parse
 
     status = 1
     try:
@@ -240,7 +241,7 @@ def _preload(app: Any, control: socket.socket, serving: Serving) -> None:
         control.setblocking(True)
         settings = serving.load().app["app"]
         words = arguments(settings, None, "--preload", "--control-fd", str(control.fileno()))
-        status = worker.serve(app, control, worker.parse(words), import_module("buchner._native").Slots)
+        status = worker.serve(app, control, parse(words), import_module("buchner._native").Slots)
     finally:
         os._exit(status)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
+from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -60,7 +60,7 @@ def decode(data: str | dict[str, Any], report: Report) -> gen.Document:
 @cache
 def schema() -> dict[str, Any]:
     """Return the JSON schema of gateway.toml."""
-    text = resources.files("buchner.config").joinpath("gateway.schema.json").read_text()
+    text = File(__file__).with_name("gateway.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 

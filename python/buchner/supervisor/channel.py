@@ -22,16 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from buchner.supervisor.packet import MAX_PACKET
+
 if TYPE_CHECKING:
     from buchner.supervisor.loop import Loop
     from buchner.supervisor.messages import Message
 
 logger = logging.getLogger("buchner")
 
-MAX_PACKET = 1 << 18
-"""Bytes of one packet; larger documents travel in a memfd."""
-MAX_DESCRIPTORS = 250
-"""Descriptors of one packet (the kernel's SCM_MAX_FD is 253)."""
 _RETRY_SECONDS = 0.02
 _PACKETS_A_TURN = 64
 """Packets of one side that are handled before the loop looks at the others again."""
@@ -55,12 +53,6 @@ def send_now(sock: socket.socket, message: Message, descriptors: Sequence[int] =
     if descriptors:
         ancillary.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors)))
     sock.sendmsg([msgspec.json.encode(message)], ancillary)
-
-
-def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """Receive one packet and its descriptors; no bytes means the other side is gone."""
-    payload, descriptors, _flags, _address = socket.recv_fds(sock, MAX_PACKET, MAX_DESCRIPTORS + 3)
-    return payload, descriptors
 
 
 def _receive_message(sock: socket.socket) -> tuple[bytes, int, bool]:

@@ -7,7 +7,6 @@ asks to be replaced, start-first; when the whole service stops, the supervisor s
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import faulthandler
@@ -25,29 +24,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from buchner.errors import AppImportError
 from buchner.log_format import LineFormatter
-from buchner.supervisor import channel
 from buchner.supervisor.child import GROUP_SIGNALS, STACKS_SIGNAL, drop, raise_open_files
-from buchner.supervisor.messages import (
-    Attach,
-    Broken,
-    Failed,
-    Fork,
-    Forked,
-    Ping,
-    Pong,
-    Recycle,
-    Reopen,
-    Stop,
-    ToWorker,
-    WorkerReady,
-)
+from buchner.worker import control as messages
 from buchner.worker.descriptors import await_replacement, readable
 from buchner.worker.folders import hidden, own_folders, wants_sendfile
 from buchner.worker.load import WsgiApp, load_app
+from buchner.worker.options import Options, parse
 from buchner.worker.patched import threads
 from buchner.worker.static import max_content_length, static_folders
 
@@ -72,26 +56,6 @@ class Slots(Protocol):
 
 
 SlotsFactory = Callable[..., Slots]
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line the supervisor made."""
-    parser = argparse.ArgumentParser(prog="buchner.worker")
-    parser.add_argument("target")
-    parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--dump-fd", type=int, default=-1)
-    parser.add_argument("--identity")
-    parser.add_argument("--pythonpath", action="append", default=[])
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--max-requests", type=int, default=0)
-    parser.add_argument("--max-age", type=float, default=0.0)
-    parser.add_argument("--max-rss", type=int, default=0)
-    parser.add_argument("--max-detached", type=int, default=1000)
-    parser.add_argument("--static", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--static-precompressed", action="store_true")
-    parser.add_argument("--preload", action="store_true", help="import the app, then fork workers when told to")
-    parser.add_argument("--check", action="store_true", help="import the app, say how that went, and exit")
-    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) -> int:
@@ -120,14 +84,14 @@ def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) 
     except AppImportError as error:
         if os.getpid() == pid:
             with contextlib.suppress(OSError):
-                channel.send_now(control, Failed(error=str(error), traceback=error.traceback))
+                messages.send(control, "failed", error=str(error), traceback=error.traceback)
         return AppImportError.exit_status
     if os.getpid() != pid:
         os._exit(0)  # the app forked while it was imported, and the child came back: it is no worker
     return serve(app, control, options, factory)
 
 
-def serve(app: WsgiApp, control: socket.socket, options: argparse.Namespace, factory: SlotsFactory) -> int:
+def serve(app: WsgiApp, control: socket.socket, options: Options, factory: SlotsFactory) -> int:
     """Serve as an ordinary worker, or as the preload process that forks them, with an app that is imported."""
     _die_with_supervisor(on=False)
     if options.preload:
@@ -136,7 +100,7 @@ def serve(app: WsgiApp, control: socket.socket, options: argparse.Namespace, fac
             return 0
         control = forked
     elif options.check:
-        channel.send_now(control, _ready(app, options))
+        messages.send(control, "ready", **_ready(app, options))
         return 0
     return WorkerProcess(app, control, options, factory).run()
 
@@ -198,17 +162,19 @@ def _log_to_stderr() -> None:
     logger.propagate = False
 
 
-def _ready(app: WsgiApp, options: argparse.Namespace, slots: int = 0) -> WorkerReady:
-    return WorkerReady(
-        pid=os.getpid(),
-        app=options.target,
-        slots=slots,
-        static=static_folders(app, precompressed=options.static_precompressed) if options.static else [],
-        folders=own_folders(app),
-        hidden=hidden(app),
-        x_sendfile=wants_sendfile(app),
-        max_content_length=max_content_length(app),
-    )
+def _ready(app: WsgiApp, options: Options, slots: int = 0) -> messages.Message:
+    """The fields of `ready`."""
+    static = static_folders(app, precompressed=options.static_precompressed) if options.static else []
+    return {
+        "pid": os.getpid(),
+        "app": options.target,
+        "slots": slots,
+        "static": [vars(folder) for folder in static],
+        "folders": own_folders(app),
+        "hidden": hidden(app),
+        "x_sendfile": wants_sendfile(app),
+        "max_content_length": max_content_length(app),
+    }
 
 
 def _is_handled(number: int) -> bool:
@@ -220,13 +186,10 @@ def _is_handled(number: int) -> bool:
 class WorkerProcess:
     """The main thread's part of a worker."""
 
-    def __init__(
-        self, app: WsgiApp, control: socket.socket, options: argparse.Namespace, factory: SlotsFactory
-    ) -> None:
+    def __init__(self, app: WsgiApp, control: socket.socket, options: Options, factory: SlotsFactory) -> None:
         self._app = app
         self._control = control
         self._options = options
-        self._decoder = msgspec.json.Decoder(ToWorker)
         self._asked_for_recycling = threading.Event()
         spread = 1 + random.random() * _JITTER  # noqa: S311 - no secret
         self._max_age_at = time.monotonic() + options.max_age * spread if options.max_age else None
@@ -250,7 +213,7 @@ class WorkerProcess:
         if not self._asked_for_recycling.is_set():
             self._asked_for_recycling.set()
             with contextlib.suppress(OSError):
-                channel.send_now(self._control, Recycle(why=why))
+                messages.send(self._control, "recycle", why=why)
 
     def run(self) -> int:
         """Say that the app is there, then serve the control socket until the end; returns the exit status."""
@@ -263,7 +226,7 @@ class WorkerProcess:
         gc.collect()
         gc.freeze()
         try:
-            channel.send_now(self._control, ready)
+            messages.send(self._control, "ready", **ready)
         except OSError:
             return 0  # the supervisor is gone
         while True:
@@ -295,12 +258,13 @@ class WorkerProcess:
                     return deadline_ms
         return None
 
-    def _attach(self, message: Attach, descriptors: list[int]) -> None:
-        if message.first_slot == 0 and message.pid > 0:
-            self._watch_gateway(message.pid)
+    def _attach(self, message: messages.Message, descriptors: list[int]) -> None:
         claim, *sockets = descriptors
         try:
-            self._slots.attach(claim, sockets, message.first_slot, message.io_threads)
+            first_slot, pid = messages.number(message, "first_slot", 0), messages.number(message, "pid", 0)
+            if first_slot == 0 and pid > 0:
+                self._watch_gateway(pid)
+            self._slots.attach(claim, sockets, first_slot, messages.number(message, "io_threads"))
             if not self._started:
                 self._started = True
                 self._slots.start()
@@ -362,40 +326,37 @@ class WorkerProcess:
     def _take_message(self) -> int | None:
         """Handle one message; returns the deadline in milliseconds when it is time to stop."""
         try:
-            payload, descriptors, flags, _address = socket.recv_fds(
-                self._control, channel.MAX_PACKET, channel.MAX_DESCRIPTORS + 3
-            )
+            payload, descriptors, are_cut = messages.receive(self._control)
         except OSError as error:
             if error.errno == errno.EBADF:
                 raise
-            payload, descriptors, flags = b"", [], 0
+            payload, descriptors, are_cut = b"", [], False
         if not payload:
             self._is_orphan = True  # the gateways finish what runs, for which they need their workers
             self._handle(signal.SIGTERM, lambda _number, _frame: os._exit(1))
             return None
-        if flags & socket.MSG_CTRUNC:
-            for fd in descriptors:
-                os.close(fd)
+        if are_cut:
+            _close(descriptors)
             self._broken("no descriptors are left for the sockets of its threads (the limit of open files)")
             return None
-        try:
-            message = self._decoder.decode(payload)
-        except msgspec.DecodeError:
-            return None  # a newer supervisor, after an upgrade
-        if isinstance(message, Ping):
-            with contextlib.suppress(OSError):
-                channel.send_now(self._control, Pong())
-        elif isinstance(message, Attach):
-            self._attach(message, descriptors)
-        elif isinstance(message, Reopen):
-            write_to(descriptors)
-        elif isinstance(message, Stop):
-            return message.deadline_ms
+        message = messages.decode(payload)
+        match message.get("op"):
+            case "ping":
+                with contextlib.suppress(OSError):
+                    messages.send(self._control, "pong")
+            case "attach":
+                self._attach(message, descriptors)
+            case "reopen":
+                write_to(descriptors)
+            case "stop":
+                return messages.number(message, "deadline_ms")
+            case _:  # a newer supervisor, after an upgrade
+                _close(descriptors)
         return None
 
     def _broken(self, cause: str) -> None:
         with contextlib.suppress(OSError):
-            channel.send_now(self._control, Broken(cause=cause))
+            messages.send(self._control, "broken", cause=cause)
 
     def _stop(self, deadline_ms: int) -> int:
         signal.signal(signal.SIGTERM, lambda _number, _frame: None)
@@ -412,6 +373,11 @@ class WorkerProcess:
             self.recycle(f"its resident memory passed max_rss ({limit >> 20} MiB)")
         if self._max_age_at is not None and time.monotonic() > self._max_age_at:
             self.recycle(f"it reached max_age ({self._options.max_age:g} s)")
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def write_to(descriptors: list[int]) -> None:
@@ -435,7 +401,7 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) -> socket.socket | None:
+def _preload(app: WsgiApp, control: socket.socket, options: Options) -> socket.socket | None:
     """Fork workers until the control socket ends; returns a worker's own control socket in each worker, None here.
 
     Forking twice makes each worker a child of the supervisor (a subreaper), which then reaps it like any other.
@@ -449,24 +415,26 @@ def _preload(app: WsgiApp, control: socket.socket, options: argparse.Namespace) 
         signal.signal(number, lambda _number, _frame: None)
     gc.collect()
     gc.freeze()
-    decoder = msgspec.json.Decoder(Fork | Reopen)
-    channel.send_now(control, _ready(app, options))
+    messages.send(control, "ready", **_ready(app, options))
     while True:
         try:
-            payload, descriptors = channel.receive(control)
+            payload, descriptors, _are_cut = messages.receive(control)
         except OSError:
             return None
         if not payload:
             return None
-        if isinstance(decoder.decode(payload), Reopen):
+        op = messages.decode(payload).get("op")
+        if op == "reopen":
             write_to(descriptors)
+            continue
+        if op != "fork":  # a newer supervisor, after an upgrade
+            _close(descriptors)
             continue
         middle = os.fork()
         if middle == 0:
             control.close()
             return _become_worker(descriptors)
-        for fd in descriptors:
-            os.close(fd)
+        _close(descriptors)
         os.waitpid(middle, 0)
 
 
@@ -478,7 +446,7 @@ def _become_worker(descriptors: list[int]) -> socket.socket:
     while os.getppid() == middle:  # the supervisor believes its own children only
         time.sleep(0.001)
     with contextlib.suppress(OSError):
-        channel.send_now(own, Forked())
+        messages.send(own, "forked")
     faulthandler.unregister(STACKS_SIGNAL)
     _set_up_dump(dump)
     random.seed()

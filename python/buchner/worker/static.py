@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from buchner.supervisor.messages import StaticFolder
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -41,6 +40,17 @@ _METHODS = (
     "app_context",
 )
 _SIGNALS = ("request_started", "request_finished", "appcontext_pushed")
+
+
+@dataclass
+class StaticFolder:
+    """A folder the gateway may serve itself; the fields are those of `supervisor.messages.StaticFolder`."""
+
+    url_path: str
+    folder: str
+    cache_control: str
+    leave: list[str] = field(default_factory=list)
+    precompressed: bool = False
 
 
 def static_folders(app: object, *, precompressed: bool = False) -> list[StaticFolder]:
