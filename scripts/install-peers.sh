@@ -9,7 +9,23 @@ need() { # need PROGRAM PACKAGE…
 need nginx nginx-light
 need wrk wrk
 need curl curl
+need openssl openssl
+need named bind9
 [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need no-such-program uwsgi-core uwsgi-plugin-python3
+
+# Pebble, the ACME authority for tests. Debian 12 has 2.4, which knows neither renewal information nor profiles; the tests
+# of these are skipped with it. A newer one is built if there is a Go for it (1.24), and takes a minute.
+pebble=github.com/letsencrypt/pebble/v2/cmd
+pebble_version=v2.10.1
+go_minor=$(go version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p')
+if ! command -v pebble >/dev/null 2>&1 || ! command -v pebble-challtestsrv >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && [ "${go_minor:-0}" -ge 24 ] && echo "building: pebble $pebble_version" &&
+        GOBIN=/usr/local/bin go install "$pebble/pebble@$pebble_version" "$pebble/pebble-challtestsrv@$pebble_version"; then
+        :
+    else
+        wanted="$wanted pebble"
+    fi
+fi
 [ -z "$wanted" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "note: tests that need these Debian packages are skipped:$wanted" >&2
