@@ -1,7 +1,7 @@
 # CI and the pre-commit hook call only what stands here.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help run test lint gen bench fuzz fuzz-nginx nginx-proofs chaos clean tools peers
+.PHONY: help run test lint gen bench count fuzz fuzz-nginx nginx-proofs chaos clean tools peers
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8000
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff, mypy, rustfmt, clippy, generated files"
 	@echo "make gen     write the schema, the Python classes and the reference page from the Rust structs"
 	@echo "make bench   compare with nginx, uWSGI, gunicorn and Granian; writes docs/benchmarks.md"
+	@echo "make count   instructions and system calls of a request, beside nginx and uWSGI"
 	@echo "make fuzz    fuzz the codecs, ten minutes each;  make fuzz-nginx   compare with nginx;  make chaos   the long fault tests"
 	@echo "make clean   remove what was built"
 
@@ -103,6 +104,10 @@ nginx-proofs: peers $(VENV)/.ci $(VENV)/.extras
 bench: peers .bench/.made $(VENV)/.release
 	$(BIN)/pip install -q flask
 	$(BIN)/python benches/run.py $(ARGS)
+	$(BIN)/python benches/count.py
+
+count: peers $(VENV)/.release
+	$(BIN)/python benches/count.py $(ARGS)
 
 clean:
 	rm -rf target $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache dist

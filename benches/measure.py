@@ -186,12 +186,13 @@ def _open_idle(port: int, count: int) -> list[socket.socket]:
         for connection in batch:
             connection.sendall(request.encode())
         for connection in batch:
-            _read_answer(connection)
+            read_response(connection)
         opened += batch
     return opened
 
 
-def _read_answer(connection: socket.socket) -> None:
+def read_response(connection: socket.socket) -> int:
+    """Read one response, whose body has a Content-Length; returns its status."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(connection)
@@ -202,6 +203,7 @@ def _read_answer(connection: socket.socket) -> None:
     left = int(length[1]) - len(body)
     while left > 0:
         left -= len(_some(connection))
+    return int(head.split(None, 2)[1])
 
 
 def _some(connection: socket.socket) -> bytes:

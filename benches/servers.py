@@ -190,7 +190,9 @@ def nginx(task: Task, port: int, directory: Path) -> list[list[str]]:
 def nginx_uwsgi(task: Task, port: int, directory: Path) -> list[list[str]]:
     """Nginx before uWSGI: one process, no threads, no log (its fastest)."""
     own = VENV / "uwsgi"
-    plugin = [] if own.exists() else ["--plugin", "python3", "--virtualenv", str(VENV.parent)]
+    plugin = [] if own.exists() else ["--plugin", "python3"]
+    if plugin and VENV.exists():
+        plugin += ["--virtualenv", str(VENV.parent)]
     uwsgi = [str(own) if own.exists() else "uwsgi", *plugin]
     uwsgi += ["--socket", f"{directory}/app.sock", "--chmod-socket=666", "--processes", "1", "--need-app"]
     uwsgi += ["--chdir", str(HERE / "apps"), "--module", f"{task.app}:app", "--disable-logging", "--listen", "1024"]

@@ -11,6 +11,8 @@ need wrk wrk
 need curl curl
 need openssl openssl
 need named bind9
+need callgrind_control valgrind
+need strace strace
 [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need no-such-program uwsgi-core uwsgi-plugin-python3
 
 # Pebble, the ACME authority for tests. Debian 12 has 2.4, which knows neither renewal information nor profiles; the tests
