@@ -14,7 +14,7 @@ SOURCE = ROOT / "crates/gateway/src"
 KNOWN = Path(__file__).parent / "data/upward_imports.txt"
 
 FLOORS = (
-    ("ground", "clock error kinds net outbox reserve rooms sys tables text units"),
+    ("ground", "clock error kinds net outbox random reserve rooms sys tables text units"),
     ("sockets and bodies", "body io observe"),
     ("exchange", "exchange gateway regex scope settings vars"),
     (

@@ -9,6 +9,7 @@ pub mod error;
 pub mod kinds;
 pub mod net;
 mod outbox;
+pub mod random;
 pub mod reserve;
 pub mod rooms;
 pub mod sys;

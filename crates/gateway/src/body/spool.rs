@@ -2,6 +2,7 @@
 //! whoever is told it.
 use crate::body::{RequestBody, Source, next_chunk};
 use crate::error::{Error, Kind, Result};
+use crate::random::random;
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -140,7 +141,7 @@ fn open_named(dir: &Path) -> io::Result<(File, PathBuf)> {
 
 /// A file that was not there before, for its owner only.
 fn create_new(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf)> {
-    let path = dir.join(format!("{prefix}-{}-{:016x}", std::process::id(), crate::exchange::id::random()));
+    let path = dir.join(format!("{prefix}-{}-{:016x}", std::process::id(), random()));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
     Ok((File::from(fd), path))

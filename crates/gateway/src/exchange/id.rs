@@ -1,21 +1,5 @@
 //! Request ids and trace context, made once per request and passed on.
-use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher, RandomState};
-
-thread_local! {
-    static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish() | 1);
-}
-
-/// 64 random bits: unique ids, not secrets (splitmix64 over a seed from the operating system).
-pub fn random() -> u64 {
-    STATE.with(|state| {
-        let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.set(next);
-        let z = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
-}
+use crate::random::random;
 
 /// 128 random bits that name a request in every log line, header and error page, unless a trusted proxy named it already.
 #[derive(Clone, Debug)]

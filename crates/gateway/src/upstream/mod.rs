@@ -16,7 +16,7 @@ pub use kept::Limits;
 pub use link::{Link, Rest, Uplink, UpstreamBody};
 pub use protocol::{Language, Outbound, Talk};
 
-use crate::exchange::id;
+use crate::random::random;
 use balance::{Balancer, Choice};
 use config::{Upstream, UpstreamServer};
 use health::Health;
@@ -158,8 +158,7 @@ impl Group {
             // nginx, too, never leaves an only server alone.
             return (tried.is_empty() && !server.config.down && !server.full()).then_some(0);
         }
-        let mut choice =
-            Choice { key: b"", servers: &self.servers, cursor, now, random: id::random, tried, backup: false };
+        let mut choice = Choice { key: b"", servers: &self.servers, cursor, now, random, tried, backup: false };
         if let Some(server) = self.balancer.pick(&choice) {
             return Some(server);
         }

@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::local::Local;
 use crate::io::sock::Sock;
 use crate::io::stream::Io;
+use crate::random::random;
 use crate::tables::ById;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -142,11 +143,11 @@ impl Members {
                 Address::Name(..) => None,
             };
             let peer = place.map(|place| Peer::new(group, index, place, server.health.clone()));
-            RefCell::new(Seat { peers: peer.into_iter().collect(), turn: crate::exchange::id::random() as usize })
+            RefCell::new(Seat { peers: peer.into_iter().collect(), turn: random() as usize })
         };
         Self {
             // Threads start at different servers so that few requests on many threads still spread.
-            cursor: Cell::new(crate::exchange::id::random() as usize % group.servers.len().max(1)),
+            cursor: Cell::new(random() as usize % group.servers.len().max(1)),
             seats: group.servers.iter().enumerate().map(seat).collect(),
             group: group.clone(),
         }

@@ -7,6 +7,7 @@ use crate::clock::zone;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Exchange;
 use crate::page;
+use crate::random::random;
 use crate::vars::{Sent, Var, write_var};
 use buchner_wire::path::encode_path;
 use bytes::Bytes;
@@ -17,8 +18,7 @@ impl Files {
     pub(super) fn directory(&self, ex: &mut Exchange, path: &[u8], relative: &[u8]) -> Result<Outcome> {
         if self.random_index && readable(ex) {
             let full = self.full(ex, relative).unwrap_or_default();
-            let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
-            if let Ok(Some(name)) = autoindex::random(&full, random) {
+            if let Ok(Some(name)) = autoindex::random(&full, random()) {
                 ex.request.path = Bytes::from([path, &name].concat());
                 return Ok(Outcome::Locate);
             }
