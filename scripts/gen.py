@@ -51,7 +51,7 @@ def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
     from datamodel_code_generator.enums import DataModelType  # noqa: PLC0415
     from datamodel_code_generator.format import Formatter  # noqa: PLC0415
 
-    from gen_schema import bases, formats, groups, units  # noqa: PLC0415
+    from gen_schema import bases, formats, groups, kinds, units  # noqa: PLC0415
 
     body = without(bases(schema), "default", "description", "minItems", "format")
     text = generate(
@@ -74,6 +74,8 @@ def classes(schema: dict[str, Any], plan: dict[str, Any]) -> str:
     )
     tables = f"\n\nUNITS: dict[str, str] = {dumped(units(schema), 4)}\n"
     tables += f"\nFORMATS: dict[str, Any] = {dumped(formats(schema), 4)}\n"
+    checks = {name: kind["has"] for name, kind in kinds(plan).items()}
+    tables += f"\nKINDS: dict[str, list[str]] = {dumped(checks, 4)}\n"
     for name, fields in groups(plan).items():
         tables += f"\n{name}: tuple[str, ...] = (\n" + "".join(f'    "{field}",\n' for field in fields) + ")\n"
     text = str(text).replace("from typing import Annotated, Literal", "from typing import Annotated, Any, Literal")
@@ -127,7 +129,7 @@ def outputs() -> Iterator[tuple[Path, str]]:
 
     plan = json.loads(_native.config_schema())
     with bare("buchner.config"):
-        from gen_schema import rooms, user_schema  # noqa: PLC0415
+        from gen_schema import kinds, rooms, user_schema  # noqa: PLC0415
 
         schema = user_schema(plan)
         typed = classes(schema, plan)
@@ -135,7 +137,7 @@ def outputs() -> Iterator[tuple[Path, str]]:
     yield ROOT / "python/buchner/config/_generated.py", typed
     import gen_docs  # noqa: PLC0415
 
-    yield ROOT / "docs/configuration.md", gen_docs.configuration(schema, rooms(plan))
+    yield ROOT / "docs/configuration.md", gen_docs.configuration(schema, rooms(plan), kinds(plan))
     yield ROOT / "docs/nginx.md", gen_docs.nginx()
     yield ROOT / "docs/variables.md", gen_docs.variables()
 

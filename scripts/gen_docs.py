@@ -57,23 +57,19 @@ Without a `[[server]]` the app is served on 127.0.0.1:8000; a server without rou
 """
 SHARED = ("Settings", "HeadLimits", "Content")
 INNER = ("`{} = {{ … }}`", "`{} = [{{ … }}]`", "`{} = {{ … = {{ … }} }}`")
-FORMATS = {
-    "text": "text with variables",
-    "path": "path",
-    "path-text": "path with variables",
-    "pattern": "text with variables or regular expression",
-}
 KINDS = {"integer": "number", "boolean": "true/false", "string": "text", "array": "list", "object": "table"}
 
 
-def configuration(schema: Schema, rooms: dict[str, list[str]]) -> str:
+def configuration(schema: Schema, rooms: dict[str, list[str]], kinds: Schema) -> str:
     """Return docs/configuration.md.
 
     Args:
         schema: the schema of gateway.toml.
         rooms: the names of settings that every level has, by the title of their room.
+        kinds: what strings are, by their format.
 
     """
+    schema = _named(schema, {name: kind["title"] for name, kind in kinds.items()})
     defs = schema["$defs"]
     settings = defs["Settings"]["properties"]
     parts = [INTRO, "## Settings of every level: the top, servers and routes\n"]
@@ -88,6 +84,18 @@ def configuration(schema: Schema, rooms: dict[str, list[str]]) -> str:
         parts.append(_section(f"{title}: {place}", body, own, body.get("description", "")))
     parts.append(_section("Content of routes, conditions and `limit_except`", defs["Content"], set(_contents(schema))))
     return "\n".join(parts)
+
+
+def _named(body: Any, titles: dict[str, str]) -> Any:
+    """Return a schema whose formats are the titles of what strings are."""
+    if isinstance(body, list):
+        return [_named(item, titles) for item in body]
+    if not isinstance(body, dict):
+        return body
+    return {
+        key: titles.get(value, value) if key == "format" and isinstance(value, str) else _named(value, titles)
+        for key, value in body.items()
+    }
 
 
 def _contents(schema: Schema) -> Schema:
@@ -171,15 +179,19 @@ def _value(prop: Schema) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _kind(prop: Schema) -> str:
+def _kind(prop: Schema, about: str = "") -> str:
+    """Return what a setting is; a choice's words if the text about it names none of them."""
+    about = prop.get("description", about)
     if "$ref" in prop:
         name = prop["$ref"].rpartition("/")[2]
         return {"Duration": "time", "Size": "size"}.get(name, "table")
     if "anyOf" in prop:
-        return " or ".join(dict.fromkeys(_kind(choice) for choice in prop["anyOf"]))
-    kind = FORMATS.get(prop.get("format", "")) or KINDS.get(prop.get("type", ""), "value")
+        return " or ".join(dict.fromkeys(_kind(choice, about) for choice in prop["anyOf"]))
+    if "enum" in prop and not any(f"`{word}`" in about for word in prop["enum"]):
+        return " or ".join(f"`{word}`" for word in prop["enum"])
+    kind = prop.get("format") or KINDS.get(prop.get("type", ""), "value")
     if prop.get("type") == "array":
-        return f"list of {_kind(prop['items'])}"
+        return f"list of {_kind(prop['items'], about)}"
     return kind
 
 

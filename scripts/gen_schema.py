@@ -10,6 +10,7 @@ A setting stands once in it, in `Settings` (every level has those), `HeadLimits`
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import msgspec
@@ -23,8 +24,8 @@ STRING: Schema = {"type": "string"}
 TEXT: Schema = {"type": "string", "format": "text"}
 """A text with variables."""
 STRINGS: Schema = {"type": "array", "items": STRING}
-FORMATS = ("text", "pattern", "path", "path-text")
-"""What strings are, where Rust's types say so: crates/gateway/src/texts.rs."""
+_NUMBERS = re.compile(r"u?int\d*|float|double")
+"""Formats of numbers; the others are kinds of strings, as crates/gateway/src/kinds.rs lists them."""
 MAXIMA = {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1}
 UNITS: Schema = {
     "Duration": {
@@ -47,10 +48,10 @@ def user_schema(plan: Schema) -> Schema:
     """
     defs: Schema = {name: _relaxed(_inlined(body, plan["$defs"])) for name, body in plan["$defs"].items()}
     defs.update(copy.deepcopy(UNITS))
-    defs["AppContent"] = defs["App"]
     defs["App"] = _merged(_python(AppSettings), defs["AppPool"])
     defs["Gateway"] = _merged(_python(ProcessSettings), defs["Gateway"])
-    defs["Content"] = _contents()
+    defs["Content"] = _contents(defs["Content"])
+    del defs["Settings"]["x-kinds"]
     _write_settings(defs["Settings"]["properties"])
     _shorten(defs)
     _name_variables(defs)
@@ -163,7 +164,7 @@ def _kept(key: str, value: Any) -> Schema:
     """Return what is kept of a keyword that says more than people need to know."""
     if key == "format" and value in MAXIMA:
         return {"maximum": MAXIMA[value]}
-    keep = value in FORMATS if key == "format" else key == "default" and value is not None
+    keep = not _NUMBERS.fullmatch(value) if key == "format" else key == "default" and value is not None
     return {key: value} if keep else {}
 
 
@@ -294,30 +295,29 @@ def _shorten(defs: Schema) -> None:
     defs["Files"]["properties"]["root"]["description"] = "Directory, relative to the configuration file."
 
 
-def _contents() -> Schema:
-    properties = {
-        "files": _described('Files of a directory: `"static/"` or a table.', STRING, _ref("Files")),
-        "proxy": _described(
-            'Another HTTP server: `"http://name/"`, `"http://host:port"`, `"http://unix:/path:/uri"` or a table. '
-            "A URI after the server, even `/`, replaces the matched path, as in nginx.",
-            STRING,
-            _ref("Proxy"),
-        ),
-        "app": _described(
-            "App workers: true for `[app]`, a name of `[apps.NAME]`, or a table.",
-            {"type": "boolean"},
-            STRING,
-            _ref("AppContent"),
-        ),
-        "redirect": _described("A redirect: a URL (status 302) or a table.", STRING, _ref("Redirect")),
-        "empty_gif": {"description": "One transparent pixel: true (nginx: `empty_gif`).", "type": "boolean"},
-        "respond": _described(
-            "A fixed answer: a status, a text (status 200) or a table.", {"type": "integer"}, STRING, _ref("Respond")
-        ),
-        "stub_status": _described(
-            "Numbers of connections and requests (nginx: `stub_status`). Always true.", {"type": "boolean"}
-        ),
-    }
+_SHORT: dict[str, tuple[str, tuple[Schema, ...]]] = {
+    "files": ('`"static/"` or a table.', (STRING,)),
+    "proxy": (
+        '`"http://name/"`, `"http://host:port"`, `"http://unix:/path:/uri"` or a table. '  # noqa: ISC004
+        "A URI after the server, even `/`, replaces the matched path, as in nginx.",
+        (STRING,),
+    ),
+    "app": ("true for `[app]`, a name of `[apps.NAME]`, or a table.", ({"type": "boolean"}, STRING)),
+    "redirect": ("a URL (status 302) or a table.", (STRING,)),
+    "respond": ("a status, a text (status 200) or a table.", ({"type": "integer"}, STRING)),
+}
+"""Contents that people may write in a shorter form than a table: in words, and the types."""
+
+
+def _contents(rust: Schema) -> Schema:
+    """Return the content handlers of a route, each with the forms people write."""
+    properties = {}
+    for name, prop in _choice(rust)["properties"].items():
+        words, forms = _SHORT.get(name, ("", ()))
+        description = prop.pop("description")
+        if words:
+            description = f"{description.removesuffix('.')}: {words}"
+        properties[name] = _described(description, *forms, prop)
     return {"description": "What answers a route.", "type": "object", "properties": properties}
 
 
@@ -366,8 +366,7 @@ def _route(defs: Schema, rust: Schema) -> Schema:
     own["limit_except"] = _described(rust["limit_except"]["description"], _ref("LimitExcept"))
     return {
         "description": (
-            "A path of a server and what answers there: "
-            "one of files, proxy, app, redirect, respond, stub_status, empty_gif."
+            f"A path of a server and what answers there: one of {', '.join(defs['Content']['properties'])}."
         ),
         "type": "object",
         "properties": {**own, **_shared(defs, "Content", "Settings")},
@@ -488,9 +487,15 @@ def units(schema: Schema) -> dict[str, str]:
 
 
 def groups(plan: Schema) -> dict[str, tuple[str, ...]]:
-    """Return the names of the plan's settings by group."""
+    """Return the names of the plan's settings by group, and those of content handlers."""
     names = {"SETTINGS": "Settings", "HEAD_LIMITS": "HeadLimits", "GATEWAY": "Gateway", "APP_POOL": "AppPool"}
-    return {constant: tuple(plan["$defs"][name]["properties"]) for constant, name in names.items()}
+    found = {constant: tuple(plan["$defs"][name]["properties"]) for constant, name in names.items()}
+    return {**found, "CONTENTS": tuple(_choice(plan["$defs"]["Content"])["properties"])}
+
+
+def kinds(plan: Schema) -> Schema:
+    """Return what Rust says of each kind of string, by its format: the `title`, and what it `has`."""
+    return dict(plan["$defs"]["Settings"]["x-kinds"])
 
 
 def rooms(plan: Schema) -> dict[str, list[str]]:
@@ -516,7 +521,7 @@ def _format(body: Schema, defs: Schema) -> Schema:
     found: Schema = {}
     for choice in body.get("anyOf", ()):
         found.update(_format(choice, defs))
-    if body.get("format") in FORMATS:
+    if "format" in body:
         found["text"] = body["format"]
     inner = {"items": body.get("items"), "values": body.get("additionalProperties")}
     found.update({key: shape for key, value in inner.items() if value and (shape := _format(value, defs))})

@@ -33,11 +33,9 @@ def backends() -> set[str]:
 
 
 def balancers() -> set[str]:
-    found = re.search(
-        r"const BALANCERS: .*? = &\[(.*?)\];", (GATEWAY / "upstream/balance/mod.rs").read_text(), re.DOTALL
-    )
-    assert found
-    return set(re.findall(r'\("(\w+)"', found[1]))
+    """The words for `balance`, by the schema."""
+    balance = json.loads(_native.config_schema())["$defs"]["Balance"]
+    return {choice["const"] for choice in balance["oneOf"]}
 
 
 def filters() -> set[str]:

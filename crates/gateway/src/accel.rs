@@ -8,7 +8,7 @@
 use crate::backend::files::cache::Entry;
 use crate::backend::files::{Files, Miss};
 use crate::backend::outcome::Outcome;
-use crate::backend::proxy::config::Proxying;
+use crate::backend::proxy::proxying::Proxying;
 use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::conditions::IfModifiedSince;

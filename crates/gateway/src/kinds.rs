@@ -1,11 +1,12 @@
-//! What strings of the configuration are. The schema says it as their `format`, and Python checks them by that.
+//! What strings of the configuration are. The schema says it as their `format`, and Python checks them by what a row says of it.
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::ops::Deref;
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident, $format:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $format:literal, $title:literal, [$($has:literal),*];)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -38,18 +39,24 @@ macro_rules! kinds {
                 json_schema!({"type": "string", "format": $format})
             }
         }
-    )*};
+    )*
+        /// What the schema says of each kind: its name on the reference page, and what it `has`: `variables`, a `regex` instead of them after
+        /// `~` or `~*`, or a `path` that begins at the directory of the configuration.
+        pub fn all() -> Value {
+            json!({$($format: {"title": $title, "has": [$($has),*]},)*})
+        }
+    };
 }
 
 kinds! {
     /// A text with variables: `$name` or `${name}`.
-    Text, "text";
+    Text, "text", "text with variables", ["variables"];
     /// A text with variables or, after `~` or `~*`, a regular expression.
-    Pattern, "pattern";
+    Pattern, "pattern", "text with variables or regular expression", ["variables", "regex"];
     /// A path; a relative one begins at the directory of the configuration.
-    FilePath, "path";
+    FilePath, "path", "path", ["path"];
     /// A path with variables; a relative one that begins with none begins at the directory of the configuration.
-    PathText, "path-text";
+    PathText, "path-text", "path with variables", ["variables", "path"];
 }
 
 #[cfg(test)]

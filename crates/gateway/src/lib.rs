@@ -1,7 +1,7 @@
 //! The data plane: `listen → tls → http → route → filter → upstream → backend`.
 //!
 //! The modules stand on floors, from the ground up. A module imports from its own floor and from those below it;
-//! `tests/test_architecture.py` knows the floors and refuses a new import upwards.
+//! `tests/test_architecture.py` knows the floors and refuses an import upwards.
 
 // Ground: errors, units, text, time, addresses, hash tables, the one place with `unsafe`.
 pub mod clock;
@@ -46,7 +46,6 @@ pub mod variables;
 
 // The line: the configuration, the plan it compiles to, the phases.
 pub mod config;
-pub mod content;
 pub mod modules;
 pub mod pipeline;
 pub mod plan;

@@ -5,6 +5,7 @@ use crate::{accel, access, backend, error_page, filter, mirror, observe, route, 
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 use std::any::Any;
+use std::sync::LazyLock;
 
 /// The rooms with settings. Checks are asked and filters applied in this order, which is nginx's.
 pub static ROOMS: &[&dyn Entry] = &[
@@ -42,21 +43,14 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<filter::limit_rate::Settings>::NEW,
 ];
 
-/// The variables of all rooms.
-pub static VARIABLES: &[&[Variable]] = &[
-    vars::core::VARIABLES,
-    access::password::VARIABLES,
-    backend::files::variables::VARIABLES,
-    backend::proxy::variables::VARIABLES,
-    backend::stub_status::VARIABLES,
-    filter::gzip::VARIABLES,
-    filter::limit_rate::VARIABLES,
-    filter::userid::VARIABLES,
-    variables::browser::VARIABLES,
-    variables::proxy_protocol::VARIABLES,
-    variables::referer::VARIABLES,
-    variables::secure_link::VARIABLES,
-];
+/// Variables of modules without settings.
+const MORE_VARIABLES: &[&[Variable]] = &[vars::core::VARIABLES, variables::proxy_protocol::VARIABLES];
+
+/// The variables of all rooms and content handlers.
+pub static VARIABLES: LazyLock<Vec<&'static [Variable]>> = LazyLock::new(|| {
+    let rooms = ROOMS.iter().map(|room| room.variables());
+    rooms.chain(backend::VARIABLES.iter().copied()).chain(MORE_VARIABLES.iter().copied()).collect()
+});
 
 /// Names of the rooms' variables that a configuration may define itself.
 pub fn definable_variables() -> Vec<&'static str> {
@@ -68,6 +62,8 @@ pub fn definable_variables() -> Vec<&'static str> {
 pub trait Entry: Sync {
     /// What its settings are about.
     fn title(&self) -> &'static str;
+    /// Its variables.
+    fn variables(&self) -> &'static [Variable];
     /// The names of its settings.
     fn fields(&self) -> &'static [&'static str];
     /// The schema of its settings.
@@ -95,6 +91,10 @@ impl<R> Of<R> {
 impl<R: Room> Entry for Of<R> {
     fn title(&self) -> &'static str {
         R::TITLE
+    }
+
+    fn variables(&self) -> &'static [Variable] {
+        R::VARIABLES
     }
 
     fn fields(&self) -> &'static [&'static str] {

@@ -6,7 +6,6 @@ use crate::access;
 use crate::access::realip;
 use crate::backend::outcome::Outcome;
 use crate::body::RequestBody;
-use crate::content::Backend;
 use crate::error::{Error, Kind, RAISE_LIMIT, Result};
 use crate::error_page::{self, Pages};
 use crate::exchange::{Entry, Exchange, Response};
@@ -175,7 +174,7 @@ fn add_slash(ex: &Exchange, index: u32, route: &Route) -> Response {
         location.extend_from_slice(query);
     }
     // A form sent to an app stays a form; nginx has 301 for all methods.
-    let keeps = matches!(route.backend, Backend::App(_)) && !matches!(ex.request.method, Method::Get | Method::Head);
+    let keeps = route.backend.keeps_forms() && !matches!(ex.request.method, Method::Get | Method::Head);
     page::redirect(ex, if keeps { 308 } else { 301 }, &location)
 }
 
@@ -205,7 +204,7 @@ fn skip_body(ex: &mut Exchange, mut response: Response) -> Result<Response> {
 
 /// Content phase: the route's backend answers.
 async fn content(ex: &mut Exchange, route: &Route) -> Result<Outcome> {
-    if ex.local_only && matches!(route.backend, Backend::App(_) | Backend::Proxy(_)) {
+    if ex.local_only && route.backend.passes_on() {
         return Err(Error::new(Kind::NotFound, "the error page of a request that cannot be read is a local one"));
     }
     let limit = ex.settings().get::<limits::Settings>().max_body.0;

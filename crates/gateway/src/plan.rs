@@ -1,10 +1,10 @@
 //! The configuration compiled: names and prefixes in tables, templates in parts, addresses parsed. Immutable, shared by all
 //! threads, swapped whole; a request finishes on the plan it began with.
 use crate::access::realip::RealIp;
-use crate::backend::files::mime::{self, Tables, Types};
+use crate::backend::files::mime::{self, Tables};
+use crate::backend::{Backend, Place};
 use crate::body::spool::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
-use crate::content::{Backend, Place};
 use crate::exchange::Exchange;
 use crate::modules;
 use crate::observe::access_log::{LogCount, LogPlan, Logs};
@@ -18,6 +18,7 @@ use crate::upstream::{Group, Groups};
 use crate::vars::Names;
 use buchner_wire::h1::Limits;
 use buchner_wire::method::Method;
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -154,21 +155,18 @@ impl Plan {
     /// where and what.
     pub fn compile(config: &Config, previous: Option<&Self>) -> Result<Arc<Self>, String> {
         let defined = config.variable.iter().map(|variable| variable.name.as_str());
-        let mut names = Names::new(modules::VARIABLES, defined)?;
+        let mut names = Names::new(&modules::VARIABLES, defined)?;
         names.bases = config.gateway.bases();
         let upstreams = compile_upstreams(config, previous)?;
-        let settings = compile_settings(config, &names)?;
+        let media_types = Tables(config.types.iter().map(mime::table).collect());
+        let logs = LogCount(config.access_log.len());
+        let tables: &[&(dyn Any + Send + Sync)] = &[&media_types, &logs, &upstreams, &config.app];
+        let cx = Compiling { names: &names, gateway: &config.gateway, tables };
+        let settings = compile_settings(config, &cx)?;
         let count = config.server.len();
         let (mut facts, mut servers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (i, server) in config.server.iter().enumerate() {
-            let compiler = Compiler {
-                config,
-                settings: &settings,
-                upstreams: &upstreams,
-                names: &names,
-                routes: Vec::new(),
-                named: HashMap::new(),
-            };
+            let compiler = Compiler { cx: &cx, settings: &settings, routes: Vec::new(), named: HashMap::new() };
             let (fact, server) = compiler.server(server).map_err(|e| format!("server[{i}]{e}"))?;
             facts.push(fact);
             servers.push(server);
@@ -215,17 +213,14 @@ fn spool(config: &Config, previous: Option<&Plan>) -> Arc<Spool> {
     }
 }
 
-fn compile_settings(config: &Config, names: &Names) -> Result<Vec<Settings>, String> {
-    let tables = Tables(config.types.iter().map(mime::table).collect());
-    let logs = LogCount(config.access_log.len());
-    let cx = Compiling { names, gateway: &config.gateway, tables: &[&tables, &logs] };
+fn compile_settings(config: &Config, cx: &Compiling<'_>) -> Result<Vec<Settings>, String> {
     let compile = |(i, raw): (usize, &config::Settings)| {
         let mut settings = Settings::default();
         for (room, part) in modules::ROOMS.iter().zip(&*raw.parts) {
             room.put(&**part, &mut settings);
         }
         for room in modules::ROOMS {
-            room.compile(&cx, &mut settings).map_err(|e| format!("settings[{i}]: {e}"))?;
+            room.compile(cx, &mut settings).map_err(|e| format!("settings[{i}]: {e}"))?;
         }
         Ok(settings)
     };
@@ -297,10 +292,8 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
 
 /// Compiles one server: its routes and the blocks of conditions become one list, whose numbers the tables hold.
 struct Compiler<'c> {
-    config: &'c Config,
+    cx: &'c Compiling<'c>,
     settings: &'c [Settings],
-    upstreams: &'c Groups,
-    names: &'c Names,
     routes: Vec<Option<(scope::Route, Route)>>,
     named: HashMap<Box<str>, u32>,
 }
@@ -309,7 +302,7 @@ impl Compiler<'_> {
     fn server(mut self, server: &config::Server) -> Result<(scope::Server, Server), String> {
         self.check_settings(server.settings).map_err(|e| format!(".{e}"))?;
         let mut no_branch = |_: &Branch| Err("a server's conditions choose no content".to_owned());
-        let rewrite = Script::compile(&server.rewrite, self.names, &mut no_branch).map_err(|e| format!(".{e}"))?;
+        let rewrite = Script::compile(&server.rewrite, self.cx.names, &mut no_branch).map_err(|e| format!(".{e}"))?;
         let mut table = RouteTable::default();
         self.level(&server.route, &mut table, false)?;
         let name = server.names.first().map(String::as_str).unwrap_or_default();
@@ -350,17 +343,17 @@ impl Compiler<'_> {
         let backend = self.backend(route.content.as_ref(), route, route.settings).map_err(|e| format!(".{e}"))?;
         match route.matches {
             Match::Regex | Match::RegexNocase => {
-                let regex = Regex::compile(&route.path, route.matches == Match::RegexNocase, self.names);
+                let regex = Regex::compile(&route.path, route.matches == Match::RegexNocase, self.cx.names);
                 table.insert_regex(regex.map_err(|e| format!(".path: {e}"))?, index);
             }
             Match::Prefix if named => {
                 self.named.entry(route.path.as_str().into()).or_insert(index);
             }
             matches => {
-                table.insert(&route.path, matches, index, matches!(backend, Backend::Proxy(_) | Backend::App(_)));
+                table.insert(&route.path, matches, index, backend.passes_on());
             }
         }
-        let names = self.names;
+        let names = self.cx.names;
         let mut branch = |branch: &Branch| self.branch(branch, route);
         let rewrite = Script::compile(&route.rewrite, names, &mut branch).map_err(|e| format!(".{e}"))?;
         let limit_except = match &route.limit_except {
@@ -415,8 +408,8 @@ impl Compiler<'_> {
         let path = if literal { route.path.as_str() } else { "" };
         match content {
             Some(content) => {
-                let place = Place { path, types: self.settings[settings as usize].get::<Arc<Types>>() };
-                Backend::compile(content, &place, self.config, self.upstreams, self.names)
+                let settings = &self.settings[settings as usize];
+                Backend::compile(content, &Place { path, settings, cx: self.cx })
             }
             None => Ok(Backend::None),
         }

@@ -7,7 +7,7 @@ use crate::body::spool::Spool;
 use crate::error::Result;
 use crate::exchange::{Exchange, Response};
 use crate::gateway::Gateway;
-use crate::vars::{Names, Sent, Template, Wants};
+use crate::vars::{Names, Sent, Template, Variable, Wants};
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -80,6 +80,8 @@ macro_rules! kept {
 pub trait Room: Kept + Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + JsonSchema {
     /// What they are about: a heading of docs/configuration.md.
     const TITLE: &'static str;
+    /// Its variables.
+    const VARIABLES: &'static [Variable] = &[];
 
     /// Puts what they ask for into `out`; they themselves are there. The error names the setting and what is wrong with it.
     fn compile(&self, _: &Compiling<'_>, _: &mut Settings) -> std::result::Result<(), String> {

@@ -73,7 +73,7 @@ impl Site {
     pub fn check(config: Value) -> std::result::Result<Self, String> {
         let config: Config = serde_json::from_value(document(config)).map_err(|error| error.to_string())?;
         let defined = config.variable.iter().map(|variable| variable.name.as_str());
-        let names = Names::new(modules::VARIABLES, defined)?;
+        let names = Names::new(&modules::VARIABLES, defined)?;
         let plan = PlanRef::new(Plan::compile(&config, None)?);
         let (writer, log) = LogWriter::collecting();
         let shared = Arc::new(Shared {

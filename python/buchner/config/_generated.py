@@ -366,9 +366,9 @@ class Content(Settings, kw_only=True):
     proxy: str | Proxy | UnsetType = UNSET
     app: bool | str | AppContent | UnsetType = UNSET
     redirect: str | Redirect | UnsetType = UNSET
-    empty_gif: bool | UnsetType = UNSET
     respond: int | str | Respond | UnsetType = UNSET
     stub_status: bool | UnsetType = UNSET
+    empty_gif: bool | UnsetType = UNSET
 
 
 class HeadLimits(Settings, kw_only=True):
@@ -440,7 +440,7 @@ class SubFilter(Table, kw_only=True):
 
 class Upstream(Table, kw_only=True):
     servers: list[str | UpstreamServer]
-    balance: str | UnsetType = UNSET
+    balance: Literal['round_robin'] | UnsetType = UNSET
     host: str | UnsetType = UNSET
     keepalive: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
@@ -525,6 +525,13 @@ FORMATS: dict[str, Any] = {
     "set_headers": {"values": {"text": "text", "items": {"text": "text"}}},
     "source_charset": {"text": "text"},
     "sub_filter": {"items": {"fields": {"replacement": {"text": "text"}, "text": {"text": "text"}}}}
+}
+
+KINDS: dict[str, list[str]] = {
+    "path": ["path"],
+    "path-text": ["variables", "path"],
+    "pattern": ["variables", "regex"],
+    "text": ["variables"]
 }
 
 SETTINGS: tuple[str, ...] = (
@@ -696,4 +703,14 @@ APP_POOL: tuple[str, ...] = (
     "look_ahead",
     "queue",
     "queue_timeout",
+)
+
+CONTENTS: tuple[str, ...] = (
+    "files",
+    "proxy",
+    "app",
+    "redirect",
+    "respond",
+    "stub_status",
+    "empty_gif",
 )

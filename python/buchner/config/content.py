@@ -1,4 +1,4 @@
-"""What answers a route: files, proxy, app, redirect or respond, from the forms people write."""
+"""What answers a route, from the forms people write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from buchner.config._generated import AppContent, Files, If, LimitExcept, Proxy, Redirect, Respond, Route
+from buchner.config._generated import CONTENTS, AppContent, Files, If, LimitExcept, Proxy, Redirect, Respond, Route
 from buchner.config.suggest import hint
 from buchner.config.table import written
 from buchner.config.variables import problems as variable_problems
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from buchner.config.upstreams import Upstreams
     from buchner.config.variables import Definitions
 
-KINDS = ("files", "proxy", "app", "redirect", "respond", "stub_status", "empty_gif")
 DEFAULT_APP = "app"
 """Name of the pool of `[app]`."""
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -65,9 +64,9 @@ class Contents:
             optional: nothing need be there.
 
         """
-        kinds = written(route, KINDS)
+        kinds = written(route, CONTENTS)
         if len(kinds) != 1:
-            choices = ", ".join(KINDS)
+            choices = ", ".join(CONTENTS)
             if not kinds and optional:
                 return None
             if kinds:
@@ -76,7 +75,7 @@ class Contents:
                 self.report.error(path, f"nothing answers this route: it needs one of {choices}")
             return None
         ((kind, value),) = kinds.items()
-        content = getattr(self, f"_{kind}")(value, (*path, kind))
+        content = getattr(self, f"_{kind}", self._plain)(value, (*path, kind))
         return None if content is None else {kind: content}
 
     def pattern(self, text: str, path: Path) -> None:
@@ -178,11 +177,12 @@ class Contents:
         known = f"; known are {', '.join(sorted(self.apps))}" if self.apps else "; no [app] is defined"
         return f'unknown app "{name}"{hint(name, self.apps) or known}'
 
-    def _empty_gif(self, on: bool, path: Path) -> bool | None:
-        if not on:
-            self.report.error(path, "empty_gif = false answers nothing: take the line out")
+    def _plain(self, value: bool | msgspec.Struct, path: Path) -> Any:
+        """Return the content of a handler that has no other forms than the plan's: a table, or true."""
+        if value is False:
+            self.report.error(path, f"{path[-1]} = false answers nothing: take the line out")
             return None
-        return True
+        return msgspec.to_builtins(value)
 
     def _redirect(self, redirect: str | Redirect, path: Path) -> dict[str, Any]:
         if isinstance(redirect, str):
@@ -207,8 +207,3 @@ class Contents:
         if "body" in plan:
             self.text(plan["body"], (*path, "body"))
         return plan
-
-    def _stub_status(self, on: bool, path: Path) -> bool:
-        if not on:
-            self.report.error(path, "stub_status = false answers nothing: take the line out")
-        return on

@@ -139,11 +139,12 @@ class SettingsTable:
         return value
 
     def _text(self, text: str, kind: str, path: Path) -> str:
-        if kind == "pattern":
+        has = gen.KINDS[kind]
+        if "regex" in has:
             self.contents.pattern(text, path)
-        elif kind != "path":
+        elif "variables" in has:
             self.contents.text(text, path)
-        if kind == "path" or (kind == "path-text" and not text.startswith(("/", "$"))):
+        if "path" in has and not ("variables" in has and text.startswith(("/", "$"))):
             return self.contents.absolute(text)
         return text
 

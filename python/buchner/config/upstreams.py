@@ -16,7 +16,6 @@ from buchner.config.values import convert
 if TYPE_CHECKING:
     from buchner.config.places import Path, Report
 
-BALANCERS = ("round_robin",)
 _FLAGS = ("backup", "down")
 _NUMBERS = ("weight", "max_fails", "max_conns")
 _SETTINGS = ("balance", "host", "keepalive", "keepalive_timeout", "keepalive_requests", "keepalive_time")
@@ -122,11 +121,6 @@ class Upstreams:
     def _upstream(self, name: str, table: Upstream) -> dict[str, Any]:
         path: Path = ("upstream", name)
         plan = convert(table, _SETTINGS, path, self.report)
-        if plan.get("balance", BALANCERS[0]) not in BALANCERS:
-            self.report.error(
-                (*path, "balance"),
-                f'unknown balance "{plan["balance"]}"{hint(plan["balance"], BALANCERS)}; known: {", ".join(BALANCERS)}',
-            )
         plan["server"] = [self._server(server, (*path, "servers", index)) for index, server in enumerate(table.servers)]
         if not table.servers:
             self.report.error(path, f'the upstream "{name}" has no server')

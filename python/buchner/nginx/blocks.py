@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from buchner.config import _generated as gen
+from buchner.config.table import written
 from buchner.nginx.files import files_of
 from buchner.nginx.reader import read
 from buchner.nginx.scope import Scope
@@ -34,6 +35,8 @@ _METHODS = (
     "UNLOCK",
     "PATCH",
 )
+_HANDLERS = tuple(name for name in gen.CONTENTS if name != "files")
+"""Content handlers that a location has by a directive of their own; without one it has files."""
 _FILES = ("root", "alias", "index", "etag")
 
 
@@ -81,8 +84,9 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
     if table.names is UNSET:
         table.names = [""]
     if not any(route.path == "/" and route.match in (UNSET, "no_regex") for route in table.route or []):
-        if "stub_status" in scope.values:
-            route = gen.Route(path="/", stub_status=True)
+        handlers = {name: scope.values[name] for name in _HANDLERS if name in scope.values}
+        if handlers:
+            route = gen.Route(path="/", **handlers)
         else:
             route = gen.Route(path="/", files=files_of(scope), try_files=scope.values.get("try_files", UNSET))
             for index in range(len(scope.values.get("try_files", ()))):
@@ -154,10 +158,9 @@ def _nested(outer: Scope, modifier: str, name: str, directive: Directive) -> boo
 
 
 def _answer(scope: Scope, directive: Directive) -> None:
-    """Settle what answers a location: `proxy_pass`, else files, unless a `return` comes before both."""
+    """Settle what answers a location: the handler of a directive, else files, unless a `return` comes before both."""
     table = scope.table
-    contents = (table.proxy, table.stub_status, table.empty_gif)
-    if all(content is UNSET for content in contents) and not _returns(table):
+    if not written(table, _HANDLERS) and not _returns(table):
         _answer_with_files(scope, directive)
 
 
@@ -188,7 +191,7 @@ def _answer_if(scope: Scope, directive: Directive) -> None:
     """Give the block of an ``if`` files of its own where it says something about them; else what is around answers."""
     around: Scope | None = scope
     while around is not None and around.kind in ("location_if", "location"):
-        if around.table.proxy is not UNSET or around.table.empty_gif is not UNSET:
+        if written(around.table, _HANDLERS):
             return
         around = around.parent if around.kind == "location_if" else None
     if any(name in scope.values for name in _FILES):

@@ -34,6 +34,7 @@ kept!(Settings);
 
 impl Room for Settings {
     const TITLE: &'static str = "Access by password";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         if let Some(check) = Password::compile(self, cx.names)? {
@@ -44,7 +45,7 @@ impl Room for Settings {
 }
 
 /// The variable.
-pub const VARIABLES: &[Variable] = &[Variable::new(
+const VARIABLES: &[Variable] = &[Variable::new(
     "remote_user",
     |ex, _, out| remote_user(&ex.request.headers, out),
     "Name that the client gave for HTTP Basic authentication.",

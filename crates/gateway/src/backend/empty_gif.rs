@@ -1,6 +1,9 @@
 //! One transparent pixel (nginx: `empty_gif`).
+use crate::backend::outcome::Outcome;
+use crate::backend::{Handler, Place};
 use crate::body::Body;
 use crate::clock::http_date;
+use crate::error::Result;
 use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::{Exchange, Response};
 use crate::page;
@@ -14,14 +17,24 @@ const PIXEL: &[u8] =
 /// When it was last modified, as nginx has it: 28 September 1970.
 const MODIFIED: u64 = 23_349_600;
 
-/// Answers with the pixel.
-pub fn handle(ex: &Exchange) -> Response {
-    if !matches!(ex.request.method, Method::Get | Method::Head) {
-        return page::of_status(ex, 405);
+/// The pixel.
+pub struct EmptyGif;
+
+impl Handler for EmptyGif {
+    type Config = bool;
+
+    fn compile(_: &bool, _: &Place<'_>) -> std::result::Result<Self, String> {
+        Ok(Self)
     }
-    let mut response = Response::new(200, Body::Full(Bytes::from_static(PIXEL)));
-    response.headers.push(HeaderId::ContentType, b"image/gif");
-    response.conditions = Some(IfModifiedSince::Exact);
-    response.headers.push(HeaderId::LastModified, &http_date(MODIFIED));
-    response
+
+    async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        if !matches!(ex.request.method, Method::Get | Method::Head) {
+            return Ok(Outcome::Respond(page::of_status(ex, 405)));
+        }
+        let mut response = Response::new(200, Body::Full(Bytes::from_static(PIXEL)));
+        response.headers.push(HeaderId::ContentType, b"image/gif");
+        response.conditions = Some(IfModifiedSince::Exact);
+        response.headers.push(HeaderId::LastModified, &http_date(MODIFIED));
+        Ok(Outcome::Respond(response))
+    }
 }

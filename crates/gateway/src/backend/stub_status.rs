@@ -1,5 +1,6 @@
 //! Numbers of connections and requests as text (nginx: stub_status), and the variables with the same numbers.
 use crate::backend::outcome::Outcome;
+use crate::backend::{Handler, Place};
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::conditions::IfModifiedSince;
@@ -9,14 +10,6 @@ use crate::vars::{Sent, Variable};
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use std::sync::PoisonError;
-
-/// The variables.
-pub const VARIABLES: &[Variable] = &[
-    Variable::new("connections_active", write_active, "Client connections, idle ones included."),
-    Variable::new("connections_reading", write_reading, "Connections whose header section is being read."),
-    Variable::new("connections_waiting", write_waiting, "Idle connections."),
-    Variable::new("connections_writing", write_writing, "Connections being responded to."),
-];
 
 /// What all I/O threads count together.
 #[derive(Debug, Default)]
@@ -48,26 +41,43 @@ impl Sums {
     }
 }
 
-/// Answers with the numbers.
-pub fn handle(ex: &Exchange) -> Result<Outcome> {
-    if !matches!(ex.request.method, Method::Get | Method::Head) {
-        return Err(Error::new(Kind::MethodNotAllowed, "the numbers can only be read"));
+/// The numbers.
+pub struct StubStatus;
+
+impl Handler for StubStatus {
+    type Config = bool;
+
+    const VARIABLES: &'static [Variable] = &[
+        Variable::new("connections_active", write_active, "Client connections, idle ones included."),
+        Variable::new("connections_reading", write_reading, "Connections whose header section is being read."),
+        Variable::new("connections_waiting", write_waiting, "Idle connections."),
+        Variable::new("connections_writing", write_writing, "Connections being responded to."),
+    ];
+
+    fn compile(_: &bool, _: &Place<'_>) -> std::result::Result<Self, String> {
+        Ok(Self)
     }
-    let sums = Sums::of(ex);
-    let text = format!(
-        "Active connections: {} \nserver accepts handled requests\n {} {} {} \nReading: {} Writing: {} Waiting: {} \n",
-        sums.active,
-        sums.accepts,
-        sums.handled,
-        sums.requests,
-        sums.reading,
-        sums.writing,
-        sums.waiting()
-    );
-    let mut response = Response::new(200, Body::Full(text.into()));
-    response.headers.push(HeaderId::ContentType, b"text/plain");
-    response.conditions = Some(IfModifiedSince::Exact);
-    Ok(Outcome::Respond(response))
+
+    async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        if !matches!(ex.request.method, Method::Get | Method::Head) {
+            return Err(Error::new(Kind::MethodNotAllowed, "the numbers can only be read"));
+        }
+        let sums = Sums::of(ex);
+        let text = format!(
+            "Active connections: {} \nserver accepts handled requests\n {} {} {} \nReading: {} Writing: {} Waiting: {} \n",
+            sums.active,
+            sums.accepts,
+            sums.handled,
+            sums.requests,
+            sums.reading,
+            sums.writing,
+            sums.waiting()
+        );
+        let mut response = Response::new(200, Body::Full(text.into()));
+        response.headers.push(HeaderId::ContentType, b"text/plain");
+        response.conditions = Some(IfModifiedSince::Exact);
+        Ok(Outcome::Respond(response))
+    }
 }
 
 /// Writes `$connections_active`.

@@ -5,21 +5,17 @@
 //! of settings are interned in [`Config::settings`] and routes hold an index, so ten thousand servers stay small
 //! and nothing here looks upward. `make gen` writes the JSON schema, the Python classes and the reference page
 //! from these types; doc comments are the documentation, so they give unit and default.
-mod content;
 mod server;
 mod settings;
 
-pub use crate::backend::app::config::{App, AppPool};
-pub use crate::backend::files::config::Files;
-pub use crate::backend::fixed::{Redirect, Respond};
-pub use crate::backend::proxy::config::Proxy;
+pub use crate::backend::Content;
+pub use crate::backend::app::config::AppPool;
 pub use crate::gateway::Gateway;
 pub use crate::observe::access_log::AccessLog;
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
 pub use crate::route::Match;
 pub use crate::upstream::config::{Upstream, UpstreamServer};
 use crate::variables;
-pub use content::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use server::*;

@@ -1,6 +1,7 @@
 //! Settings that every server and route has; equal groups of them are kept once.
 //!
 //! In the document they are one flat table; here each room has its own part of it, as [`crate::modules::ROOMS`] lists them.
+use crate::kinds;
 use crate::modules::ROOMS;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
@@ -75,7 +76,8 @@ impl JsonSchema for Settings {
         "Settings".into()
     }
 
-    /// The rooms' properties, each with the title of its room as `x-room`; the titles in the order of the rooms as `x-rooms`.
+    /// The rooms' properties, each with the title of its room as `x-room`; the titles in the order of the rooms as `x-rooms`; what strings are
+    /// as `x-kinds`.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut properties = Map::new();
         for room in ROOMS {
@@ -92,6 +94,7 @@ impl JsonSchema for Settings {
             "type": "object",
             "properties": properties,
             "additionalProperties": false,
+            "x-kinds": kinds::all(),
             "x-rooms": ROOMS.iter().map(|room| room.title()).collect::<Vec<_>>(),
         })
     }

@@ -22,7 +22,7 @@ use std::io::Write;
 use std::rc::Rc;
 
 /// The variables.
-pub const VARIABLES: &[Variable] =
+const VARIABLES: &[Variable] =
     &[Variable::new("gzip_ratio", write_ratio, "How many times smaller the body became, once it was sent.")];
 
 /// Compression.
@@ -66,6 +66,7 @@ kept!(Settings);
 
 impl Room for Settings {
     const TITLE: &'static str = "Compression";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         let accepting = Accepting::compile(self, cx.names)?;

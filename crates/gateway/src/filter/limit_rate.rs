@@ -27,6 +27,7 @@ kept!(Option<LimitRate>);
 
 impl Room for Settings {
     const TITLE: &'static str = "Rate of responses";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         if self.limit_rate.is_some() || self.limit_rate_after.is_some() {
@@ -39,7 +40,7 @@ impl Room for Settings {
 }
 
 /// The variable, which `set` may change.
-pub const VARIABLES: &[Variable] = &[Variable::new(
+const VARIABLES: &[Variable] = &[Variable::new(
     "limit_rate",
     |ex, sent, out| write_number(rate(ex, sent), out),
     "Bytes a second the response may take; 0: no limit.",

@@ -59,6 +59,7 @@ kept!(Option<Arc<UserId>>);
 
 impl Room for Settings {
     const TITLE: &'static str = "User ids";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         if let Some(userid) = UserId::compile(self, cx.names)? {
@@ -71,7 +72,7 @@ impl Room for Settings {
 }
 
 /// The variables.
-pub const VARIABLES: &[Variable] = &[
+const VARIABLES: &[Variable] = &[
     Variable::new("uid_got", write_got, "Name and value of the userid cookie that the client sent."),
     Variable::new(
         "uid_reset",

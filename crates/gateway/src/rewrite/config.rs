@@ -1,5 +1,5 @@
 //! What the configuration says about rewriting: one operation after the other, as in nginx's rewrite module.
-use crate::config::Content;
+use crate::backend::Content;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

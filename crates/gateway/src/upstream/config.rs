@@ -1,5 +1,6 @@
 //! Groups of servers, as the configuration has them.
 use crate::units::Millis;
+use crate::upstream::balance::Balance;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
-    /// How a server is chosen: `round_robin`. Default: `round_robin`.
-    pub balance: Option<String>,
+    /// How a server is chosen. Default: in turn, by weight.
+    pub balance: Option<Balance>,
     /// The servers.
     pub server: Vec<UpstreamServer>,
     /// Value of `Host` when no `set_headers` gives one. Default: the client's; the upstream's name with `forwarded_headers = false` (nginx: `$proxy_host`).

@@ -123,7 +123,7 @@ impl Group {
             servers.push(Server::new(server).map_err(|e| format!("server[{i}]: {e}"))?);
         }
         let up = config.server.iter().filter(|server| !server.down).count();
-        let balancer = balance::compile(config.balance.as_deref().unwrap_or("round_robin"), &config.server)?;
+        let balancer = config.balance.unwrap_or_default().of(&config.server);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Ok(Self { id, name: name.into(), servers, balancer, config: config.clone(), described: describe(config), up })
     }

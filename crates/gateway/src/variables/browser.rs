@@ -37,6 +37,7 @@ kept!(Option<Browsers>);
 
 impl Room for Settings {
     const TITLE: &'static str = "Browsers";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, _: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         out.put_some(Browsers::compile(self)?);
@@ -45,7 +46,7 @@ impl Room for Settings {
 }
 
 /// The variables.
-pub const VARIABLES: &[Variable] = &[
+const VARIABLES: &[Variable] = &[
     Variable::new("ancient_browser", write_ancient, "Value of `ancient_browser_value` for an old browser.")
         .empty_counts(),
     Variable::new("modern_browser", write_modern, "Value of `modern_browser_value` for a new browser.").empty_counts(),

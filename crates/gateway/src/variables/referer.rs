@@ -23,6 +23,7 @@ kept!(Option<Referers>);
 
 impl Room for Settings {
     const TITLE: &'static str = "Referers";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         out.put_some(Referers::compile(&self.valid_referers, cx.names)?);
@@ -31,7 +32,7 @@ impl Room for Settings {
 }
 
 /// The variable.
-pub const VARIABLES: &[Variable] =
+const VARIABLES: &[Variable] =
     &[Variable::new("invalid_referer", write, "Empty for a referer of `valid_referers`, else `1`.").empty_counts()];
 
 /// A host that is longer is no valid one.

@@ -28,6 +28,7 @@ kept!(Option<SecureLink>);
 
 impl Room for Settings {
     const TITLE: &'static str = "Secure links";
+    const VARIABLES: &'static [Variable] = VARIABLES;
 
     fn compile(&self, cx: &Compiling<'_>, out: &mut scope::Settings) -> std::result::Result<(), String> {
         out.put_some(SecureLink::compile(self, cx.names)?);
@@ -36,7 +37,7 @@ impl Room for Settings {
 }
 
 /// The variables.
-pub const VARIABLES: &[Variable] = &[
+const VARIABLES: &[Variable] = &[
     Variable::new("secure_link", write, "`1` or the link if a link is valid, `0` if it has expired, else empty."),
     Variable::new("secure_link_expires", write_expires, "Time at which the link expires, in seconds since 1970."),
 ];

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// App workers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "AppContent", deny_unknown_fields)]
 pub struct App {
     /// Key into [`Config::app`].
     pub pool: String,

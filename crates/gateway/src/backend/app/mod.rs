@@ -43,6 +43,7 @@ use std::collections::BTreeMap;
 use threads::ThreadPools;
 
 use crate::backend::outcome::Outcome;
+use crate::backend::{Handler, Place};
 use crate::body::rest;
 use crate::body::spool::Buffered;
 use crate::body::{Body, Part, RequestBody};
@@ -90,6 +91,9 @@ impl Room for Settings {
 /// How long a request whose worker died waits for the supervisor to say why.
 const CAUSE_WAIT: Duration = Duration::from_millis(500);
 
+/// The pools of a configuration by name.
+pub type Pools = BTreeMap<String, config::AppPool>;
+
 /// A route that an app answers.
 pub struct App {
     name: String,
@@ -100,10 +104,15 @@ pub struct App {
     logged_spool: AtomicBool,
 }
 
-impl App {
-    /// Compiles a route.
-    pub fn compile(app: &config::App, pools: &BTreeMap<String, config::AppPool>) -> std::result::Result<Self, String> {
-        if !pools.contains_key(&app.pool) {
+impl Handler for App {
+    type Config = config::App;
+
+    const PASSES_ON: bool = true;
+
+    const KEEPS_FORMS: bool = true;
+
+    fn compile(app: &config::App, place: &Place<'_>) -> std::result::Result<Self, String> {
+        if !place.cx.table::<Pools>().is_some_and(|pools| pools.contains_key(&app.pool)) {
             return Err(format!("app: unknown pool {:?}", app.pool));
         }
         if !app.mount.is_empty() && (!app.mount.starts_with('/') || app.mount.ends_with('/')) {
@@ -118,8 +127,8 @@ impl App {
         })
     }
 
-    /// Answers a request, on another slot where the first did not run it.
-    pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+    /// Responds to a request, on another slot if the first did not run it.
+    async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
         let pool = self.pool.get_or_init(|| control::pools(&ex.thread.shared).pool(&self.name)).clone();
         let upgrades = ex.upgrade().is_some();
         if ex.settings().get::<buffering::Settings>().request_buffering && !upgrades {
@@ -173,7 +182,9 @@ impl App {
             }
         }
     }
+}
 
+impl App {
     /// Reads the body ahead, if it may be kept.
     async fn read_body(&self, ex: &mut Exchange, pool: &Arc<Pool>) -> Result<()> {
         let memory = ex.settings().get::<buffering::Settings>().buffer_memory.0.min(slot::MAX_PAYLOAD as u64 / 2);

@@ -17,12 +17,13 @@ pub mod variables;
 
 use crate::backend::files::variables::request_filename;
 use crate::backend::outcome::Outcome;
+use crate::backend::{Handler, Place};
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::conditions::{Dialect, IfModifiedSince};
 use crate::exchange::{Exchange, Response};
 use crate::page;
-use crate::vars::{Names, PathTemplate, Sent, Template};
+use crate::vars::{Names, PathTemplate, Sent, Template, Variable};
 use buchner_wire::headers::{HeaderId, is_valid_value};
 use buchner_wire::method::Method;
 use cache::Entry;
@@ -31,6 +32,7 @@ use mime::Types;
 use precompressed::Coding;
 use representation::{EtagPrecision, Representation};
 use resolve::{LinkCheck, Links};
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,6 +67,26 @@ pub struct Files {
     stale: bool,
     /// Ends of names that are left to `fallback`.
     leave: Box<[Box<[u8]>]>,
+}
+
+impl Handler for Arc<Files> {
+    type Config = config::Files;
+
+    const VARIABLES: &'static [Variable] = variables::VARIABLES;
+
+    const NAMES_TYPE: bool = false;
+
+    fn compile(config: &config::Files, place: &Place<'_>) -> std::result::Result<Self, String> {
+        Files::compile(config, place.path, place.settings.get::<Arc<Types>>(), place.cx.names).map(Arc::new)
+    }
+
+    fn shared(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.clone())
+    }
+
+    async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        self.respond(ex)
+    }
 }
 
 impl Files {
@@ -151,8 +173,8 @@ impl Files {
         self.max_ranges
     }
 
-    /// Answers a request.
-    pub fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+    /// Responds to a request.
+    fn respond(&self, ex: &mut Exchange) -> Result<Outcome> {
         let path = ex.request.path.clone();
         let Some(relative) = self.relative(&path, ex.path_after_alias) else { return self.absent(ex) };
         if !self.leave.is_empty() && (!readable(ex) || self.leaves(relative)) {

@@ -4,6 +4,7 @@ mod cookie;
 pub mod head;
 pub mod next;
 pub mod options;
+pub mod proxying;
 mod replace;
 mod target;
 pub mod variables;
@@ -11,7 +12,8 @@ pub mod variables;
 pub use target::Target;
 
 use crate::backend::outcome::Outcome;
-use crate::backend::proxy::config::Proxying;
+use crate::backend::proxy::proxying::Proxying;
+use crate::backend::{Handler, Place};
 use crate::body::pace::paced;
 use crate::body::spool::Buffered;
 use crate::body::{Body, RequestBody, Upgraded};
@@ -27,12 +29,13 @@ use crate::upstream::resolve::{NameServers, Resolvers};
 use crate::upstream::{
     Address, Attempts, Groups, Language, Limits, Link, Outbound, Rest, Server, Step, Talk, Uplink, UpstreamBody,
 };
-use crate::vars::{Names, Sent, Template};
+use crate::vars::{Sent, Template, Variable};
 use buchner_wire::h1::{Framing, ResponseHead};
 use buchner_wire::headers::{HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::Bytes;
 use options::Options;
+use std::any::Any;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -61,19 +64,33 @@ struct Own {
     body: Option<Bytes>,
 }
 
+impl Handler for Arc<Proxy> {
+    type Config = config::Proxy;
+
+    const VARIABLES: &'static [Variable] = variables::VARIABLES;
+
+    const PASSES_ON: bool = true;
+
+    fn compile(config: &config::Proxy, place: &Place<'_>) -> std::result::Result<Self, String> {
+        Proxy::compile(config, place).map(Self::new)
+    }
+
+    fn shared(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.clone())
+    }
+
+    async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+        self.pass(ex).await
+    }
+}
+
 impl Proxy {
-    /// Compiles a proxied route. `path` is what the route matches literally.
-    pub fn compile(
-        proxy: &config::Proxy,
-        path: &str,
-        upstreams: &Groups,
-        names: &Names,
-    ) -> std::result::Result<Self, String> {
+    fn compile(proxy: &config::Proxy, place: &Place<'_>) -> std::result::Result<Self, String> {
         if let Some(url) = &proxy.url {
-            return Template::compile(url, names).map(Self::Url).map_err(|e| format!("proxy.url: {e}"));
+            return Template::compile(url, place.cx.names).map(Self::Url).map_err(|e| format!("proxy.url: {e}"));
         }
-        let group =
-            upstreams.0.get(&proxy.upstream).ok_or_else(|| format!("proxy: unknown upstream {:?}", proxy.upstream))?;
+        let group = place.cx.table::<Groups>().and_then(|groups| groups.0.get(&proxy.upstream));
+        let group = group.ok_or_else(|| format!("proxy: unknown upstream {:?}", proxy.upstream))?;
         if proxy.uri.as_ref().is_some_and(|uri| !uri.starts_with('/')) {
             return Err(format!("proxy.uri: {:?} must start with /", proxy.uri));
         }
@@ -81,16 +98,16 @@ impl Proxy {
         let (host, port) = host_and_port(authority);
         let uri = proxy.uri.as_deref();
         let default = match uri {
-            Some(uri) => (format!("http://{authority}{}{uri}", socket_colon(authority)), path.to_owned()),
+            Some(uri) => (format!("http://{authority}{}{uri}", socket_colon(authority)), place.path.to_owned()),
             None => (format!("http://{authority}{}/", socket_colon(authority)), "/".to_owned()),
         };
         Ok(Self::Group(Target {
-            language: Language::Http1,
+            language: Language::default(),
             group: group.clone(),
             host: group.config.host.as_deref().unwrap_or(host).into(),
             port: port.into(),
             uri: match uri {
-                Some(uri) => Uri::Replaced { by: uri.into(), matched: path.len() },
+                Some(uri) => Uri::Replaced { by: uri.into(), matched: place.path.len() },
                 None => Uri::Same,
             },
             default: Some((default.0.into_bytes(), default.1.into_bytes())),
@@ -105,8 +122,8 @@ impl Proxy {
         }
     }
 
-    /// Asks the servers, and answers.
-    pub async fn handle(&self, ex: &mut Exchange) -> Result<Outcome> {
+    /// Asks the servers, and responds.
+    async fn pass(&self, ex: &mut Exchange) -> Result<Outcome> {
         let options = ex.settings().get::<Proxying>().options.as_deref();
         if let Some(patience) = &ex.patience {
             patience.set(options.is_some_and(|options| options.ignore_client_abort));

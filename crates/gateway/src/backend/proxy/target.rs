@@ -45,7 +45,7 @@ impl Target {
         let url = url.value(ex, Sent::default());
         let wrong =
             |why: &str| Error::new(Kind::Internal, format!("proxy: the URL {:?} {why}", String::from_utf8_lossy(&url)));
-        let Some(rest) = strip_scheme(&url) else { return Err(wrong("does not begin with http://")) };
+        let Some((language, rest)) = Language::of_url(&url) else { return Err(wrong("does not begin with http://")) };
         let (authority, uri) = split(rest);
         let authority = std::str::from_utf8(authority).map_err(|_| wrong("has a name that is no text"))?;
         if authority.is_empty() {
@@ -59,7 +59,7 @@ impl Target {
         };
         let (host, port) = host_and_port(authority);
         let uri = if uri.is_empty() { Uri::Same } else { Uri::Whole(with_path(uri)) };
-        Ok(Self { language: Language::Http1, group, host: host.into(), port: port.into(), uri, default: None })
+        Ok(Self { language, group, host: host.into(), port: port.into(), uri, default: None })
     }
 
     /// Appends the URI.
@@ -89,12 +89,6 @@ impl Target {
             out.extend_from_slice(query);
         }
     }
-}
-
-fn strip_scheme(url: &[u8]) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"http://";
-    let (scheme, rest) = url.split_at_checked(SCHEME.len())?;
-    scheme.eq_ignore_ascii_case(SCHEME).then_some(rest)
 }
 
 /// The server and the URI of what stands behind the scheme.
@@ -140,9 +134,6 @@ mod tests {
         ] {
             assert_eq!(split(rest.as_bytes()), (authority.as_bytes(), uri.as_bytes()), "{rest}");
         }
-        assert_eq!(strip_scheme(b"HTTP://a"), Some(&b"a"[..]));
-        assert_eq!(strip_scheme(b"https://a"), None);
-        assert_eq!(strip_scheme(b"http:"), None);
         assert_eq!((with_path(b"?a"), with_path(b"/b")), (b"/?a".to_vec(), b"/b".to_vec()));
     }
 

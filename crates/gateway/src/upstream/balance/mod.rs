@@ -1,8 +1,10 @@
-//! Balancers: which server of a group is asked. A new one is one file and one line in [`BALANCERS`].
-pub mod round_robin;
+//! Balancers: which server of a group is asked. A new one is a file here and a row of `balancers!` below.
+mod round_robin;
 
 use super::Server;
 use crate::upstream::config::UpstreamServer;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 
 /// What a balancer chooses by.
@@ -33,19 +35,38 @@ impl Choice<'_> {
 
 /// Chooses a server.
 pub trait Balancer: Send + Sync {
+    /// A balancer of these servers.
+    fn new(servers: &[UpstreamServer]) -> Self
+    where
+        Self: Sized;
+
     /// An open server, or `None` if there is none.
     fn pick(&self, choice: &Choice<'_>) -> Option<usize>;
 }
 
-type Make = fn(&[UpstreamServer]) -> Box<dyn Balancer>;
+/// Makes of the list of balancers the words a configuration has for them, and what each makes.
+macro_rules! balancers {
+    ($($(#[$meta:meta])* $name:ident = $balancer:ty,)*) => {
+        /// How a server of a group is chosen.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Balance {
+            $($(#[$meta])* $name,)*
+        }
 
-/// The balancers by name.
-const BALANCERS: &[(&str, Make)] = &[("round_robin", |servers| Box::new(round_robin::RoundRobin::new(servers)))];
+        impl Balance {
+            /// The balancer of these servers.
+            pub fn of(self, servers: &[UpstreamServer]) -> Box<dyn Balancer> {
+                match self {
+                    $(Self::$name => Box::new(<$balancer as Balancer>::new(servers)),)*
+                }
+            }
+        }
+    };
+}
 
-/// Makes a balancer by its name.
-pub fn compile(kind: &str, servers: &[UpstreamServer]) -> Result<Box<dyn Balancer>, String> {
-    let found = BALANCERS.iter().find(|(name, _)| *name == kind);
-    let known = || BALANCERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let (_, make) = found.ok_or_else(|| format!("balance: unknown balancer {kind:?} (known: {})", known()))?;
-    Ok(make(servers))
+balancers! {
+    /// In turn, by weight.
+    #[default]
+    RoundRobin = round_robin::RoundRobin,
 }

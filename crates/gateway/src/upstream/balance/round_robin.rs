@@ -11,19 +11,6 @@ pub struct RoundRobin {
     schedule: Vec<u32>,
 }
 
-impl RoundRobin {
-    /// Computes the schedule of the servers that are not backups.
-    pub fn new(servers: &[UpstreamServer]) -> Self {
-        let weight = |server: &UpstreamServer| if server.backup || server.down { 0 } else { u64::from(server.weight) };
-        let weights: Vec<u64> = servers.iter().map(weight).collect();
-        let divisor = weights.iter().copied().filter(|w| *w > 0).fold(0, gcd).max(1);
-        let total: u64 = weights.iter().sum::<u64>() / divisor;
-        let scale = total.div_ceil(MAX_SCHEDULE).max(1);
-        let scaled = |w: &u64| if *w == 0 { 0 } else { (w / divisor / scale).max(1) as i64 };
-        Self { schedule: smooth(&weights.iter().map(scaled).collect::<Vec<_>>()) }
-    }
-}
-
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -50,6 +37,17 @@ fn smooth(weights: &[i64]) -> Vec<u32> {
 }
 
 impl Balancer for RoundRobin {
+    /// Computes the schedule of the servers that are not backups.
+    fn new(servers: &[UpstreamServer]) -> Self {
+        let weight = |server: &UpstreamServer| if server.backup || server.down { 0 } else { u64::from(server.weight) };
+        let weights: Vec<u64> = servers.iter().map(weight).collect();
+        let divisor = weights.iter().copied().filter(|w| *w > 0).fold(0, gcd).max(1);
+        let total: u64 = weights.iter().sum::<u64>() / divisor;
+        let scale = total.div_ceil(MAX_SCHEDULE).max(1);
+        let scaled = |w: &u64| if *w == 0 { 0 } else { (w / divisor / scale).max(1) as i64 };
+        Self { schedule: smooth(&weights.iter().map(scaled).collect::<Vec<_>>()) }
+    }
+
     fn pick(&self, choice: &Choice<'_>) -> Option<usize> {
         for _ in 0..self.schedule.len() {
             let at = choice.cursor.get();

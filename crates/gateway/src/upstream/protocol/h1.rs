@@ -1,8 +1,9 @@
 //! HTTP/1.0 and 1.1 (nginx: proxy_pass).
 use super::{Frame, Outbound, Protocol};
-use crate::backend::proxy::config::{Proxying, Settings};
+use crate::backend::proxy::config::Settings;
 use crate::backend::proxy::head::SetHeader;
 use crate::backend::proxy::options::IdSet;
+use crate::backend::proxy::proxying::Proxying;
 use crate::body::RequestBody;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, permitted};
@@ -33,6 +34,8 @@ pub struct Http1 {
 }
 
 impl Protocol for Http1 {
+    const SCHEME: &'static str = "http";
+
     fn new(method: &Method, bare_lf: bool) -> Self {
         let limits = if bare_lf { &LENIENT } else { &LIMITS };
         Self { method: method.clone(), limits, scanned: 0, body: None }

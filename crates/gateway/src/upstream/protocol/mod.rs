@@ -1,6 +1,6 @@
-//! The languages of upstreams. A new one is a codec in `wire`, a file here and a row in the list below; attempts, connections,
+//! The languages of upstreams. A new one is a codec in `wire`, a file here and a row of `protocols!` below; attempts, connections,
 //! bodies and their buffers are the same for all.
-pub mod h1;
+mod h1;
 
 use crate::backend::proxy::Target;
 use crate::error::Result;
@@ -34,6 +34,9 @@ pub enum Frame {
 
 /// One request and its response in a language.
 pub trait Protocol {
+    /// What URLs in this language begin with, before `://`.
+    const SCHEME: &'static str;
+
     /// Requests that a connection carries at a time: one, unless the language numbers them.
     const AT_A_TIME: usize = 1;
 
@@ -62,21 +65,34 @@ pub trait Protocol {
     fn trailers(&self) -> Option<&Headers>;
 }
 
+fn after_scheme<'u>(url: &'u [u8], scheme: &str) -> Option<&'u [u8]> {
+    let (start, rest) = url.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.strip_prefix(b"://"))?
+}
+
 /// Makes of the list of languages the one a request is in, which costs no dynamic call.
 macro_rules! protocols {
-    ($($(#[$doc:meta])* $name:ident = $type:ty,)*) => {
+    ($($(#[$meta:meta])* $name:ident = $type:ty,)*) => {
         /// Which language an upstream speaks.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub enum Language {
-            $($(#[$doc])* $name,)*
+            $($(#[$meta])* $name,)*
         }
 
         /// A request and its response, in the language of its upstream.
         pub enum Talk {
-            $($(#[$doc])* $name($type),)*
+            $(#[doc = concat!("One in ", stringify!($name), ".")] $name($type),)*
         }
 
         impl Language {
+            /// The language of a URL, and what is left of the URL after the scheme.
+            pub fn of_url(url: &[u8]) -> Option<(Self, &[u8])> {
+                $(if let Some(rest) = after_scheme(url, <$type>::SCHEME) {
+                    return Some((Self::$name, rest));
+                })*
+                None
+            }
+
             /// See [`Protocol::new`].
             pub fn talk(self, method: &Method, bare_lf: bool) -> Talk {
                 match self {
@@ -147,5 +163,19 @@ macro_rules! protocols {
 
 protocols! {
     /// HTTP/1.0 and 1.1.
+    #[default]
     Http1 = h1::Http1,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_tells_its_language() {
+        assert_eq!(Language::of_url(b"HTTP://a/"), Some((Language::Http1, &b"a/"[..])));
+        for other in [&b"ftp://a"[..], b"https://a", b"http:/a", b"http:", b""] {
+            assert_eq!(Language::of_url(other), None);
+        }
+    }
 }
