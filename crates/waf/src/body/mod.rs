@@ -3,8 +3,14 @@
 //! What was read up to an error is kept beside the error, as ModSecurity does: rules judge both. All are linear in their
 //! input, and none nests its own calls as deeply as the input nests.
 pub mod cookies;
+mod entities;
 pub mod json;
+pub mod multipart;
 pub mod urlencoded;
+pub mod xml;
+
+#[cfg(test)]
+mod tests;
 
 /// An argument of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

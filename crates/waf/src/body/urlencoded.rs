@@ -17,8 +17,8 @@ pub struct Pair<'a> {
 ///
 /// Without `=` the whole is the name. Between two separators is an empty name; after the last one is nothing.
 pub fn pairs(input: &[u8], separator: u8) -> impl Iterator<Item = Pair<'_>> {
-    let input = input.strip_suffix(&[separator]).map_or(input, |rest| if rest.is_empty() { input } else { rest });
-    let pieces = (!input.is_empty()).then(|| input.split(move |byte| *byte == separator));
+    let before_last = input.strip_suffix(&[separator]).unwrap_or(input);
+    let pieces = (!input.is_empty()).then(|| before_last.split(move |byte| *byte == separator));
     pieces.into_iter().flatten().map(pair)
 }
 

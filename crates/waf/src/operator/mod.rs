@@ -11,6 +11,9 @@ mod ranges;
 mod refused;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -70,12 +73,16 @@ impl Operator {
     ///
     /// The error says why the operator is unknown or refused, or what is wrong with its argument.
     pub fn compile(name: &str, argument: &str, base: &Path) -> Result<Self, String> {
-        let lower = name.to_ascii_lowercase();
-        let (name, kind) = Kind::compile(&lower, argument, base).map_err(|error| format!("@{name}: {error}"))?;
         let expands = has_macro(argument);
-        if expands && !matches!(kind, Kind::Text(_) | Kind::Number(_) | Kind::Always(_)) {
-            return Err(format!("@{name}: its argument is compiled once, so it can't have macros: {argument}"));
-        }
+        let fixed = || format!("@{name}: its argument is compiled once, so it can't have macros: {argument}");
+        let compiled = Kind::compile(&name.to_ascii_lowercase(), argument, base);
+        let (name, kind) = match compiled {
+            Ok((_, kind)) if expands && !matches!(kind, Kind::Text(_) | Kind::Number(_) | Kind::Always(_)) => {
+                return Err(fixed());
+            }
+            Ok(compiled) => compiled,
+            Err(error) => return Err(if expands { fixed() } else { format!("@{name}: {error}") }),
+        };
         let literals = match &kind {
             Kind::Pattern(pattern) => pattern.required_literals(),
             Kind::Phrases(phrases) => phrases.required_literals(),

@@ -3,9 +3,8 @@ use super::{Captures, Literals, literals};
 use regex::bytes::{Regex, RegexBuilder};
 use std::borrow::Cow;
 
-/// Memory for one compiled expression, and for the states that are made while it runs. The largest of the Core Rule Set
-/// need a tenth.
-const SIZE_LIMIT: usize = 32 << 20;
+/// Memory for one compiled expression.
+const SIZE_LIMIT: usize = 10 << 20;
 
 #[derive(Debug)]
 pub(super) struct Pattern {
@@ -51,7 +50,6 @@ pub(super) fn regex(text: &str) -> Result<Regex, String> {
         .unicode(false)
         .dot_matches_new_line(true)
         .size_limit(SIZE_LIMIT)
-        .dfa_size_limit(SIZE_LIMIT)
         .build()
         .map_err(|error| error.to_string())
 }
@@ -87,7 +85,7 @@ fn for_bytes(text: &str) -> String {
                 (Cow::Borrowed("]"), 1)
             }
             '&' | '~' if class.is_some() => (Cow::Owned(format!("\\{first}")), 1),
-            '-' if first_in_class || (class.is_some() && rest[1..].starts_with("-]")) => (Cow::Borrowed("\\-"), 1),
+            '-' if first_in_class => (Cow::Borrowed("\\-"), 1),
             '-' if class.is_some() && rest.starts_with("--") => (Cow::Borrowed("-\\-"), 2),
             _ => (Cow::Borrowed(&rest[..first.len_utf8()]), first.len_utf8()),
         };

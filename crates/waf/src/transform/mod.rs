@@ -40,7 +40,7 @@ macro_rules! transforms {
             /// The transformed value; borrowed if the transformation changes nothing. `urlDecodeUni` uses the map of code
             /// page 20127 ([`UnicodeMap::us_ascii`]).
             pub fn apply(self, input: &[u8]) -> Cow<'_, [u8]> {
-                match self { $(Self::$variant => $function(input),)* }
+                borrow_same(input, match self { $(Self::$variant => $function(input),)* })
             }
         }
     };
@@ -135,8 +135,17 @@ impl Transform {
 
     /// As [`apply`](Self::apply), with the map of `SecUnicodeMapFile`; without one, `%uXXXX` is its low byte.
     pub fn apply_with<'a>(self, input: &'a [u8], map: Option<&UnicodeMap>) -> Cow<'a, [u8]> {
-        if self == Self::UrlDecodeUni { url::decode_unicode_with(input, map) } else { self.apply(input) }
+        if self == Self::UrlDecodeUni {
+            borrow_same(input, url::decode_unicode_with(input, map))
+        } else {
+            self.apply(input)
+        }
     }
+}
+
+/// What is the same as the input is borrowed, so that equal values are told by their address.
+fn borrow_same<'a>(input: &'a [u8], out: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+    if *out == *input { Cow::Borrowed(input) } else { out }
 }
 
 /// The value of a hexadecimal digit.
