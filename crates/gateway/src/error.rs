@@ -129,11 +129,6 @@ impl Kind {
     pub fn nothing_sent(self) -> bool {
         matches!(self, Self::UpstreamConnect | Self::UpstreamConnectTimeout)
     }
-
-    /// An idempotent request may be tried elsewhere.
-    pub fn retryable(self) -> bool {
-        self.nothing_sent() || matches!(self, Self::UpstreamClosed | Self::WorkerDied)
-    }
 }
 
 /// A failed request.

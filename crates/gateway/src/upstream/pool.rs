@@ -230,12 +230,6 @@ impl Pools {
             }
         }
     }
-
-    /// Idle connections in all.
-    pub fn idle(&self) -> usize {
-        let seats = self.groups.values().flat_map(|members| &members.seats);
-        seats.map(|seat| seat.borrow().peers.iter().map(|peer| peer.idle.borrow().len()).sum::<usize>()).sum()
-    }
 }
 
 /// The thread's connections.
