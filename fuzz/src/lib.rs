@@ -2,6 +2,8 @@
 //!
 //! They are plain functions, so a seed or a crash can be replayed without a fuzzer (`tests/seeds.rs`). The first byte of
 //! the input chooses what isn't input: the size of the pieces, the method, the limits.
+pub mod waf;
+
 use buchner_wire::chunked::{BodyDecoder, Decoded, encode_chunk_header};
 use buchner_wire::h1::{self, Framing, H1Error, H1ErrorKind, Limits, RequestHead, ResponseHead};
 use buchner_wire::headers::Headers;
@@ -22,6 +24,9 @@ pub const TARGETS: &[Target] = &[
     ("path", path),
     ("proxy_protocol", proxy_protocol),
     ("slot", slot),
+    ("waf_transform", waf::transform),
+    ("waf_operator", waf::operator),
+    ("waf_body", waf::body),
 ];
 
 /// What reading a head came to: the error, or the head and the bytes behind it; `None` if it isn't complete.

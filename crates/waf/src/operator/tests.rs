@@ -357,6 +357,8 @@ fn required_literals() {
         ("^(?:foo|barx)$", Some("barx|foo")),
         ("a(?:bc|de)f", Some("abcf|adef")),
         ("a.*longer", Some("longer")),
+        ("a*b", Some("b")),
+        ("xy(?:abc)*z", Some("xy")),
         ("(?:ab)+", Some("ab")),
         ("(?:abc)?d", Some("abcd|d")),
         ("x{3}", Some("xxx")),
