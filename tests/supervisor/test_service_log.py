@@ -95,13 +95,18 @@ def open_files(instance: Instance) -> str:
     return next(line for line in limits if line.startswith("Max open files"))
 
 
-def restarted(instance: Instance) -> str:
-    """The limit of the gateway that takes the place of one that was killed."""
+def identity(instance: Instance) -> str:
+    """The user ids of the gateway process, once it has taken its user on."""
+    (pid,) = wait_for(instance.gateways, "a gateway")
+    return next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Uid:"))
+
+
+def restarted(instance: Instance) -> None:
+    """Kill the gateway, and wait until the one in its place serves."""
     before = instance.gateways()
     kill(before[0])
     wait_for(lambda: instance.gateways() and not {*before} & {*instance.gateways()}, "another gateway", 30)
     wait_for(lambda: instance.get().status == 200, "a response", 30)
-    return open_files(instance)
 
 
 def test_the_settings_of_a_refused_reload_do_not_hold_at_the_next_start_of_the_gateway(run: Run) -> None:
@@ -111,9 +116,31 @@ def test_the_settings_of_a_refused_reload_do_not_hold_at_the_next_start_of_the_g
     (instance.directory / "shop.py").write_text("raise ValueError('broken on purpose')\n")
     assert instance.command("reload").returncode != 0
     (instance.directory / "shop.py").write_text(SHOP)
-    assert restarted(instance) == before
+    restarted(instance)
+    assert open_files(instance) == before
     assert instance.command("reload").returncode == 0
-    assert restarted(instance) != before
+    restarted(instance)
+    assert open_files(instance) != before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a gateway as another user")
+def test_the_user_of_a_refused_reload_is_not_that_of_the_next_gateway(run: Run) -> None:
+    instance = run()
+    file, before = instance.directory / "gateway.toml", identity(instance)
+    assert before.split()[1:] == ["0"] * 4
+    as_root = file.read_text()
+    as_nobody = as_root.replace('user = "root"', 'user = "nobody"')
+    assert as_nobody != as_root
+    file.write_text(as_nobody)
+    (instance.directory / "shop.py").write_text("raise ValueError('broken on purpose')\n")
+    assert instance.command("reload").returncode != 0
+    assert identity(instance) == before
+    restarted(instance)
+    assert identity(instance) == before
+    file.write_text(as_nobody.replace("nobody", "no-such-user"))
+    assert "no-such-user" in instance.command("reload").stderr
+    restarted(instance)
+    assert identity(instance) == before
 
 
 def test_what_an_app_prints_is_there_at_once(run: Run) -> None:
