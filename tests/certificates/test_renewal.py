@@ -159,3 +159,10 @@ def test_retry_after_is_obeyed_also_when_it_is_days() -> None:
 @pytest.mark.parametrize(("pair", "day", "late"), [(PAIR, 74, False), (PAIR, 76, True), (None, 0, True)])
 def test_when_somebody_has_to_be_told(pair: Pair | None, day: float, *, late: bool) -> None:
     assert is_late(pair, NOW + day * DAY) is late
+
+
+def test_a_new_certificate_is_left_in_peace_whatever_the_authority_says() -> None:
+    state = State(issued_at=NOW)
+    note(state, suggestion(-1, -0.5), random.Random(1))
+    assert due(PAIR, state, "a.test") == NOW + DAY / 2
+    assert due(replace(PAIR, not_after=NOW + 2 * DAY), state, "a.test") == NOW + 0.2 * DAY

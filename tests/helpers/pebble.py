@@ -95,8 +95,7 @@ class Pebble:
         with log:
             self._processes = [
                 subprocess.Popen(
-                    [programs[1], "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", "",
-                     "-dnsserver", f"127.0.0.1:{dns_port}", "-management", f"127.0.0.1:{self.control}"],
+                    [*_dns_server(programs[1], dns_port), "-management", f"127.0.0.1:{self.control}"],
                     stdout=log, stderr=log,
                 ),
                 subprocess.Popen(
@@ -150,6 +149,13 @@ class Pebble:
         for process in self._processes:
             process.kill()
             process.wait()
+
+
+def _dns_server(program: str, port: int) -> list[str]:
+    """pebble-challtestsrv as a DNS server alone; Debian 12's has other flags."""
+    flags = subprocess.run([program, "-help"], capture_output=True, text=True, check=False).stderr
+    rest = ["-doh", "", "-dnsserver"] if "-dnsserver" in flags else ["-dns01"]
+    return [program, "-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", "", *rest, f"127.0.0.1:{port}"]
 
 
 def await_port(port: int, seconds: float = 20) -> None:

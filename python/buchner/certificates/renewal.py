@@ -23,6 +23,8 @@ RENEW_AT = 2 / 3
 WARN_AT = 5 / 6
 _SPREAD = 1 / 60
 """Of a life: certificates that were issued together are not renewed together."""
+_REST = DAY / 2
+"""Seconds after issuing in which no window counts: an authority that always says "now" would get no rest."""
 _ASK_AGAIN = (60.0, DAY)
 """Seconds between two questions for renewal information; Retry-After is obeyed within (RFC 9773 section 4.3.2)."""
 _ASK_AFTER_FAILURE = 300.0
@@ -130,7 +132,7 @@ def due(pair: Pair, state: State, name: str) -> float:
     own = pair.not_before + pair.life * (RENEW_AT - spread)
     if state.window is None:
         return own
-    return min(state.window.chosen, pair.not_after)
+    return min(max(state.window.chosen, state.issued_at + min(_REST, pair.life / 10)), pair.not_after)
 
 
 def back_off(failure: Failure, failures: int, now: float, chance: random.Random) -> float:

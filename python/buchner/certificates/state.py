@@ -44,8 +44,13 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The kind of challenge that was met last."""
     issued_at: float = 0.0
     next_try: float = 0.0
+    """When it is renewed, or when the next attempt is due after a failure."""
     failures: int = 0
     """Attempts that failed in a row."""
+    challenge_failures: int = 0
+    """Challenges that failed in a row: another kind is tried next."""
+    settings: str = ""
+    """What was wanted at the last attempt; if that changes, nothing is waited for."""
     last_error: str = ""
     failed_at: float = 0.0
     warned_at: float = 0.0
