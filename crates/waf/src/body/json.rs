@@ -174,13 +174,13 @@ impl Reader<'_> {
                 }
             }
         }
+        if self.path.len() > MAX_NAME {
+            return Err(format!("JSON parsing error: a path of more than {MAX_NAME} bytes"));
+        }
         Ok(begins)
     }
 
     fn leaf(&mut self, value: Vec<u8>) -> Result<bool, Message> {
-        if self.path.len() > MAX_NAME {
-            return Err(format!("JSON parsing error: a path of more than {MAX_NAME} bytes"));
-        }
         if self.arguments.len() >= self.options.max_arguments {
             return Err(format!("JSON parsing error: more than {} arguments", self.options.max_arguments));
         }

@@ -182,6 +182,7 @@ fn texts() {
             ("sql", b"mysql sql", true),
             ("sql", b"sql_ (sql)", true),
             ("sql", b"sql_", false),
+            ("x x", b"yx x x", true),
             ("", b"x", true),
         ],
     );

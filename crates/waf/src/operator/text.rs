@@ -33,9 +33,16 @@ impl Text {
 /// Whether `word` occurs with no letter, digit or underscore on either side.
 fn contains_word(input: &[u8], word: &[u8]) -> bool {
     let part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    word.is_empty()
-        || memmem::find_iter(input, word).any(|at| {
-            let before = at.checked_sub(1).and_then(|before| input.get(before));
-            !part(before) && !part(input.get(at + word.len()))
-        })
+    let finder = memmem::Finder::new(word);
+    let mut from = 0;
+    while let Some(found) = input.get(from..).and_then(|rest| finder.find(rest)) {
+        let at = from + found;
+        let before = at.checked_sub(1).and_then(|before| input.get(before));
+        if word.is_empty() || !(part(before) || part(input.get(at + word.len()))) {
+            return true;
+        }
+        // Two occurrences may overlap.
+        from = at + 1;
+    }
+    false
 }
