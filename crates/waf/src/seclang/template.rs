@@ -1,5 +1,6 @@
 //! Texts with macros, such as `Matched Data: %{TX.0} found within %{MATCHED_VAR_NAME}`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::variable::{Kind, Variable};
@@ -42,6 +43,17 @@ impl Template {
             [Piece::Text(text)] => Some(text),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Template {
+    /// The text with its macros as they are written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Macro(variable, None) => write!(f, "%{{{}}}", variable.name()),
+            Piece::Macro(variable, Some(name)) => write!(f, "%{{{}.{name}}}", variable.name()),
+        })
     }
 }
 

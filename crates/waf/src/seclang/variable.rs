@@ -73,6 +73,9 @@ variables! {
     UserId "USERID" Single, UserAgentIp "USERAGENT_IP" Single, WebappId "WEBAPPID" Single, Xml "XML" Document,
 }
 
+/// How many variables there are.
+pub const VARIABLES: usize = TABLE.len();
+
 impl Variable {
     /// The variable of that name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
