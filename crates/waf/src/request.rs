@@ -60,7 +60,9 @@ const ZERO: &[V] = &[
 /// Sets the variables of a request's header section.
 pub fn head(rules: &Rules, state: &mut State, head: &RequestHead<'_>) {
     let zero = state.memory.number(0);
-    ZERO.iter().for_each(|variable| state.singles[*variable as usize] = zero);
+    for variable in ZERO {
+        state.singles[*variable as usize] = zero;
+    }
     for variable in [V::ReqbodyErrorMsg, V::ReqbodyProcessor, V::ReqbodyProcessorErrorMsg] {
         state.singles[variable as usize] = EMPTY;
     }

@@ -189,7 +189,7 @@ impl Asked<'_> {
 
     /// Whether it matches; captures become `TX.0` to `TX.9`.
     fn captured(&self, state: &mut State, value: ValueId) -> bool {
-        let mut found: [Option<Result<(usize, usize), Vec<u8>>>; 10] = Default::default();
+        let mut found: [Option<Captured>; 10] = Default::default();
         {
             let input = state.memory.get(value);
             let mut captures = Captures::default();
@@ -197,14 +197,14 @@ impl Asked<'_> {
                 return false;
             }
             for (index, slot) in found.iter_mut().enumerate() {
-                *slot = captures.get(index).map(|text| within(input, text).ok_or_else(|| text.to_vec()));
+                *slot = captures.get(index).map(|text| Captured::new(input, text));
             }
         }
         for (slot, text) in found.into_iter().enumerate() {
             state.tx[slot] = match text {
                 None => Tx::Absent,
-                Some(Ok((start, length))) => Tx::Value(state.memory.part(value, start, length)),
-                Some(Err(text)) => Tx::Value(state.memory.add(&text)),
+                Some(Captured::Part(start, length)) => Tx::Value(state.memory.part(value, start, length)),
+                Some(Captured::Own(text)) => Tx::Value(state.memory.add(&text)),
             };
         }
         true
@@ -222,10 +222,20 @@ impl Asked<'_> {
     }
 }
 
-/// The position of a part that borrows from the whole.
-fn within(whole: &[u8], part: &[u8]) -> Option<(usize, usize)> {
-    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
-    (start + part.len() <= whole.len()).then_some((start, part.len()))
+/// The text of a capture.
+enum Captured {
+    /// Where it begins in the value, and its length.
+    Part(usize, usize),
+    Own(Vec<u8>),
+}
+
+impl Captured {
+    fn new(whole: &[u8], part: &[u8]) -> Self {
+        match (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize) {
+            Some(start) if start + part.len() <= whole.len() => Self::Part(start, part.len()),
+            _ => Self::Own(part.to_vec()),
+        }
+    }
 }
 
 /// A value matched: remembers it and acts.

@@ -88,7 +88,9 @@ impl Store for MemoryStore {
         }
         kept.forget = now + timeout;
         kept.variables.retain(|one| one.expires.is_none_or(|at| at > now));
-        updates.iter().for_each(|(name, update)| apply(&mut kept.variables, name, update));
+        for (name, update) in updates {
+            apply(&mut kept.variables, name, update);
+        }
     }
 }
 

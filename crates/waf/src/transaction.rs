@@ -25,6 +25,7 @@ const SPARE: usize = 64;
 pub struct Waf {
     rules: Rules,
     without_effect: Vec<(Location, String)>,
+    #[allow(clippy::vec_box)] // a state is large, and moves between here and its transaction
     spare: Mutex<Vec<Box<State>>>,
 }
 

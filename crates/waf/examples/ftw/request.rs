@@ -87,11 +87,17 @@ impl Prepared {
 /// The request's bytes.
 fn raw(input: &Input) -> Vec<u8> {
     if let Some(encoded) = &input.encoded_request {
-        return Transform::Base64Decode.apply(encoded.as_bytes()).into_owned();
+        return Transform::Base64DecodeExt.apply(encoded.as_bytes()).into_owned();
     }
     let mut headers: Vec<(String, String)> =
         input.headers.iter().map(|(name, value)| (name.clone(), scalar(value))).collect();
-    let data = input.data.clone().unwrap_or_default();
+    let mut data = input.data.clone().unwrap_or_default();
+    let multipart = |(name, value): &(String, String)| {
+        name.eq_ignore_ascii_case("content-type") && value.starts_with("multipart/form-data")
+    };
+    if headers.iter().any(multipart) {
+        data = data.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
     if input.autocomplete_headers.unwrap_or(true) {
         let mut complete = |name: &str, value: String| {
             if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
@@ -101,6 +107,8 @@ fn raw(input: &Input) -> Vec<u8> {
         complete("Connection", "close".into());
         if !data.is_empty() {
             complete("Content-Type", "application/x-www-form-urlencoded".into());
+        }
+        if !data.is_empty() || input.method.as_deref() == Some("POST") {
             complete("Content-Length", data.len().to_string());
         }
     }
@@ -146,6 +154,7 @@ fn parse(raw: &[u8]) -> Prepared {
         request.headers.push((line[..colon].to_vec(), line[colon + 1..].trim_ascii().to_vec()));
     }
     request.body = raw.get(end + 4..).unwrap_or_default().to_vec();
+    measure(&mut request);
     dechunk(&mut request);
     request.refused |= refuses(&request);
     request
@@ -153,6 +162,21 @@ fn parse(raw: &[u8]) -> Prepared {
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// Cuts the body by `Content-Length`, which does not count beside `Transfer-Encoding`.
+fn measure(request: &mut Prepared) {
+    let named = |wanted: &'static [u8]| move |(name, _): &(Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(wanted);
+    if request.headers.iter().any(named(b"transfer-encoding")) {
+        request.headers.retain(|pair| !named(b"content-length")(pair));
+        return;
+    }
+    let length = request.headers.iter().find(|pair| named(b"content-length")(pair)).map(|(_, value)| value);
+    match length.map(|value| std::str::from_utf8(value).ok().and_then(|text| text.parse::<usize>().ok())) {
+        Some(Some(length)) => request.body.truncate(length),
+        Some(None) => request.refused = true,
+        None => request.body.clear(),
+    }
 }
 
 fn dechunk(request: &mut Prepared) {
@@ -185,7 +209,9 @@ fn refuses(request: &Prepared) -> bool {
         .protocol
         .strip_prefix(b"HTTP/")
         .is_some_and(|version| matches!(version, [b'0'..=b'9', b'.', b'0'..=b'9']));
-    let host = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"host"));
+    let host = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
+    let bad_host = host.is_some_and(|(_, value)| value.is_empty() || value.contains(&b'%'));
+    let control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 127;
     let target = request.target.starts_with(b"/")
         || request.target == b"*"
         || find(&request.target, b"://").is_some()
@@ -195,6 +221,9 @@ fn refuses(request: &Prepared) -> bool {
         || !version
         || !target
         || request.target.iter().any(|byte| *byte <= b' ' || *byte == 127)
-        || (!host && request.protocol != b"HTTP/1.0")
+        || bad_host
+        || request.target.contains(&b'#')
+        || request.headers.iter().any(|(_, value)| value.iter().any(control))
+        || (host.is_none() && request.protocol != b"HTTP/1.0")
         || request.headers.iter().any(|(name, _)| name.is_empty() || !name.iter().all(token))
 }

@@ -33,8 +33,7 @@ variables! {
     Files "FILES" Many, FilesCombinedSize "FILES_COMBINED_SIZE" Single, FilesNames "FILES_NAMES" Many,
     FilesSizes "FILES_SIZES" Many, FilesTmpContent "FILES_TMP_CONTENT" Many, FilesTmpNames "FILES_TMPNAMES" Many,
     FullRequest "FULL_REQUEST" Single, FullRequestLength "FULL_REQUEST_LENGTH" Single, Global "GLOBAL" Many,
-    HighestSeverity "HIGHEST_SEVERITY" Single, InboundDataError "INBOUND_DATA_ERROR" Single, Ip "IP" Many,
-    Json "JSON" Document, MatchedVar "MATCHED_VAR" Single, MatchedVarName "MATCHED_VAR_NAME" Single,
+    HighestSeverity "HIGHEST_SEVERITY" Single, InboundDataError "INBOUND_DATA_ERROR" Single, Ip "IP" Many, MatchedVar "MATCHED_VAR" Single, MatchedVarName "MATCHED_VAR_NAME" Single,
     MatchedVars "MATCHED_VARS" Many, MatchedVarsNames "MATCHED_VARS_NAMES" Many, ModsecBuild "MODSEC_BUILD" Single,
     MscPcreLimitsExceeded "MSC_PCRE_LIMITS_EXCEEDED" Single,
     MultipartBoundaryQuoted "MULTIPART_BOUNDARY_QUOTED" Single,
@@ -204,6 +203,11 @@ fn target(text: &str) -> Result<(Target, &str), String> {
     if variable == Variable::Xml && matches!(selector, Selector::All) && !exclude && !count {
         return Err(format!("{name} needs a path, such as {name}:/*"));
     }
+    if let (Variable::Xml, Selector::Name(path)) = (variable, &selector)
+        && !matches!(&**path, "/*" | "//@*")
+    {
+        return Err(format!("{name}:{path}: only /* and //@* are supported"));
+    }
     Ok((Target { variable, selector, count, exclude }, after))
 }
 
@@ -292,6 +296,7 @@ mod tests {
             ("ARGS:", "empty selector"),
             ("REQUEST_METHOD:x", "takes no selector"),
             ("XML", "needs a path"),
+            ("XML://a", "only /* and //@*"),
             ("ARGS;x", "expected |"),
             ("", "is empty"),
         ] {
