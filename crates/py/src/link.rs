@@ -118,7 +118,7 @@ impl State {
 
     /// Sends everything in `out`, without waiting where possible. `Ok(false)`: the kernel's buffer is full, go on with [`State::send_waiting`].
     fn send_now(&mut self, sent: &mut usize, mut descriptor: Option<BorrowedFd<'_>>) -> Result<bool, Gone> {
-        let (set, own, out) = (&self.set, &self.own, &self.out);
+        let (set, own, out, earlier) = (&self.set, &self.own, &mut self.out, self.earlier);
         let sock = match (own, set) {
             (Some(own), _) => own.as_fd(),
             (None, Some(set)) => match set.conns.get(set.current) {
@@ -128,10 +128,12 @@ impl State {
             (None, None) => return Err(Gone),
         };
         while *sent < out.len() {
-            let first = if *sent == 0 { descriptor.take() } else { None };
+            let first = descriptor.take().filter(|_| *sent == 0 && !slot::is_unsent(&out[earlier..]));
             match conn::send(sock, &out[*sent..], first) {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
+                // Too many descriptors are in flight (ETOOMANYREFS), or there is no memory for one: this response alone fails.
+                Err(_) if first.is_some() => slot::set_unsent(&mut out[earlier..]),
                 Err(_) => return Err(Gone),
             }
         }

@@ -91,6 +91,9 @@ fn take_spooled(conn: &mut Conn, header: Header) -> Result<Option<OwnedFd>, ()> 
     if header.flags & slot::SPOOLED == 0 {
         return Ok(None);
     }
+    if header.flags & slot::UNSENT != 0 {
+        return Err(());
+    }
     conn.take_descriptor().map(Some).ok_or(())
 }
 
@@ -132,7 +135,13 @@ fn one(
         }
     };
     let Ok(spooled) = take_spooled(conn, header) else {
-        refuse(conn, header, "the worker has no descriptor left for the request's body");
+        let unsent = header.flags & slot::UNSENT != 0;
+        let words = if unsent {
+            "the descriptor of the request's body could not be sent: the gateway's user has too many in flight (open_files)"
+        } else {
+            "the worker has no descriptor left for the request's body (open_files)"
+        };
+        refuse(conn, header, words);
         return Some(set);
     };
     let inline = (header.flags & slot::INLINE != 0).then(|| Input::inline(&conn.payload(header)[parts.body_at..]));

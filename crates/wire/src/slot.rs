@@ -49,6 +49,25 @@ pub const FAILED: u16 = 8;
 /// Flag of UPGRADED: the slot stays busy until an END.
 pub const HELD: u16 = 1;
 
+/// Flag of every frame that a descriptor travels with: the kernel refused to send it, and the frame comes alone.
+pub const UNSENT: u16 = 0x8000;
+
+/// Where a header has its flags.
+const FLAGS_AT: usize = 6;
+
+/// Notes in a whole frame at the beginning of `bytes` that its descriptor does not come with it.
+pub fn set_unsent(bytes: &mut [u8]) {
+    if let Some(flags) = bytes.get_mut(FLAGS_AT..HEADER).and_then(|flags| flags.first_chunk_mut::<2>()) {
+        *flags = (u16::from_le_bytes(*flags) | UNSENT).to_le_bytes();
+    }
+}
+
+/// Whether [`set_unsent`] was called for the frame at the beginning of `bytes`.
+pub fn is_unsent(bytes: &[u8]) -> bool {
+    let flags = bytes.get(FLAGS_AT..HEADER).and_then(|flags| flags.first_chunk::<2>());
+    flags.is_some_and(|flags| u16::from_le_bytes(*flags) & UNSENT != 0)
+}
+
 /// A claim word: what a ticket's request has come to.
 pub mod claim {
     /// The gateway offers the request.

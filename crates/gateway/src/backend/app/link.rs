@@ -211,7 +211,7 @@ impl Link {
         match header.kind {
             Kind::Response => {
                 let with = header.flags & (slot::FILE | slot::DETACHED) != 0;
-                let descriptor = if with { descriptors.pop_front().flatten() } else { None };
+                let descriptor = if with { take_descriptor(header, descriptors) } else { None };
                 let head = parse_head(header.flags, payload, descriptor)?;
                 if header.flags & (slot::COMPLETE | slot::DETACHED) != 0 {
                     self.finish(thread);
@@ -232,7 +232,7 @@ impl Link {
                 call.push(Event::Abort(String::from_utf8_lossy(&payload).into_owned()));
             }
             Kind::Upgraded => {
-                let descriptor = descriptors.pop_front().flatten();
+                let descriptor = take_descriptor(header, descriptors);
                 if header.flags & slot::HELD == 0 {
                     self.finish(thread);
                 }
@@ -348,6 +348,11 @@ fn parse_head(flags: u16, payload: Bytes, descriptor: Option<OwnedFd>) -> Result
 /// Descriptors in the order of the frames they belong to; `None` for one that the kernel dropped because this process may
 /// not have any more. Its frame still gets none, rather than the next one's.
 pub type Descriptors = VecDeque<Option<OwnedFd>>;
+
+/// The descriptor of a frame, if it got here.
+fn take_descriptor(header: Header, descriptors: &mut Descriptors) -> Option<OwnedFd> {
+    if header.flags & slot::UNSENT != 0 { None } else { descriptors.pop_front().flatten() }
+}
 
 /// Frames out of a socket's bytes, with the descriptors that came along.
 #[derive(Default)]

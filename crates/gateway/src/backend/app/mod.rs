@@ -421,7 +421,8 @@ fn late(ex: &Exchange) -> Error {
 fn no_descriptor() -> Error {
     Error::new(
         Kind::Exhausted,
-        "the descriptor of the app's response got lost: this process has none left (open_files)",
+        "the descriptor of the app's response got lost: this process has none left, or the worker's user has too many in \
+         flight (open_files)",
     )
 }
 

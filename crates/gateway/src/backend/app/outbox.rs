@@ -1,5 +1,6 @@
 //! Frames on their way to a slot. What the tasks of one turn of the loop write leaves in one call behind them: the slot's
 //! thread is woken once and finds all of it.
+use buchner_wire::slot;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -78,6 +79,8 @@ impl Outbox {
                     part.file = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Too many descriptors are in flight (ETOOMANYREFS), or there is no memory for one: its request alone fails.
+                Err(_) if part.file.take().is_some() => slot::set_unsent(&mut part.bytes),
                 Err(_) => parts.clear(),
             }
         }
@@ -97,6 +100,10 @@ impl Outbox {
 fn send(sock: &UnixStream, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let Some(file) = file else { return Ok(rustix::net::send(sock, bytes, flags)?) };
+    #[cfg(test)]
+    if tests::REFUSED.get() {
+        return Err(rustix::io::Errno::TOOMANYREFS.into());
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [file];
@@ -108,7 +115,13 @@ fn send(sock: &UnixStream, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Re
 mod tests {
     use super::*;
     use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvFlags, SocketFlags, SocketType, socketpair};
+    use std::cell::Cell;
     use std::io::Read;
+
+    thread_local! {
+        /// The kernel sends no descriptor.
+        pub static REFUSED: Cell<bool> = const { Cell::new(false) };
+    }
 
     async fn sent(outbox: &Outbox, sock: &UnixStream) {
         while !outbox.send(sock) {
@@ -147,6 +160,35 @@ mod tests {
         assert!(reader.join().unwrap() == wanted);
     }
 
+    /// A message and how many descriptors came with it.
+    fn received(theirs: &std::os::unix::net::UnixStream) -> (Vec<u8>, usize) {
+        let (mut bytes, mut space) = ([0; 64], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))]);
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let read =
+            rustix::net::recvmsg(theirs, &mut [io::IoSliceMut::new(&mut bytes)], &mut control, flags).unwrap().bytes;
+        (bytes[..read].to_vec(), control.drain().count())
+    }
+
+    #[tokio::test]
+    async fn a_frame_whose_descriptor_the_kernel_refuses_comes_alone_and_says_so() {
+        let (ours, theirs) = pair(SocketType::SEQPACKET);
+        let outbox = Outbox::default();
+        for refused in [true, false] {
+            REFUSED.set(refused);
+            let file = Some(Arc::new(File::open("/dev/null").unwrap()));
+            outbox.push(file, |out| slot::write_frame(out, slot::Kind::Request, slot::SPOOLED, b"body"));
+            outbox.push(None, |out| slot::write_frame(out, slot::Kind::Stop, 0, b"next"));
+            sent(&outbox, &ours).await;
+            let (bytes, descriptors) = received(&theirs);
+            let first = slot::Header::parse(&bytes).unwrap().unwrap();
+            let second = slot::Header::parse(&bytes[slot::HEADER + 4..]).unwrap().unwrap();
+            assert_eq!(first.flags, slot::SPOOLED | if refused { slot::UNSENT } else { 0 });
+            assert_eq!((first.length, second.flags, descriptors), (4, 0, usize::from(!refused)));
+            assert_eq!(slot::is_unsent(&bytes), refused);
+        }
+    }
+
     #[tokio::test]
     async fn frames_of_one_turn_are_one_message_and_a_file_goes_with_its_own() {
         let (ours, theirs) = pair(SocketType::SEQPACKET);
@@ -156,15 +198,8 @@ mod tests {
         outbox.push(Some(Arc::new(File::open("/dev/null").unwrap())), |out| out.extend_from_slice(b"three "));
         outbox.push(None, |out| out.extend_from_slice(b"four"));
         sent(&outbox, &ours).await;
-        let mut got = Vec::new();
-        for _ in 0..2 {
-            let (mut bytes, mut space) = ([0; 64], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))]);
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut into = [io::IoSliceMut::new(&mut bytes)];
-            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-            let read = rustix::net::recvmsg(&theirs, &mut into, &mut control, flags).unwrap().bytes;
-            got.push((String::from_utf8_lossy(&bytes[..read]).into_owned(), control.drain().count()));
-        }
+        let got = [received(&theirs), received(&theirs)]
+            .map(|(bytes, count)| (String::from_utf8_lossy(&bytes).into_owned(), count));
         assert_eq!(got, [("one two ".to_owned(), 0), ("three four".to_owned(), 1)]);
     }
 
