@@ -13,7 +13,8 @@ fn name(header: &[u8]) -> &[u8] {
     header.split(|byte| *byte == b':').next().unwrap_or_default()
 }
 
-/// Adds a line: a header, or the continuation of the one before it.
+/// Adds a line: a header, or the continuation of the one before it. Which characters a name may have is left to rules
+/// (`MULTIPART_PART_HEADERS`).
 pub(super) fn add<'a>(headers: &mut Vec<Cow<'a, [u8]>>, line: &'a [u8], flags: &mut Flags) -> Result<(), Message> {
     if memchr::memchr(0, line).is_some() {
         return Err("a NUL byte in a header of a part".into());
@@ -33,9 +34,6 @@ pub(super) fn add<'a>(headers: &mut Vec<Cow<'a, [u8]>>, line: &'a [u8], flags: &
     let new = name(line);
     if new.is_empty() {
         return Err("a header of a part has no name".into());
-    }
-    if !new.iter().all(u8::is_ascii_graphic) {
-        return Err("a header of a part has an invalid character in its name".into());
     }
     if headers.iter().any(|header| name(header).eq_ignore_ascii_case(new)) {
         return Err(format!("a part has the header {} twice", String::from_utf8_lossy(new)));

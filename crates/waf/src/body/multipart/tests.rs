@@ -148,6 +148,12 @@ fn headers_of_parts() {
     let good = "Content-Disposition: form-data; name=\"a\"\r\n";
     let with = |headers: &str| format!("--b\r\n{headers}\r\nv\r\n--b--\r\n");
     check(TYPE, &with(&format!("{good}X: y\r\n")), ("a=v", "", None));
+    check(TYPE, &with(&format!("X\x0e : y\r\n{good}")), ("a=v", "", None));
+    check(
+        TYPE,
+        &with("Content-Disposition : form-data; name=\"a\"\r\n"),
+        ("", "INVALID_PART", Some("no Content-Disp")),
+    );
     check(TYPE, &with("Content-Disposition: form-data;\r\n name=\"a\"\r\n"), ("a=v", "HEADER_FOLDING", None));
     let odd = "Content-Disposition: form-data;\r\n\x0bname=\"a\"\r\n";
     let found = read(TYPE, &[b"--b\r\n", odd.as_bytes(), b"\r\nv\r\n--b--\r\n"].concat()).flags;
@@ -159,8 +165,6 @@ fn headers_of_parts() {
         ("", "no Content-Disposition", "INVALID_PART"),
         ("foo\r\n", "no colon", "INVALID_PART"),
         (": foo\r\n", "no name", "INVALID_PART"),
-        ("X\x0e: y\r\n", "invalid character", "INVALID_PART"),
-        ("X : y\r\n", "invalid character", "INVALID_PART"),
         ("X: \0\r\n", "NUL", "INVALID_PART"),
         ("X: y\r\nx: z\r\n", "twice", "INVALID_PART"),
         ("Content-Disposition: attachment; name=\"a\"\r\n", "not form-data", "INVALID_PART"),
