@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+import gen_tls
 from buchner.config.model import AppSettings, ProcessSettings
 
 Schema = dict[str, Any]
@@ -54,6 +55,7 @@ def user_schema(plan: Schema) -> Schema:
     del defs["Settings"]["x-kinds"]
     _write_settings(defs["Settings"]["properties"])
     _shorten(defs)
+    gen_tls.write(defs["Tls"])
     _name_variables(defs)
     defs["RewriteStep"] = _choice(defs["RewriteOp"])
     defs["RewriteStep"]["properties"]["return"] = _described(
@@ -439,6 +441,7 @@ def _server(defs: Schema, rust: Schema) -> Schema:
             "type": "boolean",
             "default": False,
         },
+        "tls": {"description": "TLS on its addresses that have the option `tls`. Default: none.", **_ref("Tls")},
         "rewrite": _steps(rust["rewrite"]["description"]),
         "route": {
             "description": rust["route"]["description"],

@@ -20,7 +20,7 @@ FLOORS = (
         "rooms",
         (
             "accel access backend error_page filter mirror observe::access_log observe::error_log "
-            "page rewrite route subrequest upstream variables"
+            "page rewrite route subrequest tls upstream variables"
         ),
     ),
     ("line", "config modules pipeline plan"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,13 @@ from buchner.worker.options import Options, parse
 def test_the_supervisor_understands_what_a_worker_says() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        folder = {"url_path": "/s", "folder": "/srv/é", "cache_control": None, "leave": [".gz"], "precompressed": True}
+        folder: dict[str, Any] = {
+            "url_path": "/s",
+            "folder": "/srv/é",
+            "cache_control": None,
+            "leave": [".gz"],
+            "precompressed": True,
+        }
         control.send(theirs, "ready", pid=7, app="shop:app", slots=2, static=[folder])
         message = msgspec.json.decode(ours.recv(4096), type=FromWorker)
     assert message == WorkerReady(pid=7, app="shop:app", slots=2, static=[StaticFolder(**folder)])

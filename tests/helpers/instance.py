@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -48,9 +49,9 @@ class Instance:
             self.process = subprocess.Popen(
                 [sys.executable, *command, *words], cwd=directory, env=self.environ, stdout=output, stderr=output
             )
-        wait_for(lambda: " on http://" in self.log or self.process.poll() is not None, "the start", 60)
-        assert " on http://" in self.log, self.log
-        self.port = int(self.log.split(" on http://127.0.0.1:")[1].split()[0])
+        wait_for(lambda: " on http" in self.log or self.process.poll() is not None, "the start", 60)
+        assert " on http" in self.log, self.log
+        self.port = int(re.split(r" on https?://127\.0\.0\.1:", self.log)[1].split()[0])
 
     @property
     def log(self) -> str:

@@ -42,6 +42,7 @@ mod page;
 mod rewrite;
 mod route;
 mod subrequest;
+mod tls;
 mod upstream;
 mod variables;
 

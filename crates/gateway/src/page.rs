@@ -130,6 +130,7 @@ fn render((status, dialect): (u16, Dialect), cause: Option<&str>, json: bool, id
     // nginx's own statuses of bad heads are for `error_page`; clients see 400.
     let shown = if matches!(status, 494..=497) { 400 } else { status };
     let title = words(dialect, shown);
+    let cause = cause.or(told_all(status));
     let mut text = String::with_capacity(512);
     if json {
         let document = serde_json::json!({
@@ -140,6 +141,16 @@ fn render((status, dialect): (u16, Dialect), cause: Option<&str>, json: bool, id
         html(&mut text, shown, title, cause, id);
     }
     respond(status, text, if json { b"application/json" } else { b"text/html; charset=utf-8" })
+}
+
+/// What everybody is told: whoever typed http:// for https:// can mend it.
+fn told_all(status: u16) -> Option<&'static str> {
+    match status {
+        495 => Some("The certificate that was sent is not accepted."),
+        496 => Some("A certificate is required, and none was sent."),
+        497 => Some("A plain HTTP request was sent to an HTTPS port."),
+        _ => None,
+    }
 }
 
 fn respond(status: u16, text: String, content_type: &[u8]) -> Response {

@@ -92,6 +92,9 @@ fn server(scope: &Scope, index: u32) -> Option<&Server> {
 
 /// The phases up to the content, from where the exchange enters them.
 async fn phases(ex: &mut Exchange) -> Result<Outcome> {
+    if let Some(refusal) = ex.refusal.take() {
+        return Err(*refusal);
+    }
     if &ex.request.path[..] == b"*" {
         return Ok(Outcome::Respond(page::of_options()));
     }

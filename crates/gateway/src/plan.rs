@@ -14,6 +14,7 @@ use crate::rewrite::Script;
 use crate::route::try_files::TryFiles;
 use crate::route::{NameTable, NameTables, RouteTable, Routes};
 use crate::scope::{self, Compiling, Scope, ScopeRef, Settings};
+use crate::tls;
 use crate::upstream::{Group, Groups};
 use crate::vars::Names;
 use buchner_wire::h1::Limits;
@@ -73,6 +74,8 @@ pub struct Listener {
     pub singles: HashMap<SocketAddr, u32>,
     /// A header of the PROXY protocol is ahead of everything on a connection.
     pub proxy_protocol: bool,
+    /// Connections are encrypted.
+    pub tls: Option<tls::policy::Listener>,
     /// Server for names nobody has.
     pub default_server: u32,
     /// Names of the servers that listen here.
@@ -258,6 +261,7 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             within: listen.within.is_some(),
             singles: HashMap::new(),
             proxy_protocol: listen.proxy_protocol,
+            tls: None,
             default_server: listen.default_server,
             names: Arc::default(),
             limits: Limits {
@@ -287,7 +291,26 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             }
         }
     }
+    encrypt(config, &mut listeners)?;
     Ok(listeners)
+}
+
+/// Gives the listeners that are encrypted the policies of their servers.
+fn encrypt(config: &Config, listeners: &mut [Listener]) -> Result<(), String> {
+    let compile = |(i, tls)| tls::policy::Policy::compile(tls).map(Arc::new).map_err(|e| format!("tls[{i}]: {e}"));
+    let policies: Vec<_> = config.tls.iter().enumerate().map(compile).collect::<Result<_, String>>()?;
+    for (i, server) in config.server.iter().enumerate() {
+        if server.tls.is_some_and(|tls| tls as usize >= policies.len()) {
+            return Err(format!("server[{i}].tls: no tls[{}]", server.tls.unwrap_or_default()));
+        }
+    }
+    for (at, listen) in config.listen.iter().enumerate().filter(|(_, listen)| listen.tls) {
+        let here = config.server.iter().enumerate().filter(|(_, server)| server.listen.contains(&(at as u32)));
+        let policy = |(i, server): (usize, &config::Server)| Some((i as u32, policies[server.tls? as usize].clone()));
+        let bound = tls::policy::Listener::new(&listen.address, listen.default_server, here.filter_map(policy));
+        listeners[at].tls = Some(bound.map_err(|e| format!("listen[{at}] {}: {e}", listen.address))?);
+    }
+    Ok(())
 }
 
 /// Compiles one server: its routes and the blocks of conditions become one list, whose numbers the tables hold.

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Response, Unsent};
 use crate::filter;
 use crate::http::connection::Connection;
-use crate::http::port::{Arrival, Port};
+use crate::http::port::{Arrival, Port, Security};
 use crate::http::service::Service;
 use crate::http::{h1, request};
 use crate::io::local::Local;
@@ -129,7 +129,7 @@ impl Site {
         let service = Service::new(self.thread.clone(), self.plan.clone());
         let peer = Peer::Ip(([192, 0, 2, 1], 50_000).into());
         let local = Peer::Ip(([127, 0, 0, 1], 8000).into());
-        let arrival = Arrival { peer, local, proxied: None, secure: false };
+        let arrival = Arrival { peer, local, proxied: None, security: Security::None };
         Connection::new(service, Port::new("127.0.0.1:8000".to_owned(), 0), arrival)
     }
 

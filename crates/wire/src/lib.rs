@@ -3,6 +3,7 @@
 //! | module | what it turns into what |
 //! |---|---|
 //! | [`h1`] | the head of an HTTP/1 request or response, both ways |
+//! | [`client_hello`] | the first message of a TLS client, and its fingerprint |
 //! | [`chunked`] | the bytes of a body, by length, chunked or until the connection closes |
 //! | [`headers`] | the fields of a head, and their known names |
 //! | [`method`] | the method of a request |
@@ -11,6 +12,7 @@
 //! | [`slot`] | the frames between gateway and app workers |
 //! | [`target`] | what may be written as a request-target or a URI in a field |
 pub mod chunked;
+pub mod client_hello;
 pub mod h1;
 pub mod headers;
 pub mod method;

@@ -113,7 +113,9 @@ class Startup:
 
     def _serving(self, supervisor: Supervisor) -> None:
         """The first configuration is in force: be found, and tell whoever waits for it."""
-        urls = [listener.url() for listener in supervisor.listeners.values()]
+        encrypted = supervisor.loaded.encrypted if supervisor.loaded else frozenset()
+        listeners = supervisor.listeners.values()
+        urls = [listener.url(encrypted=listener.address in encrypted) for listener in listeners]
         file = self.config_file and str(Path(self.config_file).resolve())
         control = ControlServer(supervisor, Instance(os.getpid(), self.title, file, os.getcwd(), urls))
         control.open()

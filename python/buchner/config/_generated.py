@@ -419,6 +419,7 @@ class Server(HeadLimits, kw_only=True):
     listen: str | list[str] | UnsetType = UNSET
     names: str | list[str] | UnsetType = UNSET
     default_server: bool | UnsetType = UNSET
+    tls: Tls | UnsetType = UNSET
     rewrite: list[RewriteStep] | UnsetType = UNSET
     route: list[Route] | UnsetType = UNSET
 
@@ -436,6 +437,21 @@ class SplitPart(Table, kw_only=True):
 class SubFilter(Table, kw_only=True):
     replacement: str
     text: str
+
+
+class Tls(Table, kw_only=True):
+    certificate: str | list[str] | UnsetType = UNSET
+    key: str | list[str] | UnsetType = UNSET
+    password_file: str | UnsetType = UNSET
+    ticket_keys: list[str] | UnsetType = UNSET
+    ciphers: list[str] | UnsetType = UNSET
+    curves: list[str] | UnsetType = UNSET
+    prefer_server_ciphers: bool | UnsetType = UNSET
+    protocols: list[Literal['TLSv1.2', 'TLSv1.3']] | UnsetType = UNSET
+    reject_handshake: bool | UnsetType = UNSET
+    session_cache: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    session_tickets: bool | UnsetType = UNSET
+    session_timeout: str | float | UnsetType = UNSET
 
 
 class Upstream(Table, kw_only=True):
@@ -490,6 +506,7 @@ UNITS: dict[str, str] = {
     "resolver_timeout": "time",
     "resolver_valid": "time",
     "send_timeout": "time",
+    "session_timeout": "time",
     "shutdown_timeout": "time",
     "spool_max": "size",
     "start_timeout": "time",

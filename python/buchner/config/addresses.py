@@ -13,7 +13,9 @@ from buchner.config.sockets import SocketOptions
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _PORT_MAX = 65535
-_OPTIONS = ", ".join(["default_server", "proxy_protocol", *sockets.FLAGS, *(f"{name}=" for name in sockets.VALUES)])
+_OPTIONS = ", ".join(
+    ["default_server", "proxy_protocol", "tls", *sockets.FLAGS, *(f"{name}=" for name in sockets.VALUES)]
+)
 
 
 @lru_cache(4096)
@@ -86,6 +88,7 @@ class Listening:
         address: in its normal form.
         default: the server is the one for names that nobody has.
         proxy_protocol: connections begin with a header of the PROXY protocol.
+        tls: connections are encrypted.
         socket: options of the kernel.
 
     """
@@ -93,6 +96,7 @@ class Listening:
     address: str
     default: bool
     proxy_protocol: bool
+    tls: bool
     socket: SocketOptions
 
 
@@ -108,7 +112,7 @@ def listening(text: str) -> Listening:
     found: dict[str, Any] = {}
     for option in options:
         name, equals, value = option.partition("=")
-        if option in ("default_server", "proxy_protocol", *sockets.FLAGS):
+        if option in ("default_server", "proxy_protocol", "tls", *sockets.FLAGS):
             found[name] = True
         elif equals and name in sockets.VALUES:
             try:
@@ -120,8 +124,8 @@ def listening(text: str) -> Listening:
     address = listen(address)
     if "ipv6only" in found and not address.startswith("["):
         raise ValueError(f'"{address}" is no IPv6 address, so "ipv6only" does not go with it')
-    default, proxy_protocol = found.pop("default_server", False), found.pop("proxy_protocol", False)
-    return Listening(address, default, proxy_protocol, SocketOptions(**found))
+    default, proxy_protocol, tls = (found.pop(name, False) for name in ("default_server", "proxy_protocol", "tls"))
+    return Listening(address, default, proxy_protocol, tls, SocketOptions(**found))
 
 
 def unix(text: str) -> str:

@@ -40,10 +40,13 @@ class _Listener:
     names: dict[str, int] = field(default_factory=dict)
     servers: set[int] = field(default_factory=set)
     proxy_protocol: bool = False
+    tls: bool = False
     place: Path = ()
     """The first `listen` of the address …"""
     plain: Path = ()
-    """… and the first without `proxy_protocol`."""
+    """… the first without `proxy_protocol` …"""
+    clear: Path = ()
+    """… and the first without `tls`."""
 
 
 class Listeners:
@@ -57,6 +60,7 @@ class Listeners:
         self.report = report
         self._all: dict[str, _Listener] = {}
         self._limits: list[dict[str, Any]] = []
+        self._certified: set[int] = set()
         self._wild: list[tuple[int, Path, str]] = []
         self.sockets: dict[str, SocketOptions] = {}
 
@@ -116,11 +120,23 @@ class Listeners:
             listener.proxy_protocol = True
         else:
             listener.plain = listener.plain or place
+        if found.tls:
+            listener.tls = True
+        else:
+            listener.clear = listener.clear or place
         if found.socket == SocketOptions():
             return
         if self.sockets.setdefault(listener.address, found.socket) != found.socket:
             message = f"{listener.address} has other options already; they are given once for all its servers"
             self.report.error(place, message)
+
+    def certify(self, server: int, indices: list[int]) -> None:
+        """Note that a server has a TLS policy."""
+        self._certified.add(server)
+        listeners = list(self._all.values())
+        if not any(listeners[index].tls for index in indices):
+            message = 'none of its addresses has TLS: write listen = "443 tls"'
+            self.report.warn(("server", server, "tls"), message)
 
     def check(self) -> None:
         """Report what single addresses cannot show."""
@@ -134,6 +150,13 @@ class Listeners:
             if listener.proxy_protocol and listener.plain:
                 message = f"{address} is listened on with proxy_protocol elsewhere, so it holds here too"
                 self.report.warn(listener.plain, message)
+            if listener.tls and listener.clear:
+                message = f"{address} is listened on with tls elsewhere, so it holds here too"
+                self.report.warn(listener.clear, message)
+            server = listener.first if listener.default is None else listener.default
+            if listener.tls and server not in self._certified:
+                message = f"{address} has TLS, and its default server has no certificate: give it a [server.tls]"
+                self.report.error(("server", server), message)
             dual = self._dual(address)
             if dual is not None:
                 message = f"{dual} with ipv6only=off takes the IPv4 clients of this port, too: one of the two must go"
@@ -181,6 +204,8 @@ class Listeners:
             entry: dict[str, Any] = {"address": listener.address, "default_server": server}
             if listener.proxy_protocol:
                 entry["proxy_protocol"] = True
+            if listener.tls:
+                entry["tls"] = True
             if (around := self._around(listener.address)) is not None:
                 entry["within"] = around
             if self._limits[server]:
@@ -191,3 +216,7 @@ class Listeners:
     def addresses(self) -> list[str]:
         """Return the addresses that are bound, in the order of the plan."""
         return [address for address in self._all if self._around(address) is None]
+
+    def encrypted(self) -> frozenset[str]:
+        """Return the addresses that have TLS."""
+        return frozenset(address for address, listener in self._all.items() if listener.tls)

@@ -121,6 +121,7 @@ class Loaded:
         process: settings of the process tree.
         listen: addresses to bind, in the order of ``plan["listen"]``: ``host:port``, ``[v6]:port``, ``unix:/path``.
         sockets: how the sockets of addresses are opened, where that was said.
+        encrypted: those of the addresses that have TLS.
         warnings: what is odd but works.
         files: the files read, the main one first; empty for a dict.
     """
@@ -130,6 +131,7 @@ class Loaded:
     process: ProcessSettings
     listen: list[str]
     sockets: dict[str, SocketOptions] = field(default_factory=dict)
+    encrypted: frozenset[str] = frozenset()
     warnings: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 

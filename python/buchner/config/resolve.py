@@ -16,6 +16,7 @@ from buchner.config.model import Loaded
 from buchner.config.processes import app_settings, gateway_plan, process_settings, with_heartbeat
 from buchner.config.rewrites import REGEX, Block, Rewrites, define
 from buchner.config.settings import SettingsTable
+from buchner.config.tls import Policies
 from buchner.config.upstreams import Upstreams, tables
 from buchner.config.values import convert
 from buchner.config.variables import Definitions
@@ -53,6 +54,7 @@ class Resolver:
         self.settings = SettingsTable(self.contents, report)
         self.rewrites = Rewrites(self.contents, self.settings, report)
         self.listeners = Listeners(report)
+        self.policies = Policies(base, report)
 
     def resolve(self) -> Loaded:
         """Return the plan and all else there is to know.
@@ -83,6 +85,8 @@ class Resolver:
             "settings": self.settings.plan,
             "access_log": self.settings.logs,
         }
+        if self.policies.plan:
+            plan["tls"] = self.policies.plan
         if self.variables.plan:
             plan["variable"] = self.variables.plan
         if self.settings.types:
@@ -93,6 +97,7 @@ class Resolver:
             process,
             self.listeners.addresses(),
             self.listeners.sockets,
+            self.listeners.encrypted(),
             warnings=self.report.warnings,
         )
 
@@ -127,6 +132,9 @@ class Resolver:
         )
         settings = self.settings.under(root, server, path)
         plan: dict[str, Any] = {"listen": indices, "names": names, "settings": settings}
+        if server.tls is not UNSET:
+            plan["tls"] = self.policies.resolve(server.tls, names, (*path, "tls"))
+            self.listeners.certify(index, indices)
         if server.rewrite is not UNSET:
             plan["rewrite"] = self.rewrites.resolve(server.rewrite, (*path, "rewrite"), None)
         plan["route"] = self._top_routes(server, settings, path)

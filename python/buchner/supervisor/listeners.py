@@ -38,13 +38,14 @@ class Listener:
     inode: tuple[int, int] | None = None
     """Device and inode of a Unix socket's file, so that only our own is removed."""
 
-    def url(self) -> str:
+    def url(self, *, encrypted: bool = False) -> str:
         """Where a browser finds it: the real port, and this machine for addresses that mean all of its own."""
         if self.socket.family == socket.AF_UNIX:
             return f"unix:{self.socket.getsockname()}"
         host, port = self.socket.getsockname()[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if encrypted else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def close(self) -> None:
         """Close the socket and remove a Unix socket's file if it is still ours."""

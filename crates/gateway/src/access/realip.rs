@@ -180,6 +180,7 @@ mod tests {
             local: peer,
             proxied: None,
             secure: false,
+            tls: None,
             trusted: false,
             found: false,
             requests: 1,

@@ -14,6 +14,7 @@ pub use crate::gateway::Gateway;
 pub use crate::observe::access_log::AccessLog;
 pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrite, RewriteFlag, RewriteOp, Set};
 pub use crate::route::Match;
+pub use crate::tls::config::Tls;
 pub use crate::upstream::config::{Upstream, UpstreamServer};
 use crate::variables;
 use schemars::JsonSchema;
@@ -38,6 +39,8 @@ pub struct Config {
     pub app: BTreeMap<String, AppPool>,
     /// Interned settings; routes and servers refer to these by index. Never empty in a valid document.
     pub settings: Vec<Settings>,
+    /// TLS policies; servers refer to these by index.
+    pub tls: Vec<Tls>,
     /// Access logs; settings refer to these by index.
     pub access_log: Vec<AccessLog>,
     /// Variables beside the built-in ones.

@@ -19,6 +19,9 @@ pub struct Listen {
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2, that a proxy in front sends; others are closed. Default: false.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// Connections are encrypted; clear text is answered with 400 (497 for `error_page`). Default: false.
+    #[serde(default)]
+    pub tls: bool,
     /// Limits on what is read before a server is known (the name comes with the head).
     #[serde(default)]
     pub limits: HeadLimits,
@@ -77,6 +80,9 @@ pub struct Server {
     pub names: Vec<String>,
     /// Index into [`Config::settings`] for what happens before or without a route.
     pub settings: u32,
+    /// Index into [`Config::tls`] for handshakes that name it. Default: that of the default server of the address.
+    #[serde(default)]
+    pub tls: Option<u32>,
     /// What is done with every request before a route is looked for (nginx: the rewrite directives of a server). Default: nothing.
     #[serde(default)]
     pub rewrite: Vec<RewriteOp>,

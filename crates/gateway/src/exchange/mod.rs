@@ -3,11 +3,14 @@ pub mod captures;
 pub mod conditions;
 pub mod id;
 pub mod note;
+mod secure;
 pub mod whole;
 
 pub use crate::exchange::note::{Streamed, UpstreamNote};
+pub use crate::exchange::secure::Secure;
 
 use crate::body::{Body, RequestBody};
+use crate::error::Error;
 use crate::exchange::captures::Captures;
 use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::id::RequestId;
@@ -41,6 +44,8 @@ pub struct Client {
     pub proxied: Option<Rc<ProxyHeader>>,
     /// Came over TLS, here or at a trusted proxy.
     pub secure: bool,
+    /// What was agreed on in the handshake here.
+    pub tls: Option<Rc<Secure>>,
     /// A trusted proxy is in front.
     pub trusted: bool,
     /// `addr` is what a trusted proxy forwarded.
@@ -231,6 +236,8 @@ pub struct Exchange {
     pub socket: Weak<Sock>,
     /// The cause of a failure, for the error log.
     pub failure: Option<String>,
+    /// Why no phase looks at it: how it came says that none may.
+    pub refusal: Option<Box<Error>>,
 }
 
 impl Exchange {
@@ -277,6 +284,7 @@ impl Exchange {
             patience: None,
             socket: Weak::new(),
             failure: None,
+            refusal: None,
         }
     }
 

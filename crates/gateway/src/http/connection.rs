@@ -1,6 +1,7 @@
 //! A client connection as far as every version of HTTP is alike: who is at its end, and by which plan it is served.
-use crate::exchange::Client;
-use crate::http::port::{Arrival, Port};
+use crate::error::{Error, Kind};
+use crate::exchange::{Client, Secure};
+use crate::http::port::{Arrival, Port, Security};
 use crate::http::service::Service;
 use crate::io::local::Local;
 use crate::plan::{Listener, Plan, PlanRef};
@@ -75,13 +76,36 @@ impl Connection {
             addr: self.arrival.peer,
             local: self.arrival.local,
             proxied: self.arrival.proxied.clone(),
-            secure: self.arrival.secure,
+            secure: matches!(self.arrival.security, Security::Tls(_)),
+            tls: self.tls().cloned(),
             trusted: false,
             found: false,
             requests: self.requests.get(),
             connection: self.number,
             since: self.since,
             pipelined: self.pipelined.get(),
+        }
+    }
+
+    /// What its handshake agreed on.
+    pub fn tls(&self) -> Option<&Rc<Secure>> {
+        if let Security::Tls(secure) = &self.arrival.security { Some(secure) } else { None }
+    }
+
+    /// Why no server may answer a request that came in this way: its bytes should be encrypted, or were on other terms than the
+    /// server has.
+    pub fn refuses(&self, listener: &Listener, server: u32) -> Option<Error> {
+        match &self.arrival.security {
+            Security::None => None,
+            Security::Missing => {
+                let cause = "a plain HTTP request was sent to an HTTPS port";
+                Some(Error::new(Kind::BadRequest(497), cause).closing())
+            }
+            Security::Tls(secure) => {
+                let (policy, _) = listener.tls.as_ref()?.find(server)?;
+                let cause = "the host is that of a server with other terms of TLS than the one that was connected to";
+                (policy.terms != secure.terms).then(|| Error::new(Kind::BadRequest(421), cause))
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 //! Where a connection was accepted, and whose it is.
+use crate::exchange::Secure;
 use crate::net::peer::Peer;
 use crate::plan::{self, Plan, PlanRef};
 use buchner_wire::proxy_protocol::ProxyHeader;
@@ -6,6 +7,18 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::sync::Notify;
+
+/// How the bytes of a connection come.
+#[derive(Clone, Default)]
+pub enum Security {
+    /// As they are, and so they may.
+    #[default]
+    None,
+    /// As they are, where they should be encrypted.
+    Missing,
+    /// Encrypted.
+    Tls(Rc<Secure>),
+}
 
 /// A connection that was accepted: whose it is.
 pub struct Arrival {
@@ -15,8 +28,8 @@ pub struct Arrival {
     pub local: Peer,
     /// What the proxy in front said ahead of it.
     pub proxied: Option<Rc<ProxyHeader>>,
-    /// Its bytes come through TLS.
-    pub secure: bool,
+    /// How its bytes come.
+    pub security: Security,
 }
 
 /// A listening address as its connections see it: which listener of the current plan it is. Once it is closed, of the last plan that

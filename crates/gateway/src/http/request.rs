@@ -80,7 +80,8 @@ pub fn exchange(
         upgrade_to: head.upgrade.unwrap_or_default(),
         head_bytes: head.bytes,
     };
-    let ex = Exchange::new(connection.thread().clone(), scope.clone(), client, request, server, id);
+    let mut ex = Exchange::new(connection.thread().clone(), scope.clone(), client, request, server, id);
+    ex.refusal = connection.refuses(listener, server).map(Box::new);
     if let Some(regex) = named_by {
         let Request { method, target, version, host, .. } = &ex.request;
         regex.exec(&ex, host).map_err(|error| Refusal::read(error.into(), method, target, *version))?;

@@ -6,3 +6,4 @@ pub mod scarcity;
 pub mod shared;
 pub mod sock;
 pub mod stream;
+pub mod tls;

@@ -4,6 +4,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::deadlines::Waits;
 use crate::io::local::Local;
 use crate::io::sock::Sock;
+use crate::io::tls::session::Session;
 use bytes::BytesMut;
 use rustix::net::SendFlags;
 use std::io::{self, IoSlice};
@@ -16,6 +17,8 @@ use std::task::{Context, Poll};
 pub enum Stream {
     /// As they are.
     Plain(Rc<Sock>),
+    /// Encrypted.
+    Tls(Box<Session>),
 }
 
 impl Stream {
@@ -23,6 +26,7 @@ impl Stream {
     pub fn sock(&self) -> &Rc<Sock> {
         match self {
             Self::Plain(sock) => sock,
+            Self::Tls(session) => session.sock(),
         }
     }
 
@@ -30,6 +34,7 @@ impl Stream {
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(sock) => sock.poll_read(cx, buf),
+            Self::Tls(session) => session.poll_read(cx, buf),
         }
     }
 
@@ -37,6 +42,8 @@ impl Stream {
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Plain(sock) => sock.poll_readable(cx),
+            Self::Tls(session) if session.has_early() => Poll::Ready(()),
+            Self::Tls(session) => session.sock().poll_readable(cx),
         }
     }
 
@@ -44,6 +51,8 @@ impl Stream {
     pub async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Plain(sock) => sock.readable().await,
+            Self::Tls(session) if session.has_early() => Ok(()),
+            Self::Tls(session) => session.sock().readable().await,
         }
     }
 
@@ -51,6 +60,7 @@ impl Stream {
     pub fn poll_send(&self, cx: &mut Context<'_>, data: &[u8], more: bool) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(sock) => sock.poll_send(cx, data, if more { SendFlags::MORE } else { SendFlags::empty() }),
+            Self::Tls(session) => session.poll_send(cx, data, more),
         }
     }
 
@@ -58,6 +68,7 @@ impl Stream {
     pub fn poll_send_both(&self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(sock) => sock.poll_send_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
+            Self::Tls(session) => session.poll_send_both(cx, head, body),
         }
     }
 
@@ -72,6 +83,7 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(sock) => sock.poll_sendfile(cx, file, offset, count),
+            Self::Tls(session) => session.poll_send_file(cx, file, offset, count),
         }
     }
 
@@ -79,6 +91,7 @@ impl Stream {
     pub fn try_send(&self, data: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(sock) => sock.try_send(data),
+            Self::Tls(session) => session.try_send(data),
         }
     }
 
@@ -86,6 +99,15 @@ impl Stream {
     pub fn end(&self) {
         match self {
             Self::Plain(sock) => sock.shutdown(Shutdown::Write),
+            Self::Tls(session) => session.end(),
+        }
+    }
+
+    /// Closing the connection resets it: its other end sees that what it got was not all.
+    pub fn reset_when_closed(&self) {
+        match self {
+            Self::Plain(sock) => sock.reset_when_closed(),
+            Self::Tls(session) => session.reset_when_closed(),
         }
     }
 }
@@ -104,6 +126,11 @@ impl Io {
         let sock = Rc::new(sock);
         let key = thread.deadlines.insert(sock.clone());
         Self { stream: Stream::Plain(sock), thread, key }
+    }
+
+    /// What goes through its socket from here on goes through a session.
+    pub fn encrypt(&mut self, session: Session) {
+        self.stream = Stream::Tls(Box::new(session));
     }
 
     /// Its socket, for what the kernel knows of it.

@@ -1,9 +1,10 @@
 //! Listening sockets: accepting, and pausing when there are no descriptors left.
+mod handshake;
 pub mod places;
 pub mod proxy_protocol;
 
 use crate::http;
-use crate::http::port::{Arrival, Port};
+use crate::http::port::{Arrival, Port, Security};
 use crate::http::service::Service;
 use crate::io::sock::Sock;
 use crate::io::stream::Io;
@@ -163,6 +164,7 @@ fn admit(thread: &Rc<Service>, port: &Rc<Port>, sock: Sock, peer: Peer, local: P
     let plan = thread.plan();
     let listener = port.listener(&plan, local);
     let header_within = listener.proxy_protocol.then_some(listener.head.header_timeout.0);
+    let encrypted = listener.tls.is_some();
     let spoken_for = header_within.is_some() && plan.trusted.as_ref().is_some_and(|trusted| trusted.believes(&peer));
     let Some(place) = take_place(thread, &peer, !spoken_for) else { return };
     thread.connections.set(thread.connections.get() + 1);
@@ -173,9 +175,12 @@ fn admit(thread: &Rc<Service>, port: &Rc<Port>, sock: Sock, peer: Peer, local: P
         let _count = Count(thread.clone());
         let _place = place;
         let io = thread.io(sock);
-        let arrival = Arrival { peer, local, proxied: None, secure: false };
-        let Some(timeout_ms) = header_within else { return http::serve(io, thread, port, arrival).await };
-        Box::pin(introduced(io, thread, port, arrival, timeout_ms, spoken_for)).await;
+        let arrival = Arrival { peer, local, proxied: None, security: Security::None };
+        match header_within {
+            Some(timeout_ms) => Box::pin(introduced(io, thread, port, arrival, timeout_ms, spoken_for)).await,
+            None if encrypted => Box::pin(handshake::serve(io, thread, port, arrival)).await,
+            None => http::serve(io, thread, port, arrival).await,
+        }
     });
 }
 
@@ -217,7 +222,7 @@ async fn introduced(
     let source = header.addresses.map_or(arrival.peer, |(source, _)| Peer::Ip(source));
     let Some(_place) = take_place(&thread, &source, spoken_for) else { return };
     arrival.proxied = Some(Rc::new(header));
-    http::serve(io, thread, port, arrival).await;
+    handshake::serve(io, thread, port, arrival).await;
 }
 
 /// Counts a connection down however its task ends, a panic included.

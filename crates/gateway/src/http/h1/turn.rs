@@ -103,7 +103,7 @@ impl<'c> Turn<'c> {
     fn broken_off(&self, ex: &Exchange, error: &Error) -> Next {
         let expired = self.conn.io.expired();
         if self.end == End::Close || (expired && ex.settings().get::<Settings>().reset_timedout_connection) {
-            self.conn.io.sock().reset_when_closed();
+            self.conn.io.stream.reset_when_closed();
             return Next::Close;
         }
         if expired || error.kind == Kind::ClientGone { Next::Close } else { self.close(ex) }
@@ -143,7 +143,7 @@ impl Transaction for Turn<'_> {
 
     fn drop_unsent(&self, reset: bool) -> Next {
         if reset {
-            self.conn.io.sock().reset_when_closed();
+            self.conn.io.stream.reset_when_closed();
         }
         Next::Close
     }

@@ -1,0 +1,21 @@
+//! What a handshake agreed on.
+use buchner_wire::client_hello::ClientHello;
+
+/// The TLS of a client's connection.
+#[derive(Debug, Default)]
+pub struct Secure {
+    /// The version, as OpenSSL calls it.
+    pub protocol: &'static str,
+    /// The cipher suite, as OpenSSL calls it.
+    pub cipher: &'static str,
+    /// The key-exchange group, as OpenSSL calls it.
+    pub group: &'static str,
+    /// The protocol inside (RFC 7301); empty if none was agreed on.
+    pub alpn: Box<[u8]>,
+    /// The session was resumed.
+    pub reused: bool,
+    /// What the policy asks of clients; servers whose policies ask for something else do not answer here.
+    pub terms: [u8; 32],
+    /// What the client offered.
+    pub hello: ClientHello,
+}

@@ -1,0 +1,73 @@
+//! How connections are encrypted, as the configuration has it.
+use crate::units::Millis;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A TLS policy: the certificates of some servers, and on which terms clients may connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificates with their keys. Of several with keys of other kinds each client gets the first that it can check.
+    pub certificate: Vec<Certificate>,
+    /// Versions of the protocol (nginx: `ssl_protocols`). Default: TLSv1.2, TLSv1.3.
+    pub protocols: Vec<Protocol>,
+    /// Cipher suites, best first, by OpenSSL's names. Where none is of a version, all of that version are taken. Default: all that there are, which are AEAD ciphers with forward secrecy (nginx: `ssl_ciphers`).
+    pub ciphers: Vec<String>,
+    /// Of the suites that both ends have the first of `ciphers` is taken, not the client's first. Default: false (nginx: `ssl_prefer_server_ciphers`).
+    pub prefer_server_ciphers: bool,
+    /// Key-exchange groups, best first. Default: X25519MLKEM768, X25519, prime256v1, secp384r1 (nginx: `ssl_ecdh_curve`).
+    pub curves: Vec<String>,
+    /// Handshakes for these names are refused. Default: false (nginx: `ssl_reject_handshake`).
+    pub reject_handshake: bool,
+    /// How long a session may be resumed. Default: 300 s (nginx: `ssl_session_timeout`).
+    pub session_timeout: Millis,
+    /// Sessions are resumed by tickets that their clients keep. Default: true (nginx: `ssl_session_tickets`).
+    pub session_tickets: bool,
+    /// Sessions that are kept for clients without tickets. Default: 0 (nginx: `ssl_session_cache`).
+    pub session_cache: u32,
+    /// Keys for tickets, base64 of 48 or 80 bytes: tickets are made with the first, and taken with any. Default: keys of this process that it changes by itself (nginx: `ssl_session_ticket_key`).
+    pub ticket_keys: Vec<String>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: Vec::new(),
+            protocols: vec![Protocol::Tls12, Protocol::Tls13],
+            ciphers: Vec::new(),
+            prefer_server_ciphers: false,
+            curves: Vec::new(),
+            reject_handshake: false,
+            session_timeout: Millis(300_000),
+            session_tickets: true,
+            session_cache: 0,
+            ticket_keys: Vec::new(),
+        }
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// RFC 5246.
+    #[serde(rename = "TLSv1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "TLSv1.3")]
+    Tls13,
+}
+
+/// A certificate with its key. The supervisor reads the files; what is here is what was in them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The file it was in, for messages.
+    pub name: String,
+    /// The certificate and those that lead to its CA, as PEM.
+    pub chain: String,
+    /// Its key, as PEM without a password.
+    pub key: String,
+    /// What its CA said of its revocation (RFC 6960), base64. Default: nothing (nginx: `ssl_stapling`).
+    #[serde(default)]
+    pub ocsp: Option<String>,
+}

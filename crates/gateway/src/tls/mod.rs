@@ -1,0 +1,17 @@
+//! TLS: what is agreed on, and with whom. The bytes are the business of [`crate::io::tls`].
+//!
+//! | file | noun |
+//! |---|---|
+//! | `config` | a policy as the configuration has it |
+//! | `policy` | the same compiled, and bound to a listener |
+//! | `certificate` | certificates with their keys, and the choice between several |
+//! | `suites` | cipher suites and key-exchange groups by their names |
+//! | `tickets` | session tickets, and the keys of all threads |
+pub mod certificate;
+pub mod config;
+pub mod policy;
+pub mod suites;
+pub mod tickets;
+
+#[cfg(test)]
+mod tests;

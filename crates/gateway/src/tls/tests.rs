@@ -1,0 +1,168 @@
+//! An engine against rustls' own client, in memory.
+use crate::io::tls::engine::{Engine, Phase, RECORD, Side};
+use bytes::BytesMut;
+use rustls::client::UnbufferedClientConnection;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use std::sync::Arc;
+
+/// Believes every certificate: what is tested is not that.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Two ends, and what is on its way to each.
+struct Pair {
+    ends: [Engine; 2],
+    wires: [BytesMut; 2],
+    plain: [BytesMut; 2],
+}
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+
+impl Pair {
+    fn new(policy: &serde_json::Value) -> Self {
+        let policy = serde_json::from_value(policy.clone()).unwrap();
+        let bound = crate::tls::policy::Policy::compile(&policy).unwrap().bind("here", &[b"http/1.1"]).unwrap();
+        let server = UnbufferedServerConnection::new(bound).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
+        let name = ServerName::try_from("example.com").unwrap();
+        let client = UnbufferedClientConnection::new(Arc::new(config), name).unwrap();
+        let ends = [Engine::new(Side::Client(Box::new(client))), Engine::new(Side::Server(Box::new(server)))];
+        Self { ends, wires: Default::default(), plain: Default::default() }
+    }
+
+    /// Lets one end look at what has come, `most` bytes at a time.
+    fn turn(&mut self, end: usize, most: usize) -> Result<Phase, Error> {
+        let mut arrived = std::mem::take(&mut self.wires[end]);
+        let mut seen = BytesMut::new();
+        let mut out = Vec::new();
+        let mut phase = self.ends[end].advance(&mut seen, &mut self.plain[end], &mut out);
+        while !arrived.is_empty() && phase.is_ok() {
+            seen.extend_from_slice(&arrived.split_to(most.min(arrived.len())));
+            phase = self.ends[end].advance(&mut seen, &mut self.plain[end], &mut out);
+        }
+        self.wires[1 - end].extend_from_slice(&out);
+        seen.extend_from_slice(&arrived);
+        self.wires[end] = seen;
+        phase
+    }
+
+    fn shake(&mut self, most: usize) {
+        for _ in 0..10 {
+            let phases = [self.turn(CLIENT, most).unwrap(), self.turn(SERVER, most).unwrap()];
+            if phases == [Phase::Open; 2] {
+                return;
+            }
+        }
+        panic!("no handshake");
+    }
+
+    fn send(&mut self, end: usize, data: &[u8]) {
+        let mut out = Vec::new();
+        let length = self.ends[end].encrypt(data, &mut out).unwrap();
+        self.wires[1 - end].extend_from_slice(&out[..length]);
+    }
+}
+
+fn policy(more: &str) -> serde_json::Value {
+    let pem = include_str!("testing.pem");
+    let mut policy = serde_json::json!({"certificate": [{"name": "testing.pem", "chain": pem, "key": pem}]});
+    policy.as_object_mut().unwrap().extend(serde_json::from_str::<serde_json::Map<_, _>>(more).unwrap());
+    policy
+}
+
+#[test]
+fn what_one_end_sends_the_other_reads_however_it_is_cut() {
+    for protocols in ["{}", r#"{"protocols": ["TLSv1.2"]}"#] {
+        for most in [1, 7, 1000, 1 << 20] {
+            let mut pair = Pair::new(&policy(protocols));
+            pair.shake(most);
+            let data: Vec<u8> = (0..3 * RECORD + 5).map(|i| i as u8).collect();
+            for end in [CLIENT, SERVER] {
+                pair.send(end, &data);
+                pair.turn(1 - end, most).unwrap();
+                assert!(pair.plain[1 - end][..] == data[..], "{protocols} {most}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_end_is_told_once_and_each_way_alone() {
+    let mut pair = Pair::new(&policy("{}"));
+    pair.shake(1 << 20);
+    let mut out = Vec::new();
+    let length = pair.ends[CLIENT].close(&mut out);
+    assert!(length > 0 && pair.ends[CLIENT].close(&mut Vec::new()) == 0);
+    pair.wires[SERVER].extend_from_slice(&out[..length]);
+    assert!(!pair.ends[SERVER].has_ended());
+    pair.turn(SERVER, 1 << 20).unwrap();
+    assert!(pair.ends[SERVER].has_ended());
+    pair.send(SERVER, b"still");
+    pair.turn(CLIENT, 1 << 20).unwrap();
+    assert_eq!(&pair.plain[CLIENT][..], b"still");
+}
+
+#[test]
+fn a_record_that_was_tampered_with_is_told_so() {
+    let mut pair = Pair::new(&policy("{}"));
+    pair.shake(1 << 20);
+    pair.send(CLIENT, b"secret");
+    let last = pair.wires[SERVER].len() - 1;
+    pair.wires[SERVER][last] ^= 1;
+    assert_eq!(pair.turn(SERVER, 1 << 20), Err(Error::DecryptError));
+    assert!(!pair.wires[CLIENT].is_empty(), "the alert");
+    assert!(matches!(pair.turn(CLIENT, 1 << 20), Err(Error::AlertReceived(_))));
+}
+
+#[test]
+fn ends_that_have_nothing_in_common_tell_one_another() {
+    let mut pair = Pair::new(&policy(
+        r#"{"curves": ["secp384r1"], "protocols": ["TLSv1.2"], "ciphers": ["ECDHE-RSA-AES128-GCM-SHA256"]}"#,
+    ));
+    pair.turn(CLIENT, 1 << 20).unwrap();
+    assert!(pair.turn(SERVER, 1 << 20).is_err(), "the key is no RSA key");
+    assert!(matches!(pair.turn(CLIENT, 1 << 20), Err(Error::AlertReceived(_))));
+}

@@ -1,0 +1,43 @@
+"""What people write of TLS: files, where the plan has what is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+PATH: Schema = {"type": "string", "format": "path"}
+FILES: Schema = {"anyOf": [PATH, {"type": "array", "minItems": 1, "items": PATH}]}
+
+
+def write(tls: Schema) -> None:
+    """Give a policy the form people write.
+
+    Args:
+        tls: the schema of `Tls` in the plan; changed in place.
+
+    """
+    properties = tls["properties"]
+    tickets = properties.pop("ticket_keys")["description"]
+    rest = {name: body for name, body in properties.items() if name != "certificate"}
+    properties.clear()
+    properties["certificate"] = {
+        "description": "File with the certificate and those that lead to its CA, as PEM; several for several kinds of "
+        "keys: each client gets the first that it can check (nginx: `ssl_certificate`).",
+        **FILES,
+    }
+    properties["key"] = {
+        "description": "File with the key of the certificate, as PEM; as many as certificates. Default: it is in the "
+        "certificate's file (nginx: `ssl_certificate_key`).",
+        **FILES,
+    }
+    properties["password_file"] = {
+        "description": "File with passwords of keys, one a line (nginx: `ssl_password_file`). Default: none.",
+        **PATH,
+    }
+    properties["ticket_keys"] = {
+        "description": tickets.replace("Keys for tickets, base64 of 48 or 80 bytes:", "Files of 48 or 80 bytes:"),
+        "type": "array",
+        "items": PATH,
+    }
+    properties.update(rest)
