@@ -8,7 +8,7 @@ mod list;
 use std::collections::HashMap;
 
 use crate::bits::Bits;
-use crate::pipeline::Pipelines;
+use crate::pipeline::{Node, Pipelines};
 use crate::prefilter;
 use crate::rule::{Chain, Removal, Rules};
 use crate::seclang::LoadError;
@@ -27,6 +27,7 @@ pub(crate) struct Shop {
     pub prefilter: prefilter::Builder,
     pub lists: list::Lists,
     pub removals: Vec<Removal>,
+    pub unions: HashMap<(u32, Node), u32>,
 }
 
 /// Compiles what was read.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::body::{cookies, urlencoded};
-use crate::memory::EMPTY;
+use crate::memory::{EMPTY, ValueId};
 use crate::rule::Rules;
 use crate::seclang::variable::Variable as V;
 use crate::state::State;
@@ -112,15 +112,42 @@ fn target(rules: &Rules, state: &mut State, raw: &[u8]) {
     let before_fragment = memchr::memchr(b'#', uri).unwrap_or(uri.len());
     let path_end = memchr::memchr(b'?', &uri[..before_fragment]);
     let path = &uri[..path_end.unwrap_or(before_fragment)];
-    let basename = path.iter().rposition(|byte| matches!(byte, b'/' | b'\\')).map_or(0, |at| at + 1);
     state.singles[V::RequestUri as usize] = state.memory.part(whole, start, uri.len());
-    state.singles[V::RequestFilename as usize] = state.memory.part(whole, start, path.len());
-    state.singles[V::RequestBasename as usize] = state.memory.part(whole, start + basename, path.len() - basename);
+    filename(state, path, whole, start);
     if let Some(mark) = path_end {
         let query = &uri[mark + 1..before_fragment];
         state.singles[V::QueryString as usize] = state.memory.part(whole, start + mark + 1, query.len());
         arguments(rules, state, V::ArgsGet, query);
     }
+}
+
+/// Sets `REQUEST_FILENAME`, the path with `%XX` decoded, and `REQUEST_BASENAME`, which is not decoded: as Apache hands
+/// them to ModSecurity.
+fn filename(state: &mut State, path: &[u8], whole: ValueId, start: usize) {
+    let raw = state.memory.part(whole, start, path.len());
+    state.singles[V::RequestFilename as usize] =
+        if memchr::memchr(b'%', path).is_some() { state.memory.add(&percent_decoded(path)) } else { raw };
+    let basename = path.iter().rposition(|byte| matches!(byte, b'/' | b'\\')).map_or(0, |at| at + 1);
+    state.singles[V::RequestBasename as usize] = state.memory.part(raw, basename, path.len() - basename);
+}
+
+fn percent_decoded(path: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| path.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while at < path.len() {
+        match (path[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 /// Where the path of a target begins: after the authority, if it is a URL.

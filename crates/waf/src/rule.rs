@@ -82,6 +82,8 @@ pub struct Link {
     pub quick: Option<Quick>,
     /// The operator's bit in the prefilter.
     pub filter: Option<u16>,
+    /// The number of its list and pipeline, if the list is stable: what their values have is found once a phase.
+    pub union: Option<u32>,
     pub acts: Box<[Act]>,
 }
 

@@ -6,6 +6,8 @@ use crate::act;
 use crate::expand;
 use crate::memory::{EMPTY, NONE, ValueId};
 use crate::operator::{Captures, Operator};
+use crate::pipeline::Node;
+use crate::prefilter::Prefilter;
 use crate::report;
 use crate::resolve;
 use crate::rule::{Chain, Link, Quick, Rules, Subject};
@@ -62,6 +64,11 @@ fn matches(rules: &Rules, state: &mut State, chain: &Chain, link: &Link, last: b
     {
         return false;
     }
+    if let (Some(filter), Some(owner), Some(union)) = (&rules.prefilter, link.filter, link.union)
+        && !in_union(rules, state, filter, (list, link.node), (union, owner))
+    {
+        return false;
+    }
     let Some(operator) = &link.operator else { return false };
     let mut argument = Vec::new();
     if let Some(text) = &link.argument {
@@ -110,6 +117,27 @@ fn stable(rules: &Rules, state: &mut State, number: u32) -> Resolved {
     state.items = items;
     state.resolved[number as usize] = found;
     found
+}
+
+/// Whether the operator can match one of the list's values.
+fn in_union(
+    rules: &Rules,
+    state: &mut State,
+    filter: &Prefilter,
+    (list, node): (u32, Node),
+    (union, owner): (u32, u16),
+) -> bool {
+    if let Some(possible) = state.found.possible_in(union, state.generation, owner) {
+        return possible;
+    }
+    let Resolved { start, end, .. } = stable(rules, state, list);
+    state.found.begin(filter, union, state.generation);
+    for at in start..end {
+        let value = state.items[at as usize].value;
+        let value = state.outcomes.of(&rules.pipelines, &mut state.memory, value, node);
+        state.found.join(filter, &state.memory, union, value);
+    }
+    state.found.possible_in(union, state.generation, owner).unwrap_or(true)
 }
 
 /// The comparison of numbers, before any text is made.

@@ -208,7 +208,7 @@ fn refuses(request: &Prepared) -> bool {
     let version = request
         .protocol
         .strip_prefix(b"HTTP/")
-        .is_some_and(|version| matches!(version, [b'0'..=b'9', b'.', b'0'..=b'9']));
+        .is_some_and(|version| matches!(version, [b'1'..=b'9', b'.', b'0'..=b'9']));
     let host = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
     let bad_host = host.is_some_and(|(_, value)| value.is_empty() || value.contains(&b'%'));
     let control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 127;
@@ -221,7 +221,7 @@ fn refuses(request: &Prepared) -> bool {
         || !version
         || !target
         || request.target.iter().any(|byte| *byte <= b' ' || *byte == 127)
-        || bad_host
+        || (bad_host && request.protocol != b"HTTP/1.0")
         || request.target.contains(&b'#')
         || request.headers.iter().any(|(_, value)| value.iter().any(control))
         || (host.is_none() && request.protocol != b"HTTP/1.0")

@@ -35,6 +35,7 @@ pub fn link(draft: &DraftLink, inherited: &[Action], shop: &mut Shop) -> Result<
         capture,
         quick: None,
         filter: None,
+        union: None,
         acts: Box::default(),
     };
     if let Some(written) = &draft.operator {
@@ -47,6 +48,10 @@ pub fn link(draft: &DraftLink, inherited: &[Action], shop: &mut Shop) -> Result<
             _ => None,
         };
         link.list = Some(shop.lists.add(&draft.targets, &mut shop.names));
+        if let Some(list) = link.list.filter(|list| shop.lists.get(*list).stable && link.stages.is_empty()) {
+            let next = shop.unions.len() as u32;
+            link.union = link.filter.map(|_| *shop.unions.entry((list, node)).or_insert(next));
+        }
         link.quick = quick(&operator, &link, shop);
         link.operator = Some(operator);
     }
