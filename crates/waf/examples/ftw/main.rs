@@ -173,10 +173,11 @@ fn explain(transaction: &Transaction) {
 /// Times whole transactions at level 1, blocking.
 fn measure(options: &Options) -> Result<(), String> {
     let waf = load(&options.root, 1, "On")?;
-    for (name, stage) in Stage::samples() {
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name == only);
+    for (name, stage) in Stage::samples().into_iter().filter(|(name, _)| wanted(name)) {
         let mut times = Vec::new();
         let prepared = request::Prepared::new(&stage);
-        for _ in 0..2000 {
+        for _ in 0..5000 {
             let begin = Instant::now();
             let mut transaction = waf.transaction();
             prepared.run(&mut transaction);
