@@ -124,6 +124,7 @@ def test_an_upgrade_that_ends_on_purpose_is_not_logged(
 
     gateway = serve_slots(app)
     answer = gateway.ask(flags=UPGRADE)
+    assert os.read(answer.fds[0], 10) == b"raw"  # closed before that, it would be the app's error
     os.close(answer.fds[0])
     until(lambda: gateway.slots.stats()["detached"] == 0)
     assert gateway.ask("/", flags=UPGRADE).kind == UPGRADED

@@ -59,7 +59,7 @@ pub fn push(py: Python<'_>, call: Call<'_>, bytes: &[u8], now: bool) -> PyResult
     }
     let bytes = allowed(&mut state, bytes);
     if state.phase == Phase::Open {
-        return Ok(Link::send_body(py, &mut state, bytes)?);
+        return Ok(Link::send_body(py, &mut state, bytes, (!now).then_some(&worker.guard))?);
     }
     if state.held > 0 {
         return Ok(());

@@ -123,7 +123,9 @@ impl Conn {
             self.end -= self.start;
             self.start = 0;
         }
-        if self.buffer.len() < needed {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; needed]; // fresh memory is zero: what no request fills stays without a page
+        } else if self.buffer.len() < needed {
             self.buffer.resize(needed, 0);
         }
         self.buffer.len() - self.end
@@ -285,18 +287,29 @@ pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags) {
 
 /// Sends without waiting; the descriptor goes with the first byte.
 pub fn send(sock: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if descriptor.is_some() {
+        return send_both(sock, [bytes, &[]], descriptor);
+    }
     loop {
-        let sent = if let Some(descriptor) = descriptor {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            let descriptors = [descriptor];
-            control.push(SendAncillaryMessage::ScmRights(&descriptors));
-            rustix::net::sendmsg(sock, &[IoSlice::new(bytes)], &mut control, flags)
-        } else {
-            rustix::net::send(sock, bytes, flags)
-        };
-        match sent {
+        match rustix::net::send(sock, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
+/// As [`send`], of two buffers in one call.
+pub fn send_both(sock: BorrowedFd<'_>, parts: [&[u8]; 2], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let slices = parts.map(IoSlice::new);
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = descriptor.as_slice();
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        match rustix::net::sendmsg(sock, &slices, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             other => return other.map_err(io::Error::from),
         }

@@ -8,7 +8,8 @@
 //! | [`answer`] | what the app gives back |
 //! | [`link`], [`conn`] | the way to the gateway: one request's state, the sockets |
 //! | [`fork`] | children of the app are not workers |
-//! | [`guard`] | no answer waits long for the next one to leave with it |
+//! | [`joined`] | small pieces of a body leave together |
+//! | [`guard`] | nothing waits long for the next to leave with it |
 mod answer;
 mod config;
 mod conn;
@@ -18,6 +19,7 @@ mod fork;
 mod gateway;
 mod guard;
 mod input;
+mod joined;
 mod link;
 mod process;
 mod request;

@@ -10,6 +10,7 @@ use crate::conn::{self, Conn, Filled, HOLD, SlotSet, wait_for};
 use crate::environ::Parts;
 use crate::fork::GatewaySocket;
 use crate::guard::Guard;
+use crate::joined::{Joined, header};
 use buchner_wire::slot::{self, Header, Kind};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -82,6 +83,7 @@ pub struct State {
     /// The gateway or the client is gone, or nobody waits any more.
     pub gone: bool,
     last_look: Option<Instant>,
+    joined: Joined,
 }
 
 /// How often a streamed answer looks whether anybody still wants it.
@@ -106,6 +108,7 @@ impl State {
             incoming: Incoming::Ended,
             gone: false,
             last_look: None,
+            joined: Joined::default(),
         }
     }
 
@@ -116,8 +119,14 @@ impl State {
         set.conns.get_mut(current)
     }
 
-    /// Sends everything in `out`, without waiting where possible. `Ok(false)`: the kernel's buffer is full, go on with [`State::send_waiting`].
-    fn send_now(&mut self, sent: &mut usize, mut descriptor: Option<BorrowedFd<'_>>) -> Result<bool, Gone> {
+    /// Sends everything in `out` and then `tail`, without waiting where possible. `Ok(false)`: the kernel's buffer is full, go on
+    /// with [`State::send_waiting`].
+    fn send_now(
+        &mut self,
+        sent: &mut usize,
+        tail: &[u8],
+        mut descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, Gone> {
         let (set, own, out, earlier) = (&self.set, &self.own, &mut self.out, self.earlier);
         let sock = match (own, set) {
             (Some(own), _) => own.as_fd(),
@@ -127,9 +136,15 @@ impl State {
             },
             (None, None) => return Err(Gone),
         };
-        while *sent < out.len() {
+        while *sent < out.len() + tail.len() {
             let first = descriptor.take().filter(|_| *sent == 0 && !slot::is_unsent(&out[earlier..]));
-            match conn::send(sock, &out[*sent..], first) {
+            let rest = &tail[sent.saturating_sub(out.len())..];
+            let done = match out.get(*sent..) {
+                Some(frames) if rest.is_empty() => conn::send(sock, frames, first),
+                Some(frames) if !frames.is_empty() => conn::send_both(sock, [frames, rest], first),
+                _ => conn::send(sock, rest, first),
+            };
+            match done {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
                 // Too many descriptors are in flight (ETOOMANYREFS), or there is no memory for one: this response alone fails.
@@ -141,11 +156,16 @@ impl State {
     }
 
     /// As [`State::send_now`], waiting for room; watches for word that nobody needs the answer.
-    fn send_waiting(&mut self, sent: &mut usize, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+    fn send_waiting(
+        &mut self,
+        sent: &mut usize,
+        mut tail: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Gone> {
         // The frame that ends a stopped answer goes out whatever was said before: the gateway waits for it.
         let ending = self.gone;
         let mut unwanted = false;
-        while !self.send_now(sent, descriptor)? {
+        while !self.send_now(sent, tail, descriptor)? {
             if let Some(own) = &self.own {
                 wait_for(own.as_fd(), PollFlags::OUT);
             } else if let Some(conn) = self.conn() {
@@ -153,8 +173,9 @@ impl State {
                     // The end of the stream shows in the next send.
                     Filled::Some if !ending && conn.stop_received() => {
                         // A frame that is partly out is finished: what follows would be read as its rest.
-                        if *sent <= self.earlier {
+                        if *sent <= self.earlier && !self.joined.cut {
                             self.out.truncate(self.earlier);
+                            tail = &[];
                         }
                         unwanted = true;
                     }
@@ -165,6 +186,34 @@ impl State {
             }
         }
         if unwanted { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Sends joined pieces that have waited, as far as the kernel takes them. Returns whether some are waiting.
+    fn send_overdue(&mut self) -> bool {
+        let Some(since) = self.joined.since() else { return false };
+        if since.elapsed() < HOLD {
+            return true;
+        }
+        self.joined.close_frame(&mut self.out);
+        let mut sent = 0;
+        match self.send_now(&mut sent, &[], None) {
+            Ok(true) => self.sent_all(),
+            Ok(false) => {
+                self.out.drain(..sent);
+                self.joined.cut |= sent > 0;
+            }
+            Err(Gone) => {
+                self.sent_all();
+                self.gone = true;
+            }
+        }
+        self.joined.since().is_some()
+    }
+
+    /// Nothing waits in `out`.
+    fn sent_all(&mut self) {
+        self.out.clear();
+        self.joined.sent();
     }
 
     /// Keeps a complete answer back to leave with the next one, whose request is here already, where `guard` watches over
@@ -180,8 +229,7 @@ impl State {
     }
 
     /// Every now and then: does anybody still wait for this answer?
-    fn look(&mut self) {
-        let now = Instant::now();
+    fn look(&mut self, now: Instant) {
         if self.own.is_some() || self.last_look.is_some_and(|last| now - last < LOOK_EVERY) {
             return;
         }
@@ -260,9 +308,10 @@ impl Link {
     /// Sends answers that wait for a request which takes its time. Returns whether some are waiting; without the GIL.
     pub fn send_overdue(&self) -> bool {
         let Ok(mut state) = self.state.try_lock() else { return false };
-        let Some(set) = &mut state.set else { return false };
+        let joined = state.send_overdue();
+        let Some(set) = &mut state.set else { return joined };
         set.conns.iter_mut().filter(|conn| conn.held_for(HOLD)).for_each(Conn::send_held);
-        set.holds()
+        joined | set.holds()
     }
 
     /// Begins a request; returns its serial.
@@ -283,6 +332,7 @@ impl Link {
         state.incoming = if streamed { Incoming::Open } else { Incoming::Ended };
         state.gone = false;
         state.last_look = None;
+        state.joined = Joined::default();
         state.serial
     }
 
@@ -305,31 +355,57 @@ impl Link {
 
     /// Sends what is in the buffer, and empties it. The GIL is released only where the kernel's buffer is full.
     pub fn flush(py: Python<'_>, state: &mut State, descriptor: Option<BorrowedFd<'_>>) -> Result<(), Gone> {
+        Self::flush_with(py, state, &[], descriptor)
+    }
+
+    /// As [`Link::flush`], and sends `tail` behind it from where it is.
+    fn flush_with(
+        py: Python<'_>,
+        state: &mut State,
+        tail: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Gone> {
         let (mut sent, out) = (0, &mut state.out);
         let conn = state.set.as_mut().filter(|_| state.own.is_none()).and_then(|set| set.conns.get_mut(set.current));
         state.earlier = conn.map_or(0, |conn| conn.join_held(out));
-        let result = match state.send_now(&mut sent, descriptor) {
+        let result = match state.send_now(&mut sent, tail, descriptor) {
             Ok(true) => Ok(()),
-            Ok(false) => py.detach(|| state.send_waiting(&mut sent, descriptor)),
+            Ok(false) => py.detach(|| state.send_waiting(&mut sent, tail, descriptor)),
             Err(gone) => Err(gone),
         };
-        state.out.clear();
+        state.sent_all();
         if result.is_err() {
             state.gone = true;
         }
         result
     }
 
-    /// Sends a piece of the body as BODY frames.
-    pub fn send_body(py: Python<'_>, state: &mut State, mut bytes: &[u8]) -> Result<(), Gone> {
-        state.look();
+    /// Sends a piece of the body as BODY frames, or lets it wait for the next ones where `guard` watches over it.
+    pub fn send_body(
+        py: Python<'_>,
+        state: &mut State,
+        mut bytes: &[u8],
+        guard: Option<&Arc<Guard>>,
+    ) -> Result<(), Gone> {
+        let now = Instant::now();
+        state.look(now);
+        let plain = state.own.is_none() && !state.event_stream;
+        let joins = state.joined.count(bytes.len(), now) && plain && guard.is_some_and(Guard::arm);
+        while joins && !state.gone {
+            if state.joined.join(&mut state.out, bytes, now) {
+                return Ok(());
+            }
+            state.joined.close_frame(&mut state.out);
+            Self::flush(py, state, None)?;
+        }
+        state.joined.close_frame(&mut state.out);
         while !bytes.is_empty() {
             if state.gone {
                 return Err(Gone);
             }
             let (piece, rest) = bytes.split_at(bytes.len().min(slot::MAX_CHUNK));
-            slot::write_frame(&mut state.out, Kind::Body, 0, piece);
-            Self::flush(py, state, None)?;
+            state.out.extend_from_slice(&header(piece.len()));
+            Self::flush_with(py, state, piece, None)?;
             bytes = rest;
         }
         Ok(())
@@ -350,11 +426,12 @@ impl Link {
         state.held = 0;
         state.phase = if flags & slot::COMPLETE != 0 { Phase::Done } else { Phase::Open };
         Self::flush(py, state, descriptor)?;
-        Self::send_body(py, state, rest)
+        Self::send_body(py, state, rest, None)
     }
 
     /// Sends END or ABORT.
     pub fn send_end(py: Python<'_>, state: &mut State, kind: Kind, words: &str) {
+        state.joined.close_frame(&mut state.out);
         slot::write_frame(&mut state.out, kind, 0, words.as_bytes());
         state.phase = Phase::Done;
         let _ = Self::flush(py, state, None);

@@ -66,9 +66,14 @@ impl Stream {
 
     /// Sends some of two buffers in one call.
     pub fn poll_send_both(&self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send_parts(cx, [head, body])
+    }
+
+    /// Sends some of several buffers in one call.
+    fn poll_send_parts<const N: usize>(&self, cx: &mut Context<'_>, parts: [&[u8]; N]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(sock) => sock.poll_send_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
-            Self::Tls(session) => session.poll_send_both(cx, head, body),
+            Self::Plain(sock) => sock.poll_send_vectored(cx, &parts.map(IoSlice::new)),
+            Self::Tls(session) => session.poll_send_parts(cx, &parts),
         }
     }
 
@@ -193,14 +198,15 @@ impl Io {
         Ok(())
     }
 
-    /// Writes two buffers, in one call where the kernel takes them.
-    pub async fn write_both(&self, head: &[u8], body: &[u8]) -> io::Result<()> {
-        let n = std::future::poll_fn(|cx| self.stream.poll_send_both(cx, head, body)).await?;
-        if n < head.len() {
-            self.write_all(&head[n..], true).await?;
-            return self.write_all(body, false).await;
+    /// Writes several buffers, in one call where the kernel takes them.
+    pub async fn write_parts<const N: usize>(&self, parts: [&[u8]; N]) -> io::Result<()> {
+        let mut sent = std::future::poll_fn(|cx| self.stream.poll_send_parts(cx, parts)).await?;
+        for (index, part) in parts.iter().enumerate() {
+            let of_this = sent.min(part.len());
+            sent -= of_this;
+            self.write_all(&part[of_this..], index + 1 < N).await?;
         }
-        self.write_all(&body[n - head.len()..], false).await
+        Ok(())
     }
 
     /// Writes what is taken of two buffers now; returns how many bytes that is. `more` as for [`Io::write_all`].

@@ -9,7 +9,7 @@ use crate::body::spool::SpoolFile;
 use crate::io::local::Local;
 use crate::sys::SharedWords;
 use buchner_wire::slot::{self, HEADER, Header, Kind, claim};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
@@ -354,12 +354,17 @@ fn take_descriptor(header: Header, descriptors: &mut Descriptors) -> Option<Owne
     if header.flags & slot::UNSENT != 0 { None } else { descriptors.pop_front().flatten() }
 }
 
+/// The rest of a frame is read to where it stays, if it has at least so many bytes.
+const LARGE: usize = 16 << 10;
+
 /// Frames out of a socket's bytes, with the descriptors that came along.
 #[derive(Default)]
 pub struct Reader {
     buf: BytesMut,
     /// Descriptors not yet taken by a frame.
     pub descriptors: Descriptors,
+    /// The frame before was a large piece of a body: the next one's header is read alone, so that its payload need not be copied.
+    large: bool,
 }
 
 impl Reader {
@@ -368,18 +373,43 @@ impl Reader {
         match Header::parse(&self.buf)? {
             Some(header) if self.buf.len() >= HEADER + header.length => {
                 let frame = self.buf.split_to(HEADER + header.length).freeze();
+                if self.large && header.length == 0 && self.buf.is_empty() {
+                    self.buf = BytesMut::new(); // an idle slot keeps no room for what does not come
+                }
+                self.large = header.kind == Kind::Body && header.length >= LARGE;
                 Ok(Some((header, frame.slice(HEADER..))))
             }
             _ => Ok(None),
         }
     }
 
+    /// Bytes of the frame at hand that are still to come; 0: its header is not there yet.
+    fn missing(&self) -> usize {
+        let header = Header::parse(&self.buf).ok().flatten();
+        header.map_or(0, |header| (HEADER + header.length).saturating_sub(self.buf.len()))
+    }
+
     /// Reads more; false at the end.
     pub async fn fill(&mut self, sock: &UnixStream, scratch: &mut [u8]) -> io::Result<bool> {
         loop {
             sock.readable().await?;
+            let missing = self.missing();
+            if missing >= LARGE {
+                // No descriptor is lost: one comes with the first byte of a frame, which is here.
+                self.buf.reserve(missing);
+                match sock.try_read_buf(&mut (&mut self.buf).limit(missing)) {
+                    Ok(read) => return Ok(read > 0),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let alone = self.large && self.buf.is_empty();
+            let scratch = if alone { &mut scratch[..HEADER] } else { &mut *scratch };
             match sock.try_io(Interest::READABLE, || self.receive(sock, scratch)) {
                 Ok(read) => {
+                    if alone {
+                        self.buf.reserve(HEADER + slot::MAX_CHUNK);
+                    }
                     self.buf.extend_from_slice(&scratch[..read]);
                     if read > 0 && read < scratch.len() && self.descriptors.is_empty() {
                         // A short read emptied the socket (one that ends at a descriptor need not have): spares the read that

@@ -96,9 +96,18 @@ impl Turn<'_> {
             self.out.extend_from_slice(bytes);
             return self.send_out(more).await;
         }
+        self.send_parts(bytes, b"").await
+    }
+
+    /// Sends what is in `out`, then `bytes` and `end`, from where they are.
+    async fn send_parts(&mut self, bytes: &[u8], end: &[u8]) -> Result<()> {
         self.conn.io.write_deadline(self.timeout_ms);
-        let sent = self.conn.io.write_both(&self.out, bytes).await;
-        self.total += (self.out.len() + bytes.len()) as u64;
+        let sent = if end.is_empty() {
+            self.conn.io.write_parts([&self.out, bytes]).await
+        } else {
+            self.conn.io.write_parts([&self.out, bytes, end]).await
+        };
+        self.total += (self.out.len() + bytes.len() + end.len()) as u64;
         self.out.clear();
         sent.map_err(|_| Error::client_gone())
     }
@@ -140,9 +149,8 @@ impl Sink for Turn<'_> {
         }
         chunked::encode_chunk_header(bytes.len(), &mut self.out);
         if bytes.len() > COPY_BYTES {
-            self.send(bytes, true).await?;
-            self.out.extend_from_slice(b"\r\n");
-            return Ok(());
+            // The end of the chunk leaves with it: what follows may not be there yet.
+            return self.send_parts(bytes, b"\r\n").await;
         }
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");

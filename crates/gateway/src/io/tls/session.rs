@@ -147,9 +147,9 @@ impl Session {
         }
     }
 
-    /// Sends some of two buffers, in as few records as they need.
-    pub fn poll_send_both(&self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-        if head.len() >= BATCH {
+    /// Sends some of several buffers, in as few records as they need.
+    pub fn poll_send_parts(&self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
+        if let Some(head) = parts.first().filter(|head| head.len() >= BATCH) {
             return self.poll_send(cx, head, true);
         }
         ready!(self.poll_flush(cx))?;
@@ -157,8 +157,9 @@ impl Session {
             0 => {
                 let mut plain = std::mem::take(&mut self.scratch.borrow_mut().plain);
                 plain.clear();
-                plain.extend_from_slice(head);
-                plain.extend_from_slice(&body[..body.len().min(BATCH - head.len())]);
+                for part in parts {
+                    plain.extend_from_slice(&part[..part.len().min(BATCH - plain.len())]);
+                }
                 let sent = self.poll_batch(cx, &plain, false);
                 self.scratch.borrow_mut().plain = plain;
                 sent
