@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from buchner.certificates.storage import Storage
 
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
-_ROOT = "development-root"
+ROOT = "development-root"
 _ROOT_DAYS = 3650
 _LEAF_DAYS = 90
 _RENEW = 2 / 3
@@ -45,17 +45,17 @@ class Authority:
     def __init__(self, storage: Storage, now: float | None = None) -> None:
         self._storage = storage
         self._now = time.time() if now is None else now
-        with storage.lock(_ROOT, wait=True):
-            root = storage.read(_ROOT)
+        with storage.lock(ROOT, wait=True):
+            root = storage.read(ROOT)
             if root is None or root.not_after < self._now + _LEAF_DAYS * DAY:
                 root = self._new_root()
-                storage.write(_ROOT, root)
+                storage.write(ROOT, root)
         self._root = root
 
     @property
     def root_file(self) -> Path:
         """The root's certificate, PEM."""
-        return self._storage.root / "live" / _ROOT / "fullchain.pem"
+        return self._storage.root / "live" / ROOT / "fullchain.pem"
 
     def _new_root(self) -> Pair:
         key = new_key()

@@ -480,6 +480,7 @@ class Keeper:
         except BuchnerError as error:
             logger.error("%s; it is used, and will be ordered again after a restart", error)  # noqa: TRY400 - words
         state.stage, state.authority, state.challenge, state.issued_at = Stage.VALID, issuer.url, kind, now
+        state.roots = issuer.roots
         state.failures = state.challenge_failures = state.window_failures = 0
         state.last_error, state.failed_at, state.warned_at, state.window = "", 0.0, 0.0, None
         state.ask_again, state.resting = now + self.chance.uniform(60, 600), {}

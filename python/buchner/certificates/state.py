@@ -40,6 +40,8 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     stage: Stage = Stage.WANTED
     authority: str = ""
     """URL of the directory of who issued it."""
+    roots: str = ""
+    """File with the roots that its HTTPS is checked with; empty: the public ones."""
     challenge: str = ""
     """The kind of challenge that was met last."""
     issued_at: float = 0.0

@@ -24,6 +24,7 @@ _HOMES = {
     "reopen": "control",
     "status": "status",
     "upgrade": "control",
+    "cert": "cert",
 }
 """The commands in the order of the help, and the modules they are in: each imports only what it needs."""
 
