@@ -13,6 +13,7 @@ need openssl openssl
 need named bind9
 need callgrind_control valgrind
 need strace strace
+need h2load nghttp2-client
 [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need no-such-program uwsgi-core uwsgi-plugin-python3
 
 # Pebble, the ACME authority for tests. Debian 12 has 2.4, which knows neither renewal information nor profiles; the tests
@@ -26,6 +27,16 @@ if ! command -v pebble >/dev/null 2>&1 || ! command -v pebble-challtestsrv >/dev
         :
     else
         wanted="$wanted pebble"
+    fi
+fi
+# h2spec is no package: Go builds it.
+if ! command -v h2spec >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v go >/dev/null 2>&1; then
+        echo "installing: h2spec"
+        GOBIN=/usr/local/bin GOFLAGS=-mod=mod go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible ||
+            echo "note: go could not install h2spec" >&2
+    else
+        echo "note: tests that need h2spec are skipped: install Go, and run this as root" >&2
     fi
 fi
 [ -z "$wanted" ] && exit 0

@@ -97,7 +97,7 @@ def test_the_codec_of_http_1_is_named_where_http_1_is_spoken() -> None:
     versions = re.compile(r"\bVersion::H\d+\b")
     named, compared = set(), set()
     for module, path in modules(SOURCE).items():
-        if module.startswith(("http::h1", "upstream::protocol::h1")):
+        if module.startswith(("http::h1", "http::h2", "upstream::protocol::h1")):
             continue
         text = without_tests(path.read_text(encoding="utf-8"))
         if "buchner_wire::h1" in text:
@@ -105,8 +105,8 @@ def test_the_codec_of_http_1_is_named_where_http_1_is_spoken() -> None:
         if versions.search(text):
             compared.add(module)
     assert named == set(HTTP1), "ask for what the version can do, or give it to the version"
-    assert compared == {"filter::gzip"}, (
-        "versions are asked what they can do (wire::Version); gzip_http_version names one"
+    assert compared == {"http", "filter::gzip"}, (
+        "versions are asked what they can do (wire::Version); http chooses one, gzip_http_version names one"
     )
 
 

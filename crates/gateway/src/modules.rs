@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 pub static ROOMS: &[&dyn Entry] = &[
     &Of::<settings::limits::Settings>::NEW,
     &Of::<settings::connection::Settings>::NEW,
+    &Of::<settings::http2::Settings>::NEW,
     &Of::<settings::buffering::Settings>::NEW,
     &Of::<upstream::resolve::Settings>::NEW,
     &Of::<backend::proxy::config::Settings>::NEW,

@@ -76,6 +76,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Connections are encrypted.
     pub tls: Option<tls::policy::Listener>,
+    /// HTTP/2 is taken, whatever its default server says.
+    pub http2: bool,
     /// Server for names nobody has.
     pub default_server: u32,
     /// Names of the servers that listen here.
@@ -262,6 +264,7 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             singles: HashMap::new(),
             proxy_protocol: listen.proxy_protocol,
             tls: None,
+            http2: listen.http2,
             default_server: listen.default_server,
             names: Arc::default(),
             limits: Limits {

@@ -5,6 +5,7 @@
 //! | [`h1`] | the head of an HTTP/1 request or response, both ways |
 //! | [`client_hello`] | the first message of a TLS client, and its fingerprint |
 //! | [`chunked`] | the bytes of a body, by length, chunked or until the connection closes |
+//! | [`h2`] | the header section of an HTTP/2 request: limits, and what HTTP/1 refuses too |
 //! | [`headers`] | the fields of a head, and their known names |
 //! | [`method`] | the method of a request |
 //! | [`path`] | a request-target into the path that routes are matched with |
@@ -14,6 +15,7 @@
 pub mod chunked;
 pub mod client_hello;
 pub mod h1;
+pub mod h2;
 pub mod headers;
 pub mod method;
 pub mod path;

@@ -24,6 +24,16 @@ impl Version {
         }
     }
 
+    /// What it is called while it is negotiated (RFC 9113 section 3.1, RFC 9114 section 3.1), over TLS or without; empty for HTTP/1.
+    pub const fn identifier(self, secure: bool) -> &'static str {
+        match self {
+            Self::H10 | Self::H11 => "",
+            Self::H2 if secure => "h2",
+            Self::H2 => "h2c",
+            Self::H3 => "h3",
+        }
+    }
+
     /// It has expectations and interim responses (RFC 9110 sections 10.1.1 and 15.2).
     pub const fn has_interim(self) -> bool {
         match self {

@@ -271,6 +271,10 @@ class Settings(Table, kw_only=True):
     )
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
+    http2: bool | UnsetType = UNSET
+    http2_body_preread_size: str | int | UnsetType = UNSET
+    http2_chunk_size: str | int | UnsetType = UNSET
+    http2_max_concurrent_streams: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     intercept_errors: bool | UnsetType = UNSET
     keepalive_disable: list[Literal['msie6', 'safari']] | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
@@ -488,6 +492,8 @@ UNITS: dict[str, str] = {
     "gzip_min_length": "size",
     "header_timeout": "time",
     "heartbeat": "time",
+    "http2_body_preread_size": "size",
+    "http2_chunk_size": "size",
     "keepalive_time": "time",
     "keepalive_timeout": "time",
     "keepalive_told": "time",
@@ -594,6 +600,10 @@ SETTINGS: tuple[str, ...] = (
     "gzip_proxied",
     "gzip_types",
     "gzip_vary",
+    "http2",
+    "http2_body_preread_size",
+    "http2_chunk_size",
+    "http2_max_concurrent_streams",
     "intercept_errors",
     "keepalive_disable",
     "keepalive_requests",

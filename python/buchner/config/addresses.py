@@ -13,9 +13,8 @@ from buchner.config.sockets import SocketOptions
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _PORT_MAX = 65535
-_OPTIONS = ", ".join(
-    ["default_server", "proxy_protocol", "tls", *sockets.FLAGS, *(f"{name}=" for name in sockets.VALUES)]
-)
+_WORDS = ("default_server", "proxy_protocol", "tls", "http2")
+_OPTIONS = ", ".join([*_WORDS, *sockets.FLAGS, *(f"{name}=" for name in sockets.VALUES)])
 
 
 @lru_cache(4096)
@@ -89,6 +88,7 @@ class Listening:
         default: the server is the one for names that nobody has.
         proxy_protocol: connections begin with a header of the PROXY protocol.
         tls: connections are encrypted.
+        http2: clients may speak HTTP/2, whatever the default server's settings say.
         socket: options of the kernel.
 
     """
@@ -97,6 +97,7 @@ class Listening:
     default: bool
     proxy_protocol: bool
     tls: bool
+    http2: bool
     socket: SocketOptions
 
 
@@ -112,7 +113,7 @@ def listening(text: str) -> Listening:
     found: dict[str, Any] = {}
     for option in options:
         name, equals, value = option.partition("=")
-        if option in ("default_server", "proxy_protocol", "tls", *sockets.FLAGS):
+        if option in (*_WORDS, *sockets.FLAGS):
             found[name] = True
         elif equals and name in sockets.VALUES:
             try:
@@ -124,8 +125,8 @@ def listening(text: str) -> Listening:
     address = listen(address)
     if "ipv6only" in found and not address.startswith("["):
         raise ValueError(f'"{address}" is no IPv6 address, so "ipv6only" does not go with it')
-    default, proxy_protocol, tls = (found.pop(name, False) for name in ("default_server", "proxy_protocol", "tls"))
-    return Listening(address, default, proxy_protocol, tls, SocketOptions(**found))
+    default, proxy_protocol, tls, http2 = (bool(found.pop(word, False)) for word in _WORDS)
+    return Listening(address, default, proxy_protocol, tls, http2, SocketOptions(**found))
 
 
 def unix(text: str) -> str:

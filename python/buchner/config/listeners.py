@@ -41,6 +41,7 @@ class _Listener:
     servers: set[int] = field(default_factory=set)
     proxy_protocol: bool = False
     tls: bool = False
+    http2: bool = False
     place: Path = ()
     """The first `listen` of the address …"""
     plain: Path = ()
@@ -116,6 +117,7 @@ class Listeners:
 
     def _open(self, listener: _Listener, found: Listening, place: Path) -> None:
         """Take the options of an address, which are the same for all its servers."""
+        listener.http2 |= found.http2
         if found.proxy_protocol:
             listener.proxy_protocol = True
         else:
@@ -206,6 +208,8 @@ class Listeners:
                 entry["proxy_protocol"] = True
             if listener.tls:
                 entry["tls"] = True
+            if listener.http2:
+                entry["http2"] = True
             if (around := self._around(listener.address)) is not None:
                 entry["within"] = around
             if self._limits[server]:

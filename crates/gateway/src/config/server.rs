@@ -22,6 +22,9 @@ pub struct Listen {
     /// Connections are encrypted; clear text is answered with 400 (497 for `error_page`). Default: false.
     #[serde(default)]
     pub tls: bool,
+    /// Clients may speak HTTP/2 here, whatever the default server's `http2` says (nginx: `listen … http2`). Default: false.
+    #[serde(default)]
+    pub http2: bool,
     /// Limits on what is read before a server is known (the name comes with the head).
     #[serde(default)]
     pub limits: HeadLimits,

@@ -5,6 +5,7 @@ use crate::http::port::{Arrival, Port, Security};
 use crate::http::service::Service;
 use crate::io::local::Local;
 use crate::plan::{Listener, Plan, PlanRef};
+use crate::settings::http2;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +68,23 @@ impl Connection {
     /// The settings of what has no route: those of its address's default server.
     pub fn default_settings(&self, plan: &Plan) -> u32 {
         plan.scope.servers[self.listener(plan).default_server as usize].settings
+    }
+
+    /// The listener, or its default server, takes HTTP/2.
+    pub fn takes_http2(&self) -> bool {
+        let plan = self.plan();
+        self.listener(&plan).http2
+            || plan.scope.settings[self.default_settings(&plan) as usize].get::<http2::Settings>().http2
+    }
+
+    /// Resolves once its address is not listened on any more.
+    pub async fn until_closed(&self) {
+        self.port.until_closed().await;
+    }
+
+    /// Who is connected to what, for the log.
+    pub fn ends(&self) -> String {
+        format!("client: {}, server: {}", self.arrival.peer, self.port.address)
     }
 
     /// What it says about its client.

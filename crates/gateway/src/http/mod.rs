@@ -3,7 +3,9 @@
 //! A version reads heads ([`head::Head`]) and is a [`transaction::Transaction`] for each; [`serve`] and [`send`] do the rest.
 pub mod connection;
 pub mod h1;
+pub(crate) mod h2;
 pub mod head;
+mod linger;
 pub mod port;
 pub mod refuse;
 pub mod request;
@@ -17,11 +19,22 @@ use crate::http::connection::Connection;
 use crate::http::port::{Arrival, Port};
 use crate::http::service::Service;
 use crate::io::stream::Io;
+use buchner_wire::Version;
+use bytes::BytesMut;
 use std::rc::Rc;
 
 /// Serves a connection until it closes, in the version that its client speaks.
-pub fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arrival) -> impl Future<Output = ()> {
-    h1::serve(io, Connection::new(service, port, arrival))
+pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arrival) {
+    let agreed = arrival.version;
+    let connection = Connection::new(service, port, arrival);
+    let http2 = match agreed {
+        Some(Version::H2) => Some((io, connection, BytesMut::new())),
+        _ => h1::serve(io, connection).await,
+    };
+    if let Some((io, connection, early)) = http2 {
+        // In a box of its own, so that connections of HTTP/1 have no room for it.
+        Box::pin(h2::serve(io, connection, early)).await;
+    }
 }
 
 #[cfg(test)]

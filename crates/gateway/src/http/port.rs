@@ -2,6 +2,7 @@
 use crate::exchange::Secure;
 use crate::net::peer::Peer;
 use crate::plan::{self, Plan, PlanRef};
+use buchner_wire::Version;
 use buchner_wire::proxy_protocol::ProxyHeader;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -30,6 +31,8 @@ pub struct Arrival {
     pub proxied: Option<Rc<ProxyHeader>>,
     /// How its bytes come.
     pub security: Security,
+    /// The version that client and server agreed on (ALPN). `None`: its first bytes tell.
+    pub version: Option<Version>,
 }
 
 /// A listening address as its connections see it: which listener of the current plan it is. Once it is closed, of the last plan that
@@ -83,7 +86,10 @@ impl Port {
 
     /// Resolves once accepting stops.
     pub async fn until_closed(&self) {
-        self.closed.notified().await;
+        // On one thread nothing comes between the look and the wait.
+        if self.open() {
+            self.closed.notified().await;
+        }
     }
 
     /// Stops accepting; `plan` is the one that its index is of.
@@ -91,6 +97,6 @@ impl Port {
         if self.open.replace(false) {
             self.last.replace(Some(plan));
         }
-        self.closed.notify_one();
+        self.closed.notify_waiters();
     }
 }

@@ -90,7 +90,7 @@ pub(crate) trait Sink {
     fn head(&mut self, ex: &Exchange, head: &ResponseHead<'_>);
 
     /// Bytes of the body; `more` says that more follows at once.
-    async fn data(&mut self, bytes: &[u8], more: bool) -> Result<()>;
+    async fn data(&mut self, bytes: &Bytes, more: bool) -> Result<()>;
 
     /// A part of a file.
     async fn file(&mut self, file: &File, offset: u64, length: u64) -> Result<()>;
@@ -189,7 +189,7 @@ impl<S: Sink> Pump<'_, S> {
         Ok(Headers::default())
     }
 
-    async fn data(&mut self, bytes: &[u8], more: bool) -> Result<()> {
+    async fn data(&mut self, bytes: &Bytes, more: bool) -> Result<()> {
         self.bytes += bytes.len() as u64;
         self.sink.data(bytes, more).await
     }

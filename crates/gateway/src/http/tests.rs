@@ -102,7 +102,7 @@ impl Sink for Stream {
         }
     }
 
-    async fn data(&mut self, bytes: &[u8], _: bool) -> Result<()> {
+    async fn data(&mut self, bytes: &Bytes, _: bool) -> Result<()> {
         self.bytes += bytes.len() as u64;
         self.sent.push(format!("DATA {}", String::from_utf8_lossy(bytes)));
         Ok(())
@@ -111,7 +111,7 @@ impl Sink for Stream {
     async fn file(&mut self, file: &File, offset: u64, length: u64) -> Result<()> {
         let mut piece = vec![0; length as usize];
         file.read_exact_at(&mut piece, offset).map_err(|_| Error::client_gone())?;
-        self.data(&piece, false).await
+        self.data(&piece.into(), false).await
     }
 
     fn takes_trailers(&self) -> bool {

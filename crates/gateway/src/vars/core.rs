@@ -24,7 +24,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::new("fastcgi_path_info", nothing, "Empty: there is no FastCGI."),
     Variable::new("fastcgi_script_name", script_name, "Path of the request."),
     Variable::new("hostname", hostname, "Name of the machine."),
-    Variable::new("http2", nothing, "Empty without HTTP/2."),
+    Variable::new("http2", http2, "`h2` for HTTP/2 over TLS, `h2c` for HTTP/2 without TLS, else empty."),
     Variable::new("http3", nothing, "Empty without HTTP/3."),
     Variable::new("is_request_port", is_request_port, "`:` if the request names a port."),
     Variable::new("limit_conn_status", nothing, "Empty: connections are not limited by key."),
@@ -74,6 +74,14 @@ pub const VARIABLES: &[Variable] = &[
 
 /// Without TLS, and without the PROXY protocol, there is none of it.
 fn nothing(_: &Exchange, _: Sent<'_>, _: &mut Vec<u8>) {}
+
+/// The protocol's identifier (RFC 9113 section 3.1).
+fn http2(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
+    let identifier = ex.request.version.identifier(ex.client.secure);
+    if identifier.starts_with("h2") {
+        out.extend_from_slice(identifier.as_bytes());
+    }
+}
 
 /// The client's address as 4 or 16 bytes.
 fn binary_remote_addr(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {

@@ -174,7 +174,7 @@ fn check_host(notes: &Notes<'_>, version: Version) -> Result<(), H1Error> {
     }
 }
 
-fn too_many_fields(limits: &Limits) -> H1Error {
+pub(crate) fn too_many_fields(limits: &Limits) -> H1Error {
     let message = format!("more fields than the limit of {}", limits.max_fields.min(MAX_FIELDS));
     H1Error::with_status(431, H1ErrorKind::TooManyFields, message)
 }

@@ -15,8 +15,6 @@ from buchner.nginx.rows import (
 
 _LATER = "it is not supported yet"
 _ALL = HTTP_SERVER_LOCATION
-_HTTP2 = "HTTP/2 is not supported yet"
-_NO_HTTP2 = "nothing uses it: `http2` is refused"
 _NO_HTTP3 = "nothing uses it: `listen … quic` is refused"
 
 MODULES = {
@@ -34,18 +32,6 @@ MODULES = {
     "ngx_http_ssi_module": [
         *refused("ssi", WITH_IF, _LATER),
         *refused("ssi_last_modified ssi_min_file_chunk ssi_silent_errors ssi_types ssi_value_length", _ALL, _LATER),
-    ],
-    "ngx_http_v2_module": [
-        *refused("http2", HTTP_SERVER, _HTTP2),
-        *no_effect(
-            "http2_body_preread_size http2_idle_timeout http2_max_concurrent_pushes http2_max_concurrent_streams "
-            "http2_max_field_size http2_max_header_size http2_max_requests http2_recv_timeout",
-            HTTP_SERVER,
-            WORDS,
-            _NO_HTTP2,
-        ),
-        *no_effect("http2_chunk_size http2_push http2_push_preload", _ALL, WORDS, _NO_HTTP2, repeat=True),
-        *no_effect("http2_recv_buffer_size", HTTP, WORDS, _NO_HTTP2),
     ],
     "ngx_http_v3_module": [
         *no_effect(

@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
 _LATER = {
     "ssl": "TLS is not supported yet",
-    "http2": "HTTP/2 is not supported yet",
     "quic": "HTTP/3 is not supported yet",
     "setfib": "routing tables of sockets are FreeBSD's",
 }
 
 
 _PORT_MAX = 65535
-_PLAIN = ("default_server", "default", "proxy_protocol", *_LATER)
+_PLAIN = ("default_server", "default", "proxy_protocol", "http2", *_LATER)
 """Options that say nothing of the socket."""
 
 
@@ -107,6 +106,7 @@ _WORDS = {
     "default_server": "default_server",
     "default": "default_server",
     "proxy_protocol": "proxy_protocol",
+    "http2": "http2",
     "deferred": "deferred",
     "reuseport": "reuseport",
     "multipath": "multipath",

@@ -1,6 +1,6 @@
 //! The state of connections that are being served: it is large, so a thread lends the same boxes over and over instead of making
 //! and moving one per request.
-use crate::http::h1::{self, Conn};
+use crate::http::h1::{self, Conn, Served};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ struct Server {
 #[derive(Default)]
 struct Desk {
     next: Cell<Option<Rc<Conn>>>,
-    done: Cell<Option<bool>>,
+    done: Cell<Option<Served>>,
 }
 
 impl Server {
@@ -35,9 +35,9 @@ impl Server {
             loop {
                 let next = std::future::poll_fn(|_| own.next.take().map_or(Poll::Pending, Poll::Ready));
                 let conn = next.await;
-                let more = h1::busy(&conn).await;
+                let served = h1::busy(&conn).await;
                 drop(conn);
-                own.done.set(Some(more));
+                own.done.set(Some(served));
             }
         });
         Self { desk, work }
@@ -45,21 +45,21 @@ impl Server {
 }
 
 impl Spare {
-    /// Serves a connection until it is idle (true) or done (false).
-    pub async fn serve(&self, conn: &Rc<Conn>) -> bool {
+    /// Serves a connection until it is idle or done.
+    pub async fn serve(&self, conn: &Rc<Conn>) -> Served {
         let spare = self.0.borrow_mut().pop();
         // One that is dropped half-way is lost with what it was doing; it never comes back here.
         let mut server = spare.unwrap_or_else(Server::new);
         server.desk.next.set(Some(conn.clone()));
-        let more = std::future::poll_fn(|cx| match server.work.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(false),
+        let served = std::future::poll_fn(|cx| match server.work.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Served::Done),
             Poll::Pending => server.desk.done.take().map_or(Poll::Pending, Poll::Ready),
         });
-        let more = more.await;
+        let served = served.await;
         let mut spare = self.0.borrow_mut();
         if spare.len() < KEPT {
             spare.push(server);
         }
-        more
+        served
     }
 }

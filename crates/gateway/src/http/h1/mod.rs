@@ -5,7 +5,6 @@ mod conn_body;
 mod departure;
 mod interim;
 mod line;
-mod linger;
 mod turn;
 mod write;
 
@@ -13,16 +12,17 @@ use crate::config::HeadLimits;
 use crate::error::{Error, Kind, Result};
 use crate::http::connection::Connection;
 use crate::http::head::Head;
+use crate::http::linger::linger;
 use crate::http::refuse::refuse;
 use crate::http::serve::serve_request;
 use crate::io::sock::READ_SIZE;
 use crate::io::stream::Io;
 use buchner_wire::h1::{self, H1Error, RequestHead};
+use buchner_wire::h2::PREFACE;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 use bytes::{Bytes, BytesMut};
 use conn_body::{BodyState, DRAIN_BYTES};
-use linger::linger;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -43,8 +43,19 @@ pub struct Conn {
     kept_ms: Cell<u64>,
 }
 
-/// Serves a connection until it closes.
-pub async fn serve(io: Io, connection: Connection) {
+/// Why serving has stopped for now.
+pub(super) enum Served {
+    /// The connection is idle.
+    Idle,
+    /// It is done.
+    Done,
+    /// Its client speaks HTTP/2: that is what was read begins with.
+    Http2,
+}
+
+/// Serves a connection until it closes, or until it turns out that its client speaks HTTP/2: then it is returned, with what was
+/// read of it.
+pub async fn serve(io: Io, connection: Connection) -> Option<(Io, Connection, BytesMut)> {
     let conn = Rc::new(Conn {
         io,
         connection,
@@ -59,32 +70,42 @@ pub async fn serve(io: Io, connection: Connection) {
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
         let before = conn.connection.requests();
-        let more = spare.serve(&conn).await;
-        bufs.give_read(conn.buf.take());
-        if !more {
-            return;
+        match spare.serve(&conn).await {
+            Served::Idle => bufs.give_read(conn.buf.take()),
+            Served::Done => {
+                bufs.give_read(conn.buf.take());
+                return None;
+            }
+            Served::Http2 => {
+                let conn = Rc::into_inner(conn)?;
+                return Some((conn.io, conn.connection, conn.buf.into_inner()));
+            }
         }
         // A wake-up for nothing, which every new socket has, leaves the deadline as it is.
         if conn.connection.requests() != before {
             conn.io.idle(conn.kept_ms.get());
         }
     }
+    None
 }
 
-/// Serves requests until the connection is idle (true) or done (false).
-pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
+/// Serves requests until the connection is idle or done.
+pub(super) async fn busy(conn: &Rc<Conn>) -> Served {
     let thread = conn.io.thread().clone();
     // Whatever woke us may be nothing: then the connection goes on idling without buffers.
     match std::future::poll_fn(|cx| Poll::Ready(conn.poll_fill(cx, READ_SIZE))).await {
-        Poll::Pending => return true,
-        Poll::Ready(0) => return false,
+        Poll::Pending => return Served::Idle,
+        Poll::Ready(0) => return Served::Done,
         Poll::Ready(_) => {}
+    }
+    if conn.connection.requests() == 0 && conn.begins_http2() && conn.speaks_http2().await {
+        return Served::Http2;
     }
     loop {
         thread.clock.tick();
         let (read, head_bytes) = match conn.read_head().await {
             Ok(Some(read)) => read,
-            Ok(None) => return false,
+            Ok(None) => return Served::Done,
             Err(error) => {
                 let lingers = error.kind != Kind::ClientTimeout;
                 let refusal = line::refusal(error, &conn.buf.borrow());
@@ -93,25 +114,25 @@ pub(super) async fn busy(conn: &Rc<Conn>) -> bool {
                 if lingers {
                     let plan = conn.connection.plan();
                     let settings = conn.connection.default_settings(&plan);
-                    linger(conn, plan.scope.settings[settings as usize].get()).await;
+                    linger(&conn.io, plan.scope.settings[settings as usize].get()).await;
                 }
-                return false;
+                return Served::Done;
             }
         };
         let mut turn = Turn::new(conn, read.framing, read.expect_continue, read.keep_alive);
         match serve_request(&mut turn, head(read, head_bytes)).await {
             Next::Keep => {}
-            Next::Close => return false,
+            Next::Close => return Served::Done,
             Next::Linger(scope, settings) => {
                 drop(turn);
-                linger(conn, scope.settings[settings as usize].get()).await;
-                return false;
+                linger(&conn.io, scope.settings[settings as usize].get()).await;
+                return Served::Done;
             }
         }
         drop(turn);
         if conn.buf.borrow().is_empty() {
             conn.connection.pipelined.set(false);
-            return true;
+            return Served::Idle;
         }
         conn.connection.pipelined.set(true);
     }
@@ -150,6 +171,26 @@ impl Conn {
             buf.reserve(size);
         }
         self.io.stream.poll_read(cx, &mut buf).map(|read| read.unwrap_or(0))
+    }
+
+    /// What was read is the start of HTTP/2's preface, or begins with it.
+    fn begins_http2(&self) -> bool {
+        let buf = self.buf.borrow();
+        let length = buf.len().min(PREFACE.len());
+        buf[..length] == PREFACE[..length]
+    }
+
+    /// The whole preface is there, and whoever listens takes it.
+    async fn speaks_http2(&self) -> bool {
+        if !self.connection.takes_http2() {
+            return false;
+        }
+        while self.buf.borrow().len() < PREFACE.len() {
+            if std::future::poll_fn(|cx| self.poll_fill(cx, READ_SIZE)).await == 0 || !self.begins_http2() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Reads until a head is complete. `None`: the client closed, or let its time pass, between requests.
@@ -200,12 +241,6 @@ impl Conn {
     /// What was read behind the last head; for a tunnel.
     pub fn take_early(&self) -> BytesMut {
         self.buf.borrow_mut().split()
-    }
-
-    /// Reads and drops what is there; 0 is the end.
-    pub(super) async fn skip(&self, size: usize) -> usize {
-        self.buf.borrow_mut().clear();
-        std::future::poll_fn(|cx| self.poll_fill(cx, size)).await
     }
 
     /// Nothing of the request's body is left in the socket.

@@ -12,7 +12,7 @@ use buchner_wire::Version;
 use buchner_wire::chunked;
 use buchner_wire::h1::{nginx_reason, write_status_line};
 use buchner_wire::headers::{HeaderId, Headers};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::fs::File;
 use std::os::fd::AsFd;
 
@@ -143,7 +143,7 @@ impl Sink for Turn<'_> {
         self.head = self.out.len() as u64;
     }
 
-    async fn data(&mut self, bytes: &[u8], more: bool) -> Result<()> {
+    async fn data(&mut self, bytes: &Bytes, more: bool) -> Result<()> {
         if self.end != End::Chunked {
             return self.send(bytes, more).await;
         }
