@@ -39,6 +39,8 @@ from helpers.wait import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from helpers.gateway import Gateway
+
 USER = 'user = "root"' if os.geteuid() == 0 else ""
 """Files of the tests are root's where root runs them."""
 
@@ -187,7 +189,7 @@ def test_a_flood_ends_its_connection_and_nobody_else_s(
     if flood in (pings, settings, priorities, updates, unknown, continuations):
         codes = {struct.unpack(">II", payload[:8])[1] for _, payload in goaways}
         assert codes == {ENHANCE_YOUR_CALM}
-        assert instance.log.count("too many ") >= 1
+        instance.says("the connection is closed, client: 127.0.0.1")
     assert get(instance.port).status == 200
 
 
@@ -215,23 +217,36 @@ REFUSED = [
     ({"method": "X" * 33}, 501),
     ({"target": "/%zz"}, 400),
     ({"target": "/../.."}, 400),
-    ({"target": "x"}, 400),
+    ({"target": "x"}, None),
     ({"target": "*"}, 400),
     ({"fields": [("content-length", "1"), ("content-length", "2")]}, None),
     ({"fields": [("connection", "close")]}, None),
     ({"fields": [("transfer-encoding", "chunked")]}, None),
     ({"fields": [("upgrade", "x")]}, None),
     ({"fields": [("te", "gzip")]}, None),
-    ({"fields": [("X-Upper", "1")]}, None),
-    ({"fields": [("a b", "1")]}, None),
-    ({"fields": [("x", "a\nb")]}, None),
-    ({"fields": [("x", "a\0b")]}, None),
     ({"pseudo": [(":method", "GET"), (":scheme", "http"), (":authority", "a")]}, None),
     ({"pseudo": [(":method", "GET"), (":path", "/"), (":authority", "a")]}, None),
     ({"pseudo": [*HEAD, (":status", "200")]}, None),
     ({"pseudo": [*HEAD, (":path", "/b")]}, None),
     ({"pseudo": [(":method", "CONNECT"), (":authority", "a:443")]}, 405),
 ]
+
+WRONG = [("X-Upper", "1"), ("a b", "1"), ("x", "a\nb"), ("x", "a\rb"), ("x", "a\0b")]
+"""Headers that no client can have meant: they end the connection (RFC 9113 section 8.2.1 leaves that open)."""
+
+
+@pytest.mark.parametrize("header", WRONG)
+def test_headers_that_would_split_a_head_end_the_connection(
+    run_gateway: Callable[[str], Gateway], header: tuple[str, str]
+) -> None:
+    route = '[[server.route]]\npath = "/"\nrespond = { status = 200, body = "ok" }\n'
+    gateway = run_gateway("[[server]]\nhttp2 = true\n" + route)
+    with Http2(gateway.port) as client:
+        client.ask(fields=[header])
+        assert client.ends()
+        assert client.goaway is not None
+        assert client.goaway[0] == 1
+    assert gateway.get().status == 200
 
 
 def test_heads_are_refused_as_those_of_http_1(run: Callable[..., Instance]) -> None:
@@ -254,8 +269,13 @@ def test_heads_are_refused_as_those_of_http_1(run: Callable[..., Instance]) -> N
 def test_a_head_that_is_far_too_large_is_refused_and_takes_no_memory(run: Callable[..., Instance]) -> None:
     instance = run()
     with Http2(instance.port) as client:
-        assert client.reply(client.ask(fields=[(f"x{one}", "y" * 8000) for one in range(20)])).status == 431
+        assert client.reply(client.ask(fields=[(f"x{one}", "y" * 8000) for one in range(7)])).status == 431
         assert client.get("/").status == 200
+        client.ask(fields=[(f"x{one}", "y" * 8000) for one in range(20)])
+        assert client.ends()
+        assert client.goaway is not None
+        assert client.goaway[0] == ENHANCE_YOUR_CALM
+    assert get(instance.port).status == 200
 
 
 def test_refused_heads_have_the_error_page(run: Callable[..., Instance]) -> None:

@@ -1,9 +1,9 @@
 //! The head of a request as `h2` has read it.
 use crate::error::{Error, Kind};
-use crate::exchange::id::random;
 use crate::http::head::Head;
 use crate::http::refuse::Refusal;
 use crate::plan::Listener;
+use crate::random::random;
 use ::h2::ext::Protocol;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

@@ -136,8 +136,9 @@ impl Driver<'_> {
             match self.frames.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => stream::begin(session, request, respond),
                 Poll::Ready(Some(Err(error))) => {
-                    let line = format!("{error}, {} (HTTP/2)", session.connection.ends());
-                    session.connection.thread().log.say(Level::Info, &line);
+                    let line = format!("{error}: the connection is closed, {} (HTTP/2)", session.connection.ends());
+                    let flood = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                    session.connection.thread().log.say(if flood { Level::Warn } else { Level::Info }, &line);
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => {
