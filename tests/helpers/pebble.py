@@ -103,8 +103,12 @@ class Pebble:
                     stdout=log, stderr=log, env={**os.environ, **settings},
                 ),
             ]  # fmt: skip
-        for port in (self.port, self.control):
-            await_port(port)
+        try:
+            for port in (self.port, self.control):
+                await_port(port)
+        except AssertionError:
+            self.stop()
+            raise
 
     @property
     def url(self) -> str:
