@@ -56,16 +56,16 @@ def test_the_summary_comes_first_then_each_directive(conf: Path) -> None:
 
 
 def test_what_is_refused_is_told_with_its_reason_and_place(conf: Path) -> None:
-    conf.write_text(TEXT.replace("listen 8080;", "listen 8080 ssl; flv; nosuch;"))
+    conf.write_text(TEXT.replace("listen 8080;", "listen 8080 quic; flv; nosuch;"))
     shown = check(conf)
     assert shown.exit_code == 2
     assert "16 directives" not in shown.output
     refused = shown.output.splitlines()[1:4]
     assert refused[0] == "refused:"
-    assert refused[1] == "  listen (line 8): listen … ssl: TLS is not supported yet"
-    assert f'{conf}:8:21: "listen … ssl" is refused: TLS is not supported yet' in shown.output
-    assert f'{conf}:8:26: "flv" is refused: it is not part of Buchner\'s nginx.conf' in shown.output
-    assert f'{conf}:8:31: unknown directive "nosuch"' in shown.output
+    assert refused[1] == "  listen (line 8): listen … quic: HTTP/3 is not supported yet"
+    assert f'{conf}:8:21: "listen … quic" is refused: HTTP/3 is not supported yet' in shown.output
+    assert f'{conf}:8:27: "flv" is refused: it is not part of Buchner\'s nginx.conf' in shown.output
+    assert f'{conf}:8:32: unknown directive "nosuch"' in shown.output
 
 
 def test_programs_get_the_same_as_json(conf: Path) -> None:

@@ -77,7 +77,8 @@ def test_modules_are_listed_by_what_their_directives_do() -> None:
     shown = configure_arguments()
     assert "--without-http_fastcgi_module" in shown
     assert "--without-http_proxy_module" not in shown
-    assert "--with-http_ssl_module" not in shown
+    assert "--with-http_ssl_module" in shown
+    assert "--with-http_dav_module" not in shown
     assert "--without-http-cache" in shown
     assert "--without-http_ssi_module" in shown
     assert "--without-http_upstream_zone_module" not in shown

@@ -157,7 +157,10 @@ class Listeners:
                 self.report.warn(listener.clear, message)
             server = listener.first if listener.default is None else listener.default
             if listener.tls and server not in self._certified:
-                message = f"{address} has TLS, and its default server has no certificate: give it a [server.tls]"
+                message = (
+                    f"{address} has TLS, and its default server has no certificate: give it a [server.tls] "
+                    '(nginx: no "ssl_certificate" is defined)'
+                )
                 self.report.error(("server", server), message)
             dual = self._dual(address)
             if dual is not None:

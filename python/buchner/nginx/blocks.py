@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.config.table import written
+from buchner.nginx.encryption import encrypt
 from buchner.nginx.files import files_of
 from buchner.nginx.reader import read
 from buchner.nginx.scope import Scope
@@ -83,6 +84,7 @@ def _finish_server(scope: Scope, directive: Directive) -> None:
         table.listen = ["0.0.0.0:80" if os.geteuid() == 0 else "0.0.0.0:8000"]
     if table.names is UNSET:
         table.names = [""]
+    encrypt(scope)
     if not any(route.path == "/" and route.match in (UNSET, "no_regex") for route in table.route or []):
         handlers = {name: scope.values[name] for name in _HANDLERS if name in scope.values}
         if handlers:

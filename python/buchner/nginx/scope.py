@@ -46,6 +46,9 @@ class State:
         warnings: what is odd but works.
         proxied: authorities of proxy_pass, and where each stands first.
         sockets: addresses of `listen` with options of sockets, and where.
+        encrypted: addresses of `listen … ssl`, in their normal form.
+        refused_files: names of files that `ssl_certificate` and others refuse.
+        told: where what several blocks inherit has been reported already: file and offset.
         roots: what `root` and `alias` say.
         verdicts: what became of each directive, in order.
     """
@@ -62,6 +65,9 @@ class State:
     warnings: list[Problem] = field(default_factory=list)
     proxied: dict[str, Token] = field(default_factory=dict)
     sockets: dict[str, Token] = field(default_factory=dict)
+    encrypted: set[str] = field(default_factory=set)
+    refused_files: set[str] = field(default_factory=set)
+    told: set[tuple[str, int]] = field(default_factory=set)
     roots: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
 

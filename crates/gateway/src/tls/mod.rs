@@ -6,10 +6,12 @@
 //! | `policy` | the same compiled, and bound to a listener |
 //! | `certificate` | certificates with their keys, and the choice between several |
 //! | `suites` | cipher suites and key-exchange groups by their names |
+//! | `sessions` | sessions that are kept for clients without tickets |
 //! | `tickets` | session tickets, and the keys of all threads |
 pub mod certificate;
 pub mod config;
 pub mod policy;
+pub mod sessions;
 pub mod suites;
 pub mod tickets;
 

@@ -1,13 +1,14 @@
 //! A policy compiled: what rustls needs for a handshake, bound to the listener it is for.
 use crate::tls::certificate::Certificates;
 use crate::tls::config::{Protocol, Tls};
+use crate::tls::sessions::Sessions;
 use crate::tls::suites;
 use crate::tls::tickets::Tickets;
 use aws_lc_rs::digest;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions};
+use rustls::server::{NoServerSessionStorage, StoresServerSessions};
 use rustls::version::{TLS12, TLS13};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,14 +56,14 @@ impl Policy {
     /// A key for tickets that is none.
     pub fn bind(&self, listener: &str, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, String> {
         let mut config = self.config.clone();
+        let binding = [&self.terms[..], listener.as_bytes()].concat();
+        let lifetime = Duration::from_millis(self.tls.session_timeout.0);
         config.session_storage = match self.tls.session_cache {
             0 => Arc::new(NoServerSessionStorage {}) as Arc<dyn StoresServerSessions>,
-            sessions => ServerSessionMemoryCache::new(sessions as usize),
+            sessions => Arc::new(Sessions::new(sessions, &binding, lifetime)),
         };
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         if self.tls.session_tickets {
-            let binding = [&self.terms[..], listener.as_bytes()].concat();
-            let lifetime = Duration::from_millis(self.tls.session_timeout.0);
             config.ticketer = Arc::new(Tickets::new(&self.tls.ticket_keys, &binding, lifetime)?);
         } else {
             config.send_tls13_tickets = if self.tls.session_cache == 0 { 0 } else { config.send_tls13_tickets };

@@ -153,8 +153,8 @@ DIRECTIVES = [
         "thread_pool", MAIN, Kind(range(2, 4), (str, _thread_pool)), "file I/O has threads of its own", repeat=True
     ),
     *no_effect("lock_file", MAIN, WORD, "no lock file is needed"),
-    *no_effect("ssl_engine", MAIN, WORD, "there is no TLS listener it could serve"),
-    *no_effect("ssl_object_cache_inheritable", MAIN, FLAG, "there is no TLS listener it could serve"),
+    *no_effect("ssl_engine", MAIN, WORD, "keys are used by this process itself, never by an engine"),
+    *no_effect("ssl_object_cache_inheritable", MAIN, FLAG, "certificates are read again when their files have changed"),
     *no_effect("debug_points", MAIN, one_of("stop", "abort"), "debugging nginx's own code"),
     *no_effect("env", MAIN, WORD, "nothing in the gateway reads it; apps have their own `env`", repeat=True),
     *no_effect("working_directory", MAIN, WORD, "relative names do not start from it, and no core files are made"),

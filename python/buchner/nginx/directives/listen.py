@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from buchner.config import addresses
 from buchner.nginx import units
 
 if TYPE_CHECKING:
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
     from buchner.nginx.scope import Scope
 
 _LATER = {
-    "ssl": "TLS is not supported yet",
     "quic": "HTTP/3 is not supported yet",
     "setfib": "routing tables of sockets are FreeBSD's",
 }
 
 
 _PORT_MAX = 65535
-_PLAIN = ("default_server", "default", "proxy_protocol", "http2", *_LATER)
+_PLAIN = ("default_server", "default", "proxy_protocol", "ssl", "http2", *_LATER)
 """Options that say nothing of the socket."""
 
 
@@ -106,6 +106,7 @@ _WORDS = {
     "default_server": "default_server",
     "default": "default_server",
     "proxy_protocol": "proxy_protocol",
+    "ssl": "tls",
     "http2": "http2",
     "deferred": "deferred",
     "reuseport": "reuseport",
@@ -142,6 +143,13 @@ def _with_options(address: str, options: list[str]) -> str:
     return " ".join([address, *fitting])
 
 
+def _normal(address: str) -> str:
+    try:
+        return addresses.listen(address)
+    except ValueError:
+        return ""  # the resolver reports it
+
+
 def _only_once(scope: Scope, directive: Directive, address: str) -> None:
     """Note that options of a socket stand at an address that has some already, in any server."""
     options = [arg for arg in directive.args[1:] if arg.text.partition("=")[0] not in _PLAIN]
@@ -172,8 +180,10 @@ def listen(scope: Scope, directive: Directive) -> None:
             scope.error(directive.args[0], f'"{port}" has no valid port: a number from 1 to {_PORT_MAX} is one')
         _only_once(scope, directive, port)
     options = [option for arg in directive.args[1:] if (option := _option(scope, arg))]
-    addresses = [] if scope.table.listen is UNSET else scope.table.listen
-    scope.table.listen = [*addresses, *(_with_options(port, options) for port in ports)]
-    for index in range(len(addresses), len(scope.table.listen)):
+    listed = [] if scope.table.listen is UNSET else scope.table.listen
+    scope.table.listen = [*listed, *(_with_options(port, options) for port in ports)]
+    if "tls" in options:
+        scope.state.encrypted |= {found for port in ports if (found := _normal(port))}
+    for index in range(len(listed), len(scope.table.listen)):
         scope.state.places[(*scope.path, "listen", index)] = directive.args[0]
     scope.state.places.setdefault((*scope.path, "listen"), directive.token)
