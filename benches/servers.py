@@ -219,7 +219,8 @@ def granian(task: Task, port: int, _directory: Path) -> list[list[str]]:
 def buchner_toml(task: Task, port: int, directory: Path) -> str:
     """Return the gateway.toml for a task: access log on, all timeouts at their defaults."""
     server = (
-        f'[[server]]\nlisten = ["127.0.0.1:{port}"]\nkeepalive_requests = 0\naccess_log = "{directory}/access.log"\n'
+        f'[[server]]\nlisten = ["127.0.0.1:{port}"]\nkeepalive_requests = 0\n'
+        f'access_log = {{ path = "{directory}/access.log", buffer = "64k", flush = "1s" }}\n'
     )
     if task.kind == "files":
         return f'{server}[[server.route]]\npath = "/"\nfiles = "{task.files}/"\n'

@@ -69,7 +69,16 @@ const KEPT: [HeaderId; 6] = [
 
 /// Follows the response's X-Accel-Redirect or X-Sendfile, if it has one and the route lets it. `names_type`: the
 /// Content-Type is the backend's own word.
+#[inline]
 pub fn follow(ex: &mut Exchange, names_type: bool, response: Response) -> Result<Outcome> {
+    let headers = &response.headers;
+    if ex.kept.is_none() && !headers.contains(HeaderId::XAccelRedirect) && !headers.contains(HeaderId::XSendfile) {
+        return Ok(Outcome::Respond(response));
+    }
+    leads(ex, names_type, response)
+}
+
+fn leads(ex: &mut Exchange, names_type: bool, response: Response) -> Result<Outcome> {
     let headers = &response.headers;
     if let Some(kept) = ex.kept.as_mut().filter(|_| names_type && headers.contains(HeaderId::ContentType)) {
         kept.remove(HeaderId::ContentType);

@@ -43,6 +43,7 @@ async fn answer(ex: &mut Exchange, mut given: Option<Response>) -> Response {
             None => phases(ex).await,
         };
         let response = match outcome {
+            Ok(Outcome::Respond(response)) if response.conditions.is_none() => response,
             Ok(Outcome::Respond(response)) => conditional::apply(ex, response),
             Ok(Outcome::Locate) => match again(ex, Entry::Server) {
                 Ok(()) => continue,
@@ -104,7 +105,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
     };
     let mut entry = std::mem::take(&mut ex.entry);
     if entry == Entry::Server && !server.rewrite.is_empty() {
-        ex.route = None;
+        ex.set_route(None);
         if let Ran::Respond(response) = rewrite::run(&server.rewrite, ex)? {
             return Ok(Outcome::Respond(response));
         }
@@ -117,7 +118,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
         if !matches!(entry, Entry::Named(_)) {
             check_length(ex)?;
         }
-        let Some(route) = ex.route.map(|route| &server.routes[route as usize]) else {
+        let Some(route) = ex.route_index().map(|route| &server.routes[route as usize]) else {
             return Err(Error::new(Kind::NotFound, "no route matches this path"));
         };
         if route.rewrite.is_empty() {
@@ -128,7 +129,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
         }
         if !ex.path_changed {
             // The block of a condition that held is the route from here on.
-            break ex.route.map_or(route, |route| &server.routes[route as usize]);
+            break ex.route_index().map_or(route, |route| &server.routes[route as usize]);
         }
         entry = Entry::Location;
         count(ex)?;
@@ -147,7 +148,7 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
 
 /// Location phase: finds the route.
 fn locate(ex: &mut Exchange, server: &Server, entry: &Entry) -> Result<Located> {
-    ex.route = None;
+    ex.set_route(None);
     let found = match entry {
         Entry::Named(name) => match server.named.get(name.as_str()) {
             Some(index) => Some(Located::Route(*index)),
@@ -159,11 +160,11 @@ fn locate(ex: &mut Exchange, server: &Server, entry: &Entry) -> Result<Located> 
         return Err(Error::new(Kind::NotFound, "no route matches this path"));
     };
     if server.routes[index as usize].internal && !ex.internal {
-        ex.route = Some(index); // the refusal has the fields and error pages of this route
+        ex.set_route(Some(index)); // the refusal has the fields and error pages of this route
         return Err(Error::new(Kind::NotFound, "the route is internal"));
     }
-    ex.route =
-        Some(server.routes[index as usize].limit_except.as_ref().map_or(index, |except| except.route(ex, index)));
+    let except = server.routes[index as usize].limit_except.as_ref();
+    ex.set_route(Some(except.map_or(index, |except| except.route(ex, index))));
     Ok(located)
 }
 

@@ -36,17 +36,20 @@ impl Slot {
     }
 
     /// The number, from 0.
+    #[inline]
     pub fn index(&self) -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
         match self.0.load(Ordering::Relaxed) {
-            0 => {
-                let new = NEXT.fetch_add(1, Ordering::Relaxed);
-                // Another thread may have been faster; its number holds.
-                self.0.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|old| old, |_| new)
-                    - 1
-            }
+            0 => self.give(),
             given => given - 1,
         }
+    }
+
+    #[cold]
+    fn give(&self) -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let new = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Another thread may have been faster; its number holds.
+        self.0.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|old| old, |_| new) - 1
     }
 }
 
@@ -182,6 +185,7 @@ pub struct Settings {
 
 impl Settings {
     /// The value of a type; its default where nothing was put.
+    #[inline]
     pub fn get<T: Kept>(&self) -> &T {
         let kept = self.kept.get(T::slot()).and_then(Option::as_ref);
         kept.and_then(|value| value.downcast_ref()).unwrap_or_else(|| T::absent())

@@ -1,10 +1,13 @@
 //! Hash tables for what requests look up. Their keys come from the configuration and from counters, never from clients, so
 //! they need no hash that withstands chosen keys.
 use std::collections::HashMap;
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Values by bytes of the configuration.
 pub type Table<V> = HashMap<Box<[u8]>, V, foldhash::fast::FixedState>;
+
+/// Values by numbers that are given out one after the other.
+pub type Ids<V> = HashMap<u64, V, BuildHasherDefault<ById>>;
 
 /// Ids are numbers given out one after the other: they spread as they are.
 #[derive(Default)]

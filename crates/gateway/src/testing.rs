@@ -42,8 +42,7 @@ pub struct Site {
     plan: PlanRef,
     thread: Rc<Local>,
     names: Names,
-    runtime: tokio::runtime::Runtime,
-    tasks: tokio::task::LocalSet,
+    runtime: tokio::runtime::LocalRuntime,
     /// What is logged.
     pub log: Lines,
 }
@@ -83,9 +82,12 @@ impl Site {
             scarcity: Scarcity::below(None),
             rooms: SharedRooms::default(),
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
         let thread = Local::new(0, &shared, Arc::default());
-        Ok(Self { plan, thread, names, runtime, tasks: tokio::task::LocalSet::new(), log })
+        Ok(Self { plan, thread, names, runtime, log })
     }
 
     /// The exchange of a request: a request line (`HTTP/1.1` may be left out), headers, and the body after an empty line.
@@ -172,7 +174,7 @@ impl Site {
 
     /// Waits for work on the site's thread.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        self.tasks.block_on(&self.runtime, work)
+        self.runtime.block_on(work)
     }
 }
 

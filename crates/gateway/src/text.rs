@@ -10,12 +10,14 @@ pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
     match peer.ip() {
         // Written so often that the detour through fmt shows.
         Some(IpAddr::V4(ip)) => {
-            for (i, octet) in ip.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
-                }
-                write_octet(octet, out);
+            let (mut text, mut end) = ([b'.'; 16], 0);
+            for octet in ip.octets() {
+                let (digits, length) = OCTETS[usize::from(octet)];
+                text[end..end + 3].copy_from_slice(&digits);
+                end += usize::from(length) + 1;
+                text[end - 1] = b'.';
             }
+            out.extend_from_slice(&text[..end - 1]);
         }
         Some(ip) => {
             let _ = write!(out, "{ip}");
@@ -24,15 +26,22 @@ pub fn write_addr(peer: &Peer, out: &mut Vec<u8>) {
     }
 }
 
-fn write_octet(octet: u8, out: &mut Vec<u8>) {
-    if octet >= 100 {
-        out.push(b'0' + octet / 100);
+/// The decimal digits of each byte, and how many there are.
+const OCTETS: [([u8; 3], u8); 256] = {
+    let mut texts = [([0; 3], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (hundreds, tens, ones) = (octet / 100, octet / 10 % 10, octet % 10);
+        let [hundreds, tens, ones] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
+        texts[octet] = match octet {
+            0..10 => ([ones, 0, 0], 1),
+            10..100 => ([tens, ones, 0], 2),
+            _ => ([hundreds, tens, ones], 3),
+        };
+        octet += 1;
     }
-    if octet >= 10 {
-        out.push(b'0' + octet / 10 % 10);
-    }
-    out.push(b'0' + octet % 10);
-}
+    texts
+};
 
 /// Appends a decimal number.
 pub fn write_number(value: u64, out: &mut Vec<u8>) {
@@ -80,13 +89,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     #[test]
     fn octets_and_numbers_are_decimal() {
         for octet in 0..=255u8 {
             let mut out = Vec::new();
-            write_octet(octet, &mut out);
-            assert_eq!(out, octet.to_string().as_bytes());
+            let ip = IpAddr::from([octet, 255 - octet, octet, octet]);
+            write_addr(&Peer::Ip(SocketAddr::new(ip, 1)), &mut out);
+            assert_eq!(out, ip.to_string().as_bytes());
         }
         let mut out = Vec::new();
         write_number(0, &mut out);

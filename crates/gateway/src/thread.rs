@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Sweeps between two prunings of upstream connections.
@@ -98,7 +99,11 @@ pub fn run(
     metrics: Arc<ThreadMetrics>,
     commands: UnboundedReceiver<Command>,
 ) -> usize {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build_local(LocalOptions::default())
+    {
         Ok(runtime) => runtime,
         Err(e) => {
             shared.log.line(&format!("[error] cannot start I/O thread {id}: {e}"));
@@ -107,8 +112,7 @@ pub fn run(
     };
     let local = Local::new(id, shared, metrics);
     let thread = Rc::new(Thread { service: Service::new(local, PlanRef::new(plan)), ports: RefCell::default() });
-    let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async {
+    runtime.block_on(async {
         tokio::task::spawn_local(sweep(thread.service.clone()));
         tokio::task::spawn_local(give_up_idle(thread.service.clone()));
         obey(&thread, commands).await;

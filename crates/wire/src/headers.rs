@@ -16,6 +16,7 @@ use crate::method::{is_tchar, is_token};
 use bytes::Bytes;
 use id::HOP_BY_HOP;
 use std::fmt;
+use std::ops::Range;
 
 /// One field, borrowed from its [`Headers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +319,40 @@ impl Headers {
         for header in self.iter() {
             write_valid(out, header.name, header.value);
         }
+    }
+
+    /// Writes the fields that `keep` returns true for as `name: value\r\n`. Those that were received so are copied as they
+    /// stand, and what stands together in one go.
+    #[inline]
+    pub fn write_kept(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&Header<'_>) -> bool) {
+        let mut run = 0..0;
+        for field in &self.list {
+            let header = self.header(field);
+            if !keep(&header) {
+                continue;
+            }
+            let line = self.line(field);
+            if line.start != run.end {
+                out.extend_from_slice(self.raw.get(run).unwrap_or_default());
+                run = line.start..line.start;
+            }
+            if line.is_empty() {
+                write_valid(out, header.name, header.value);
+            } else {
+                run.end = line.end;
+            }
+        }
+        out.extend_from_slice(self.raw.get(run).unwrap_or_default());
+    }
+
+    /// Where in the received head the line of a field is, if it is there just as it would be written.
+    fn line(&self, field: &Field) -> Range<usize> {
+        let name_end = field.name_at as usize + usize::from(field.name_len);
+        let value_end = field.value_at as usize + field.value_len as usize;
+        let as_written = matches!(field.place, Place::Raw)
+            && self.raw.get(name_end..field.value_at as usize) == Some(b": ")
+            && self.raw.get(value_end..value_end + 2) == Some(b"\r\n");
+        if as_written { field.name_at as usize..value_end + 2 } else { 0..0 }
     }
 
     /// The fields of a head of `raw_len` bytes that is being read, with room for `fields` and some that will be added.

@@ -68,11 +68,22 @@ impl std::fmt::Display for RequestId {
     }
 }
 
-fn hex(value: u64, out: &mut Vec<u8>) {
+/// Both digits of each byte.
+const HEX: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+fn hex(value: u64, out: &mut Vec<u8>) {
     let mut text = [0u8; 16];
-    for (i, digit) in text.iter_mut().enumerate() {
-        *digit = DIGITS[(value >> (60 - 4 * i)) as usize & 15];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        digits.copy_from_slice(&HEX[usize::from(byte)]);
     }
     out.extend_from_slice(&text);
 }

@@ -180,8 +180,9 @@ pub struct Exchange {
     pub request: Request,
     /// Index of the server.
     pub server: u32,
-    /// Index of the route in its server, once located.
-    pub route: Option<u32>,
+    /// Index of the route in its server, once located, and of the settings in force with it: they are asked for all the time.
+    route: Option<u32>,
+    settings: u32,
     /// The first line as it came, of a head that was refused.
     pub line: Option<Bytes>,
     /// Its id, made once.
@@ -252,6 +253,7 @@ impl Exchange {
     ) -> Self {
         Self {
             started: thread.clock.now(),
+            settings: scope.servers.get(server as usize).map_or(0, |server| server.settings),
             values: Values::new(scope.definitions.len()),
             thread,
             scope,
@@ -318,19 +320,32 @@ impl Exchange {
         self.route.map(|route| &self.server().routes[route as usize])
     }
 
+    /// Index of its route in its server.
+    pub fn route_index(&self) -> Option<u32> {
+        self.route
+    }
+
+    /// Its route, by the index in its server, has been found; or it has none.
+    pub fn set_route(&mut self, route: Option<u32>) {
+        self.route = route;
+        let server = self.server();
+        self.settings = route.map_or(server.settings, |route| server.routes[route as usize].settings);
+    }
+
     /// The content handler of its route, if it is of this type.
     pub fn backend<T: Any>(&self) -> Option<&T> {
         self.route()?.backend.as_ref()?.downcast_ref()
     }
 
     /// The settings in force: the route's, else the server's.
+    #[inline]
     pub fn settings(&self) -> &Settings {
-        &self.scope.settings[self.settings_index() as usize]
+        &self.scope.settings[self.settings as usize]
     }
 
     /// The index of the settings in force.
     pub fn settings_index(&self) -> u32 {
-        self.route().map_or(self.server().settings, |route| route.settings)
+        self.settings
     }
 
     /// `http` or `https`, as the client sees it.

@@ -9,6 +9,9 @@ use std::path::Path;
 
 /// Reads a request's body whole, as its settings have it: into memory, or into a file.
 pub async fn read(ex: &mut Exchange, memory: u64) -> Result<()> {
+    if matches!(ex.request.body, RequestBody::Empty) && !ex.request.headers.contains(HeaderId::ContentLength) {
+        return Ok(());
+    }
     let spool = ex.scope.spool.clone();
     let settings = ex.settings().get::<buffering::Settings>();
     let stays = match settings.request_body_file {

@@ -93,7 +93,9 @@ pub fn exchange(
 fn drop_unwanted(headers: &mut Headers, limits: &HeadLimits) {
     match (limits.underscores_in_headers, limits.ignore_invalid_headers) {
         (true, false) => {}
-        (false, false) => headers.retain(|header| !header.name.contains(&b'_')),
+        // No name that has an id has an underscore in it.
+        _ if !headers.contains(HeaderId::Other) => {}
+        (false, false) => headers.retain(|header| header.id != HeaderId::Other || !header.name.contains(&b'_')),
         (underscores, true) => {
             let valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-' || (underscores && *byte == b'_');
             headers.retain(|header| header.id != HeaderId::Other || header.name.iter().all(valid));

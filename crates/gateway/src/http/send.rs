@@ -6,7 +6,7 @@ use crate::exchange::{Exchange, Response};
 use crate::filter::trailers;
 use crate::http::tunnel::{self, Duplex};
 use crate::settings::connection;
-use buchner_wire::headers::{HeaderId, Headers};
+use buchner_wire::headers::{Header, HeaderId, Headers};
 use buchner_wire::method::Method;
 use bytes::{Bytes, BytesMut};
 use std::fs::File;
@@ -56,6 +56,24 @@ pub struct ResponseHead<'r> {
 impl ResponseHead<'_> {
     /// Server, Date and the headers of the response, without those of framing.
     pub fn each(&self, ex: &Exchange, mut header: impl FnMut(&[u8], &[u8])) {
+        self.own(ex, &mut header);
+        self.headers.iter().filter(Self::is_sent).for_each(|field| header(field.name, field.value));
+    }
+
+    /// The same, as lines of HTTP/1.
+    pub fn write_to(&self, ex: &Exchange, out: &mut Vec<u8>) {
+        self.own(ex, |name, value| {
+            out.reserve(name.len() + value.len() + 4);
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        });
+        self.headers.write_kept(out, Self::is_sent);
+    }
+
+    /// Server and Date, unless the response brings its own.
+    fn own(&self, ex: &Exchange, mut header: impl FnMut(&[u8], &[u8])) {
         // A proxied route may pass on what its upstream says instead (proxy_pass_headers).
         if !self.headers.contains(HeaderId::Server) {
             let tokens = ex.settings().get::<connection::Settings>().server_tokens;
@@ -64,11 +82,13 @@ impl ResponseHead<'_> {
         if !self.headers.contains(HeaderId::Date) {
             header(b"Date", &ex.thread.clock.http_date());
         }
-        for field in self.headers.iter() {
-            let unsaid = matches!(field.id, HeaderId::Server | HeaderId::Date) && field.value.is_empty();
-            if !unsaid && !matches!(field.id, HeaderId::ContentLength | HeaderId::TransferEncoding) {
-                header(field.name, field.value);
-            }
+    }
+
+    fn is_sent(field: &Header<'_>) -> bool {
+        match field.id {
+            HeaderId::ContentLength | HeaderId::TransferEncoding => false,
+            HeaderId::Server | HeaderId::Date => !field.value.is_empty(),
+            _ => true,
         }
     }
 

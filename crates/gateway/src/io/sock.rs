@@ -56,11 +56,6 @@ impl Sock {
         let _ = each!(self, s => s.try_io(Interest::READABLE, empty));
     }
 
-    /// Waits until there is something to read, or the end.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        each!(self, s => s.readable().await)
-    }
-
     /// Registers for what there is to read, at the cost of no system call.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         each!(self, s => s.poll_read_ready(cx)).map(drop)

@@ -47,15 +47,6 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something to read, or the end.
-    pub async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Plain(sock) => sock.readable().await,
-            Self::Tls(session) if session.has_early() => Ok(()),
-            Self::Tls(session) => session.sock().readable().await,
-        }
-    }
-
     /// Sends some of `data`; `more` says that more follows at once (`MSG_MORE`).
     pub fn poll_send(&self, cx: &mut Context<'_>, data: &[u8], more: bool) -> Poll<io::Result<usize>> {
         match self {

@@ -104,7 +104,7 @@ impl If {
             return Ok(Flow::End);
         }
         if self.route.is_some() {
-            ex.route = self.route;
+            ex.set_route(self.route);
         }
         run_ops(&self.then, ex, encode)
     }

@@ -7,10 +7,9 @@ use crate::io::local::Local;
 use crate::io::sock::Sock;
 use crate::io::stream::Io;
 use crate::random::random;
-use crate::tables::ById;
+use crate::tables::Ids;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -197,7 +196,7 @@ impl Peer {
 /// One thread's groups.
 #[derive(Default)]
 pub struct Pools {
-    groups: HashMap<u64, Rc<Members>, BuildHasherDefault<ById>>,
+    groups: Ids<Rc<Members>>,
     singles: HashMap<Box<str>, Arc<Group>>,
 }
 

@@ -172,11 +172,17 @@ fn variable_name(rest: &str) -> Option<(&str, &str)> {
 
 /// Escapes what stands in `out` from `at` on, where something in it has to be.
 fn escape_from(at: usize, escape: Escape, out: &mut Vec<u8>) {
+    let default = |b: u8| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\';
     let plain = |b: u8| match escape {
-        Escape::Default => (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\',
+        Escape::Default => default(b),
         Escape::Json => b >= 0x20 && b != b'"' && b != b'\\',
         Escape::None => true,
     };
+    // To the end instead of to the first: so it is done many bytes at a time.
+    let all = || !out[at..].iter().fold(false, |odd, &b| odd | !default(b));
+    if escape == Escape::None || (escape == Escape::Default && all()) {
+        return;
+    }
     let Some(first) = out[at..].iter().position(|b| !plain(*b)) else { return };
     for byte in out.split_off(at + first) {
         match byte {

@@ -30,6 +30,19 @@ fn values_are_found_by_id_and_by_name_in_any_case() {
 }
 
 #[test]
+fn lines_are_copied_as_they_were_received_or_written_anew() {
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\nX-No: 1\r\nCookie:c\r\nX-Two:  d \r\nX-Last: e\r\n\r\n";
+    let (mut buf, limits) = (bytes::BytesMut::from(&head[..]), crate::h1::Limits::default());
+    let read = crate::h1::parse_request(&mut buf, &limits, &mut 0).unwrap().unwrap();
+    let mut headers = read.headers;
+    headers.push(HeaderId::Via, b"v");
+    let mut out = Vec::new();
+    headers.write_kept(&mut out, |header| header.name != b"X-No");
+    let expected = "Host: a\r\nAccept: b\r\nCookie: c\r\nX-Two: d\r\nX-Last: e\r\nVia: v\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
 fn set_replaces_all_and_remove_forgets() {
     let mut headers = of(&[("Accept", "a"), ("X-Foo", "1"), ("accept", "b")]);
     headers.set(HeaderId::Accept, b"c");

@@ -392,7 +392,7 @@ impl Reader {
     /// Reads more; false at the end.
     pub async fn fill(&mut self, sock: &UnixStream, scratch: &mut [u8]) -> io::Result<bool> {
         loop {
-            sock.readable().await?;
+            std::future::poll_fn(|cx| sock.poll_read_ready(cx)).await?;
             let missing = self.missing();
             if missing >= LARGE {
                 // No descriptor is lost: one comes with the first byte of a frame, which is here.

@@ -8,8 +8,9 @@ pub use alone::Alone;
 
 use super::config::AppPool;
 use super::culprits::Culprits;
+use crate::tables::Ids;
 use serde_json::{Value, json};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,8 +64,8 @@ struct Worker {
 #[derive(Default)]
 struct Inner {
     config: AppPool,
-    workers: HashMap<u64, Worker>,
-    slots: HashMap<u64, Slot>,
+    workers: Ids<Worker>,
+    slots: Ids<Slot>,
     /// Idle slots, the one used last at the end: its caches are warm.
     idle: Vec<u64>,
     queue: VecDeque<Waiting>,

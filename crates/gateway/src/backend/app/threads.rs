@@ -2,8 +2,8 @@
 use super::link::{Link, Place};
 use crate::io::local::Local;
 use crate::sys::SharedWords;
+use crate::tables::Ids;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub enum ThreadCommand {
 /// This thread's share of the app pools.
 #[derive(Default)]
 pub struct ThreadPools {
-    links: RefCell<HashMap<u64, Rc<Link>>>,
+    links: RefCell<Ids<Rc<Link>>>,
     /// The watch runs.
     started: Cell<bool>,
     /// It looks at the links by itself: there are requests.

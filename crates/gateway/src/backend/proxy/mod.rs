@@ -274,14 +274,12 @@ impl Target {
         more: bool,
     ) -> Result<Asked> {
         let method = own.method.as_ref().unwrap_or(&ex.request.method);
-        let mut talk = self.language.talk(method, ex.settings().get::<config::Settings>().upstream_bare_lf);
+        let settings = ex.settings().get::<config::Settings>();
+        let timeouts = (settings.read_timeout.0, settings.upstream_send_timeout.0);
+        let mut talk = self.language.talk(method, settings.upstream_bare_lf);
         let mut head = ex.thread.bufs.take_write();
         let own_body = own.body.as_ref().map(Bytes::len);
         talk.write_request(&Outbound { ex, target: self, method, own_body }, &mut head)?;
-        let timeouts = (
-            ex.settings().get::<config::Settings>().read_timeout.0,
-            ex.settings().get::<config::Settings>().upstream_send_timeout.0,
-        );
         io.write_deadline(timeouts.1);
         let uplink = Self::send(ex, &io, &talk, &head, own.body.as_ref()).await?;
         let body = own_body.map_or_else(|| ex.request.body.length().unwrap_or(0), |length| length as u64);

@@ -66,7 +66,9 @@ pub async fn serve(io: Io, connection: Connection) -> Option<(Io, Connection, By
     });
     let spare = conn.io.thread().rooms.get::<busy::Spare>();
     conn.io.fresh(conn.connection.with_listener(|listener| listener.head.header_timeout.0));
-    while conn.io.stream.readable().await.is_ok() {
+    loop {
+        // A socket that has failed is readable, and reading tells.
+        std::future::poll_fn(|cx| conn.io.stream.poll_readable(cx)).await;
         let bufs = &conn.io.thread().bufs;
         conn.buf.replace(bufs.take_read());
         let before = conn.connection.requests();
@@ -86,7 +88,6 @@ pub async fn serve(io: Io, connection: Connection) -> Option<(Io, Connection, By
             conn.io.idle(conn.kept_ms.get());
         }
     }
-    None
 }
 
 /// Serves requests until the connection is idle or done.

@@ -125,13 +125,7 @@ impl Sink for Turn<'_> {
         self.out = self.conn.io.thread().bufs.take_write();
         self.out.append(&mut self.conn.unsent.take());
         self.status_line(ex, head.status, head.reason);
-        let out = &mut self.out;
-        head.each(ex, |name, value| {
-            out.extend_from_slice(name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
-            out.extend_from_slice(b"\r\n");
-        });
+        head.write_to(ex, &mut self.out);
         // Connection and Upgrade of a 101 are the peer's own.
         if head.status != 101 {
             if self.keep {

@@ -164,6 +164,7 @@ fn write_set(ex: &Exchange, upgrades: bool, out: &mut Vec<u8>) -> Result<IdSet> 
 }
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -201,21 +202,19 @@ fn write_client_headers(ex: &Exchange, set: IdSet, out: &mut Vec<u8>) {
     let named = proxying.headers.iter().any(|h| h.id == HeaderId::Other);
     // nginx, whose set_headers make the forwarded ones, passes on what clients send of them.
     let untrusted = settings.forwarded_headers && !ex.client.trusted;
-    for header in ex.request.headers.iter() {
+    ex.request.headers.write_kept(out, |header| {
         let skip = match header.id {
             HeaderId::Host | HeaderId::ContentLength | HeaderId::Expect | HeaderId::Proxy => true,
             HeaderId::XRequestId => settings.forwarded_headers || set.contains(header.id),
-            _ if untrusted && speaks_for_client(&header) => true,
+            _ if untrusted && speaks_for_client(header) => true,
             HeaderId::Other => {
                 let same = |h: &SetHeader| h.id == HeaderId::Other && h.name.eq_ignore_ascii_case(header.name);
                 named && proxying.headers.iter().any(same)
             }
             id => set.contains(id),
         };
-        if !skip {
-            field(out, header.name, header.value);
-        }
-    }
+        !skip
+    });
 }
 
 /// The request's id and trace, for those who look for them behind the gateway.
