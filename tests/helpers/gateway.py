@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from typing import TYPE_CHECKING
 
 from helpers.raw import Reply, ask
@@ -21,10 +22,32 @@ BUCHNER = [sys.executable, "-m", "buchner"]
 """The command, of the Python that runs the tests."""
 
 
+_MOST_HELD = 500
+_held: deque[int] = deque()
+"""Descriptors of the sockets that keep the latest ports of `hold` from others."""
+
+
+def hold(port: int, host: str = "127.0.0.1") -> int:
+    """Take a port (0: any) that nobody has, and keep it as long as this process lives, or takes 500 more.
+
+    It stays bound without listening: the kernel gives it neither to another test process nor to a client as the local
+    port of its connection, and refuses connections to it. A server may listen on it, as all set SO_REUSEADDR.
+
+    Raises:
+        OSError: Somebody has it.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.bind((host, port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before: two that set it may bind the same port
+        bound: int = sock.getsockname()[1]
+        _held.append(sock.detach())
+    if len(_held) > _MOST_HELD:
+        os.close(_held.popleft())
+    return bound
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    return hold(0)
 
 
 class Gateway:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+from helpers.gateway import hold
 from helpers.raw import Raw
 
 Script = Callable[[socket.socket, bytes], bool]
@@ -45,8 +46,8 @@ class Upstream:
         self.connections = 0
         self.open: set[socket.socket] = set()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listener = socket.create_server((host, port), family=family)
-        self.port: int = self.listener.getsockname()[1]
+        self.port = port or hold(0, host)  # nobody else's either once this is closed
+        self.listener = socket.create_server((host, self.port), family=family)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:

@@ -129,6 +129,7 @@ def test_an_ipv6_socket_may_take_ipv4_clients(tmp_path: Path) -> None:
 def shared(port: int) -> bool:
     """Whether another socket may listen on the port, too."""
     with socket.socket() as other:
+        other.setsockopt(SOL, socket.SO_REUSEADDR, 1)  # for the one that holds the port without listening
         other.setsockopt(SOL, socket.SO_REUSEPORT, 1)
         try:
             other.bind(("127.0.0.1", port))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.gateway import BUCHNER, free_port
+from helpers.gateway import BUCHNER, free_port, hold
 from helpers.nginx import Server
 from helpers.raw import Raw
 
@@ -34,8 +33,8 @@ def free_range() -> int:
     for _ in range(100):
         first = free_port()
         try:
-            for port in range(first, first + 3):
-                socket.create_server(("127.0.0.1", port)).close()
+            for port in (first + 1, first + 2):
+                hold(port)
         except (OSError, OverflowError):
             continue
         return first

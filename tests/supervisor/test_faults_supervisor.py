@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.gateway import Gateway
+from helpers.gateway import Gateway, free_port
 from helpers.instance import Instance, kill
 from helpers.raw import Raw, Reply
 from helpers.wait import wait_for
@@ -194,12 +194,7 @@ def answer(client: Raw) -> tuple[bytes, str | None]:
 
 
 def test_a_connection_keeps_the_listener_that_accepted_it(run_file: Callable[[str], Gateway]) -> None:
-    def free() -> int:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port: int = listener.getsockname()[1]
-            return port
-
-    second, third = free(), free()
+    second, third = free_port(), free_port()
     gateway = run_file(
         LISTENERS.format(first="{port}", second=second).replace('listen = ["127.0.0.1:{port}"]\n', "", 1)
     )
