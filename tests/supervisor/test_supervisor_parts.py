@@ -185,19 +185,21 @@ def test_the_loop_runs_timers_in_order_and_survives_a_callback() -> None:
 def test_a_cancelled_timer_is_let_go_at_once() -> None:
     loop = Loop()
     ran: list[int] = []
-    timers = [loop.call_later(number / 1000, partial(ran.append, number)) for number in range(9)]
-    kept = [weakref.ref(timer) for timer in timers]
-    for timer in timers[1::2]:
-        timer.cancel()
-        timer.cancel()
-    timers = [timer]  # cancelled
+    # Without the first, the order of the heap's list is that of no heap: 5 stands before 1.
+    timers = {number: loop.call_later(number / 1000, partial(ran.append, number)) for number in (0, 5, 1, 6, 7, 2, 3)}
+    kept = {number: weakref.ref(timer) for number, timer in timers.items()}
+    last = timers[3]
+    for number in (0, 6, 3):
+        timers[number].cancel()
+        timers[number].cancel()
+    timers.clear()
     gc.collect()
-    assert [number for number, each in enumerate(kept) if each()] == [0, 2, 4, 6, 7, 8]
+    assert [number for number, each in kept.items() if each()] == [5, 1, 7, 2, 3], "the last one is held here"
     loop.call_later(0.02, loop.stop)
     loop.run()
     loop.close()
-    assert ran == [0, 2, 4, 6, 8]
-    timer.cancel()
+    assert ran == [1, 2, 5, 7]
+    last.cancel()
 
 
 def test_a_timer_may_be_further_away_than_epoll_can_wait() -> None:
