@@ -8,6 +8,8 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +20,11 @@ import pytest
 from buchner.config.load import load_dict
 from helpers.instance import Instance, kill
 from helpers.load import APP
-from helpers.raw import Raw
+from helpers.raw import Raw, Reply
 from helpers.wait import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 pytest.importorskip("flask_sock")
 
@@ -32,6 +34,7 @@ SHOP = (
     APP
     + '''
 import ctypes, pathlib, resource, socket, threading
+from flask import send_file
 from flask_sock import Sock
 
 while (pathlib.Path(__file__).parent / "hang").exists():
@@ -71,6 +74,10 @@ def starve():
     pages = int(open("/proc/self/statm").read().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 100_000, -1))
     return "starved"
+
+@app.get("/file")
+def file():
+    return send_file(__file__)
 '''
 )
 
@@ -102,11 +109,13 @@ def run(tmp_path: Path) -> Iterator[Run]:
     running: list[Instance] = []
     (tmp_path / "shop.py").write_text(SHOP)
 
-    def start(gateway: str = "", app: str = "", server: str = "", workers: int = 1) -> Instance:
+    def start(
+        gateway: str = "", app: str = "", server: str = "", workers: int = 1, command: Sequence[str] = ("-m", "buchner")
+    ) -> Instance:
         user = 'user = "root"' if os.geteuid() == 0 else ""
         toml = TOML.format(user=user, gateway=gateway, app=app, server=server, workers=workers)
         (tmp_path / "gateway.toml").write_text(toml)
-        running.append(Instance(tmp_path, "run", "gateway.toml"))
+        running.append(Instance(tmp_path, "run", "gateway.toml", command=command))
         return running[-1]
 
     yield start
@@ -152,6 +161,63 @@ def test_an_upgrade_without_a_descriptor_left_fails_alone(run: Run) -> None:
     assert wait_for(lambda: instance.get("/pid").status == 200, "a response after the flood", 5)
     assert instance.ready_workers() == before, instance.log
     assert instance.status()["gateway"]["pools"]["app"]["slots"] == 4
+
+
+UNPRIVILEGED = """
+import ctypes, os, sys
+if os.geteuid() == 0:
+    for capability in (21, 24):  # CAP_SYS_ADMIN and CAP_SYS_RESOURCE: with them there is no limit
+        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP"
+os.execv(sys.executable, [sys.executable, "-m", "buchner", *sys.argv[1:]])
+"""
+
+IN_FLIGHT = """
+import array, socket, sys
+pair, some = socket.socketpair(), array.array("i", [0] * 250)
+for _ in range(3):
+    pair[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, some)])
+print("sent", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def descriptors_in_flight(pid: int) -> Iterator[None]:
+    """The user has 750 descriptors in sockets that nobody reads, and the process a limit of 700 (unix(7))."""
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_FLIGHT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "sent\n"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (700, limits[1]))
+        yield
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        holder.communicate()
+
+
+@pytest.mark.parametrize("sender", ["gateway", "worker"])
+def test_a_descriptor_that_the_kernel_refuses_to_send_costs_its_request_and_nothing_else(run: Run, sender: str) -> None:
+    instance = run(command=("-c", UNPRIVILEGED))
+    workers = instance.ready_workers()
+    (gateway,) = instance.gateways()
+
+    def ask() -> Reply:
+        if sender == "worker":
+            return instance.get("/file")
+        return instance.get("/n/1", "POST", body=bytes(2 << 20))  # more than a message holds: in a file
+
+    assert ask().status == 200
+    with descriptors_in_flight(gateway if sender == "gateway" else workers[0]):
+        for number in range(3):
+            reply = ask()
+            assert (reply.status, reply.get("x-buchner-error")) == (503, "exhausted")
+            assert instance.get(f"/n/{number}").body == b"GET %d 0" % number
+    reply = ask()
+    assert reply.status == 200
+    assert reply.body == (b"POST 1 %d" % (2 << 20) if sender == "gateway" else SHOP.encode())
+    assert "flight (open_files)" in instance.log
+    assert instance.ready_workers() == workers, "the worker is none the worse for it"
 
 
 def test_a_worker_is_replaced_while_connections_have_taken_every_descriptor(run: Run) -> None:
