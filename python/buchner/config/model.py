@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buchner.config.sockets import SocketOptions
+    from buchner.config.tls import PolicyFiles
     from buchner.errors import Problem
 
 Seconds = Annotated[float, Meta(ge=0, extra_json_schema={"x-unit": "time"})]
@@ -122,6 +123,7 @@ class Loaded:
         listen: addresses to bind, in the order of ``plan["listen"]``: ``host:port``, ``[v6]:port``, ``unix:/path``.
         sockets: how the sockets of addresses are opened, where that was said.
         encrypted: those of the addresses that have TLS.
+        policies: the files of each of ``plan["tls"]``.
         warnings: what is odd but works.
         files: the files read, the main one first; empty for a dict.
     """
@@ -132,6 +134,7 @@ class Loaded:
     listen: list[str]
     sockets: dict[str, SocketOptions] = field(default_factory=dict)
     encrypted: frozenset[str] = frozenset()
+    policies: list[PolicyFiles] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 

@@ -98,6 +98,7 @@ class Resolver:
             self.listeners.addresses(),
             self.listeners.sockets,
             self.listeners.encrypted(),
+            self.policies.files,
             warnings=self.report.warnings,
         )
 

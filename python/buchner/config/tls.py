@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
 from buchner.config.values import convert
-from buchner.errors import ConfigError
+from buchner.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,90 @@ if TYPE_CHECKING:
 
 _READ_HERE = ("certificate", "key", "password_file", "ticket_keys")
 _TICKET_KEYS = (48, 80)
+Stamp = tuple[int, int, int] | None
+"""What tells a file from the one before: when it was written, its size, its inode. None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """The files of a policy, to be read again when they have changed.
+
+    Args:
+        certificates: by certificate, its name as written, its file and that of its key.
+        passwords: file with passwords of keys.
+        ticket_keys: names as written and files of keys for tickets.
+        stamps: the files as they were just before they were read.
+    """
+
+    certificates: tuple[tuple[str, FilePath, FilePath], ...]
+    passwords: FilePath | None
+    ticket_keys: tuple[tuple[str, FilePath], ...]
+    stamps: tuple[Stamp, ...] = ()
+
+    def paths(self) -> list[FilePath]:
+        """Return all the files, in the order of `stamps`."""
+        found = [file for _, chain, key in self.certificates for file in (chain, key)]
+        found += [file for _, file in self.ticket_keys]
+        return found if self.passwords is None else [*found, self.passwords]
+
+    def stamped(self) -> PolicyFiles:
+        """Return the same with the files as they are now."""
+        return PolicyFiles(
+            self.certificates, self.passwords, self.ticket_keys, tuple(stamp(path) for path in self.paths())
+        )
+
+    def read(self) -> tuple[dict[str, Any], list[Problem]]:
+        """Return what of a policy of the plan is in files, and what is odd but works.
+
+        Raises:
+            ConfigError: one of them cannot be used; the problems name it.
+
+        """
+        from buchner.certificates.pem import load_pair, read_passwords  # noqa: PLC0415 - only where there is TLS
+
+        passwords = [] if self.passwords is None else read_passwords(self.passwords)
+        pairs = [(name, load_pair(chain, key, passwords)) for name, chain, key in self.certificates]
+        plan: dict[str, Any] = {
+            "certificate": [
+                {"name": name, "chain": pair.chain_pem.decode(), "key": pair.key_pem.decode()} for name, pair in pairs
+            ]
+        }
+        if self.ticket_keys:
+            plan["ticket_keys"] = [read_ticket_key(name, file) for name, file in self.ticket_keys]
+        return plan, [warning for _, pair in pairs for warning in pair.warnings]
+
+
+def stamp(path: FilePath) -> Stamp:
+    """Return what tells a file, or the one that a link leads to, from another."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read_ticket_key(name: str, file: FilePath) -> str:
+    """Read a key for tickets.
+
+    Args:
+        name: the file as written, for messages.
+        file: where it is.
+
+    Returns:
+        The key, base64.
+
+    Raises:
+        ConfigError: it is none.
+
+    """
+    try:
+        key = file.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(f"cannot read {name}: {error.strerror}")]) from error
+    if len(key) not in _TICKET_KEYS:
+        message = f"{name} has {len(key)} bytes: a key has 48 or 80 (openssl rand 80 > {name})"
+        raise ConfigError([Problem(message)])
+    return base64.b64encode(key).decode()
 
 
 class Policies:
@@ -34,8 +120,9 @@ class Policies:
         self.base = base
         self.report = report
         self.plan: list[dict[str, Any]] = []
-        self.files: set[FilePath] = set()
-        """The files that were read: the configuration is another one when they change."""
+        self.files: list[PolicyFiles] = []
+        """The files of each."""
+        self._known: dict[bytes, int] = {}
 
     def resolve(self, tls: gen.Tls, names: Sequence[str], path: Path) -> int:
         """Read what a policy names.
@@ -50,58 +137,60 @@ class Policies:
 
         """
         plan = {name: value for name, value in convert(tls, (), path, self.report).items() if name not in _READ_HERE}
-        plan["certificate"] = self._certificates(tls, names, path)
-        if tls.ticket_keys is not UNSET:
-            keys = [self._ticket_key(name, (*path, "ticket_keys", i)) for i, name in enumerate(tls.ticket_keys)]
+        files = self._files(tls, path)
+        plan["certificate"] = self._certificates(files, tls, names, path)
+        if files.ticket_keys:
+            keys = [self._ticket_key(*key, (*path, "ticket_keys", i)) for i, key in enumerate(files.ticket_keys)]
             plan["ticket_keys"] = [key for key in keys if key]
-        if not plan["certificate"] and tls.reject_handshake is not True:
+        if tls.certificate is UNSET and tls.reject_handshake is not True:
             self.report.error(path, "TLS needs a certificate: `certificate` and `key` name its files")
-        if plan not in self.plan:
+        identity = msgspec.json.encode((plan, [str(file) for file in files.paths()]))
+        if identity not in self._known:
+            self._known[identity] = len(self.plan)
             self.plan.append(plan)
-        return self.plan.index(plan)
+            self.files.append(files)
+        return self._known[identity]
 
-    def _certificates(self, tls: gen.Tls, names: Sequence[str], path: Path) -> list[dict[str, str]]:
+    def _files(self, tls: gen.Tls, path: Path) -> PolicyFiles:
         chains = _list(tls.certificate)
         keys = _list(tls.key) or chains
         if len(keys) != len(chains):
             self.report.error((*path, "key"), f"there are {len(chains)} certificates and {len(keys)} keys")
-            return []
+        return PolicyFiles(
+            tuple((chain, self.base / chain, self.base / key) for chain, key in zip(chains, keys, strict=False)),
+            None if tls.password_file is UNSET else self.base / tls.password_file,
+            tuple((name, self.base / name) for name in _list(tls.ticket_keys)),
+        ).stamped()
+
+    def _certificates(self, files: PolicyFiles, tls: gen.Tls, names: Sequence[str], path: Path) -> list[dict[str, str]]:
         from buchner.certificates.pem import load_pair, read_passwords  # noqa: PLC0415 - only where there is TLS
 
         found = []
         passwords: list[bytes] = []
-        if tls.password_file is not UNSET:
+        if files.passwords is not None:
             try:
-                passwords = read_passwords(self._file(tls.password_file))
+                passwords = read_passwords(files.passwords)
             except ConfigError as error:
                 self._pass_on(error, (*path, "password_file"))
-        for index, (chain, key) in enumerate(zip(chains, keys, strict=True)):
+        exact = [name.lstrip(".") for name in names if name not in ("", "_") and not name.startswith("~")]
+        for index, (name, chain, key) in enumerate(files.certificates):
             place = (*path, "certificate", index) if isinstance(tls.certificate, list) else (*path, "certificate")
-            exact = [name.lstrip(".") for name in names if name not in ("", "_") and not name.startswith("~")]
             try:
-                pair = load_pair(self._file(chain), self._file(key), passwords, exact)
+                pair = load_pair(chain, key, passwords, exact)
             except ConfigError as error:
                 self._pass_on(error, place)
                 continue
             for warning in pair.warnings:
                 self.report.warn(place, f"{warning.file}: {warning.message}" if warning.file else warning.message)
-            found.append({"name": chain, "chain": pair.chain_pem.decode(), "key": pair.key_pem.decode()})
+            found.append({"name": name, "chain": pair.chain_pem.decode(), "key": pair.key_pem.decode()})
         return found
 
-    def _ticket_key(self, name: str, place: Path) -> str:
+    def _ticket_key(self, name: str, file: FilePath, place: Path) -> str:
         try:
-            key = self._file(name).read_bytes()
-        except OSError as error:
-            self.report.error(place, f"cannot read {name}: {error.strerror}")
+            return read_ticket_key(name, file)
+        except ConfigError as error:
+            self._pass_on(error, place)
             return ""
-        if len(key) not in _TICKET_KEYS:
-            self.report.error(place, f"{name} has {len(key)} bytes: a key has 48 or 80 (openssl rand 80 > {name})")
-        return base64.b64encode(key).decode()
-
-    def _file(self, name: str) -> FilePath:
-        file = self.base / name
-        self.files.add(file)
-        return file
 
     def _pass_on(self, error: ConfigError, place: Path) -> None:
         for problem in error.problems:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.config import native
 from buchner.errors import BuchnerError
 from buchner.supervisor.deployment import Deployment, DeploymentHost, terms_of
+from buchner.supervisor.renewal import Renewal
 
 if TYPE_CHECKING:
     from buchner.config.model import Loaded
@@ -39,7 +40,7 @@ class Deployments:
     """At most one runs; a reload that is asked for meanwhile follows it."""
 
     def __init__(self, supervisor: DeploymentsHost) -> None:
-        self.current: Deployment | None = None
+        self.current: Deployment | Renewal | None = None
         self.on_upgrade: Callable[[Reply], None] | None = None
         """Set where an upgrade is possible."""
         self._supervisor = supervisor
@@ -88,6 +89,29 @@ class Deployments:
         for warning in loaded.warnings:
             logger.warning("%s", warning)
 
+        try:
+            terms = terms_of(loaded.process)
+        except BuchnerError as error:
+            done(error)
+            return
+        ended = self._then(done)
+        self.current = Deployment(supervisor, loaded, terms, replace_gateway=replace_gateway, done=ended)
+        self.current.start()
+
+    def renew(self, policies: Mapping[int, Mapping[str, Any]], done: Reply) -> None:
+        """Put changed contents of TLS policies in force; only while nothing else is under way.
+
+        Args:
+            policies: By index, what of a policy is another.
+            done: Told when it is, or why not.
+        """
+        self.current = Renewal(self._supervisor, policies, self._then(done))
+        self.current.start()
+
+    def _then(self, done: Reply) -> Reply:
+        """What follows when the deployment has ended."""
+        supervisor = self._supervisor
+
         def ended(error: BuchnerError | None) -> None:
             self.current = None
             _give_back_memory()
@@ -96,13 +120,7 @@ class Deployments:
             if waiting and not supervisor.stopping:
                 supervisor.loop.call_later(0, lambda: self.reload(_to_all(waiting)))
 
-        try:
-            terms = terms_of(loaded.process)
-        except BuchnerError as error:
-            done(error)
-            return
-        self.current = Deployment(supervisor, loaded, terms, replace_gateway=replace_gateway, done=ended)
-        self.current.start()
+        return ended
 
     def upgrade(self, done: Reply) -> None:
         """Replace this program, the gateway and the code by what is installed now."""

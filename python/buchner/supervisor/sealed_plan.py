@@ -44,6 +44,20 @@ class SealedPlan(msgspec.Struct):
         """Write a plan down for good."""
         return cls(sealed("plan", msgspec.json.encode(plan)), io_threads(plan), log_files(plan))
 
+    def with_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> Self:
+        """Write down the same with other contents of TLS policies.
+
+        Args:
+            policies: By index, what of a policy is another.
+        """
+        document = os.pread(self.fd, os.fstat(self.fd).st_size, 0)
+        plan = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
+        tls = msgspec.json.decode(plan["tls"], type=list[dict[str, Any]])
+        for index, changed in policies.items():
+            tls[index].update(changed)
+        plan["tls"] = msgspec.Raw(msgspec.json.encode(tls))
+        return type(self)(sealed("plan", msgspec.json.encode(plan)), self.io_threads, self.logs)
+
     def duplicate(self) -> int:
         """A descriptor to give away. It shares its offset with all others, so read it with pread(2)."""
         return os.dup(self.fd)

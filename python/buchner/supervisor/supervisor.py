@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from buchner.supervisor.loop import Loop
 from buchner.supervisor.messages import Drained, Lost, Retired, Stuck
 from buchner.supervisor.notify import Notifier
 from buchner.supervisor.process import MemoryEvents, Reaper, python_command
+from buchner.supervisor.renewal import CertificateWatch
 from buchner.supervisor.resume import resume
 from buchner.supervisor.stop import Shutdown
 from buchner.supervisor.workers import Workers
@@ -81,6 +82,7 @@ class Supervisor:
         self.gateways: Gateways = Gateways(self.loop, self.reaper, self.memory, self, options.gateway_command)
         self.workers = Workers(self)
         self.deployments = Deployments(self)
+        self.certificates = CertificateWatch(self)
         self.loaded: Loaded | None = None
         """The configuration in force, without its plan (`gateways.force` has that)."""
         self.listeners: dict[str, Listener] = {}
@@ -169,6 +171,7 @@ class Supervisor:
         self.loop.watch(fd, cut)
 
     def _announce(self) -> None:
+        self.certificates.start()
         self.notifier.ready(f"serving {self.options.title}")
         self.options.on_serving(self)
 
@@ -186,6 +189,17 @@ class Supervisor:
         listeners, self.listeners = self.listeners, {}
         for listener in listeners.values():
             listener.close()
+
+    # What certificates that change need
+
+    @property
+    def is_settled(self) -> bool:
+        """See `CertificatesHost`."""
+        return not self.stopping and self.deployments.current is None and self.gateways.current is not None
+
+    def renew(self, policies: Mapping[int, Mapping[str, Any]], done: Reply) -> None:
+        """See `CertificatesHost`."""
+        self.deployments.renew(policies, done)
 
     # What deployments and workers need
 
