@@ -35,6 +35,12 @@ def write(tls: Schema) -> None:
         "description": "File with passwords of keys, one a line (nginx: `ssl_password_file`). Default: none.",
         **PATH,
     }
+    properties["preset"] = {
+        "description": "What `protocols`, `ciphers` and `curves` are unless they are written, as Mozilla advises: "
+        "`modern` is TLS 1.3 alone, `intermediate` "
+        "has TLS 1.2 with forward secrecy and AEAD ciphers beside it. Default: intermediate.",
+        "enum": ["modern", "intermediate"],
+    }
     properties["ticket_keys"] = {
         "description": tickets.replace("Keys for tickets, base64 of 48 or 80 bytes:", "Files of 48 or 80 bytes:"),
         "type": "array",

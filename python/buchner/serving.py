@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buchner.config import load_dict
 from buchner.errors import ConfigError
-from buchner.supervisor.listeners import normal, passed_addresses
+from buchner.supervisor.listeners import normal, passed_addresses, split
 
 if TYPE_CHECKING:
+    from buchner.certificates.authority import Authority
     from buchner.config import Loaded
 
 DEFAULT_BIND = "127.0.0.1:8000"
@@ -51,6 +53,12 @@ class Serving:
     development: bool = False
     static: bool = True
     static_precompressed: bool = False
+    cert: str | None = None
+    """File with a certificate and its chain, PEM: the addresses speak TLS."""
+    key: str | None = None
+    """File with its key; None: it is in the certificate's file."""
+    tls: bool = False
+    """The addresses speak TLS with a certificate of this machine's own authority, for development."""
     env: dict[str, str] = field(default_factory=dict)
     origin: str = "command line"
     """What messages call the place these settings come from."""
@@ -112,10 +120,39 @@ class Serving:
         document = {
             "gateway": _given(gateway),
             "app": _given(app),
-            "server": [{"listen": self.addresses(), "route": [route]}],
+            "server": [self._server(route)],
             **_given(root),
         }
         return {name: value for name, value in document.items() if value != {}}
+
+    def _server(self, route: dict[str, Any]) -> dict[str, Any]:
+        if self.tls and self.cert:
+            raise ConfigError("--tls makes a certificate, and --cert names one: give one of the two")
+        if self.key and not self.cert:
+            raise ConfigError("--key names the key of a certificate: give --cert as well")
+        addresses = self.addresses()
+        if self.tls:
+            live = self._certified(addresses)
+            tls = {"certificate": str(live / "fullchain.pem"), "key": str(live / "privkey.pem")}
+        elif self.cert:
+            tls = _given({"certificate": os.path.abspath(self.cert), "key": self.key and os.path.abspath(self.key)})
+        else:
+            return {"listen": addresses, "route": [route]}
+        return {"listen": [f"{address} tls" for address in addresses], "tls": tls, "route": [route]}
+
+    def _certified(self, addresses: list[str]) -> Path:
+        """The directory of a certificate for localhost and the addresses, issued by this machine's own authority."""
+        authority = _authority()
+        hosts = [split(address)[0] for address in addresses if not address.startswith("unix:")]
+        authority.issue(host for host in hosts if host not in ("0.0.0.0", "::"))
+        return authority.root_file.parent.parent / "localhost"
+
+    def trust(self) -> str:
+        """How clients come to trust a certificate that was made for them; empty if none was."""
+        if not self.tls:
+            return ""
+        root = _authority().root_file
+        return f"its certificate is by this machine's own authority: curl --cacert {root}; browsers: buchner cert local"
 
     def _access_log(self) -> Any:
         if self.access_log == "off":
@@ -129,6 +166,13 @@ class Serving:
             ConfigError: Something cannot be used.
         """
         return load_dict(self.document(), self.origin, os.getcwd())
+
+
+def _authority() -> Authority:
+    from buchner.certificates.authority import Authority
+    from buchner.certificates.storage import Storage
+
+    return Authority(Storage())
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -249,3 +249,24 @@ def test_what_is_wrong_with_a_certificate_is_told_with_its_place(tmp_path: Path,
         assert done.returncode != 0, words
         assert words in done.stderr + done.stdout, done.stderr + done.stdout
         assert "gateway.toml:" in done.stderr + done.stdout
+
+
+def test_presets(run: Callable[..., Instance], authority: Authority) -> None:
+    instance = run(tls='preset = "modern"', other='preset = "intermediate"\ncurves = ["prime256v1"]')
+    for version, name, works in [
+        (ssl.TLSVersion.TLSv1_2, "example.com", False),
+        (ssl.TLSVersion.TLSv1_3, "example.com", True),
+        (ssl.TLSVersion.TLSv1_2, "a.other.org", True),
+        (ssl.TLSVersion.TLSv1_3, "a.other.org", True),
+    ]:
+        client = context(authority, minimum=version, maximum=version)
+        if works:
+            connect(instance, client, name).close()
+        else:
+            with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version|handshake.failure"):
+                connect(instance, client, name)
+    client = context(authority)
+    client.set_ecdh_curve("X25519")
+    connect(instance, client).close()
+    with pytest.raises(ssl.SSLError):
+        connect(instance, client, "a.other.org")

@@ -6,11 +6,15 @@ import json
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from buchner.certificates.authority import Authority
+from buchner.certificates.making import DAY
+from buchner.certificates.storage import Storage
 from buchner.cli import doctor
 from buchner.supervisor import memory
 from helpers.gateway import BUCHNER, free_port
@@ -198,3 +202,18 @@ class TestARunningInstance:
             os.kill(gateway, 18)
         assert result.returncode == 1
         assert "its gateway process does not answer" in result.stdout
+
+
+def test_certificates_that_end_are_told(here: Path) -> None:
+    storage = Storage(here / "authority")
+    for name in ("good", "old"):
+        pair = Authority(storage, time.time() - 80 * DAY if name == "old" else None).sign([f"{name}.test"])
+        (here / f"{name}.pem").write_bytes(pair.chain_pem + pair.key_pem)
+        (here / f"{name}.pem").chmod(0o600)
+    server = (
+        '[[server]]\nlisten = "127.0.0.1:{port} tls"\nnames = "{name}.test"\n[server.tls]\ncertificate = "{name}.pem"\n'
+    )
+    port = free_port()
+    toml = "".join(server.format(name=name, port=port) for name in ("good", "old"))
+    assert "good.test, by " in finding(toml, "certificate good.pem", "ok").text
+    assert "expires in 10.0 days" in finding(toml, "certificate old.pem", "warning").text

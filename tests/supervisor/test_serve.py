@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +19,8 @@ from typing import Any, Self
 
 import pytest
 
+from buchner.certificates.authority import Authority
+from buchner.certificates.storage import Storage
 from helpers.gateway import BUCHNER
 from helpers.places import ROOT
 from helpers.wait import wait_for
@@ -50,9 +55,9 @@ class Server:
                 [sys.executable, *command, *flags, "--bind", "127.0.0.1:0"],
                 cwd=directory, env=self.environ, stdout=output, stderr=output,
             )  # fmt: skip
-        wait_for(lambda: " on http://" in self.text() or self.process.poll() is not None, "the start", 30)
-        assert " on http://" in self.text(), self.text()
-        self.port = int(self.text().split(" on http://127.0.0.1:")[1].split()[0])
+        wait_for(lambda: " on http" in self.text() or self.process.poll() is not None, "the start", 30)
+        assert " on http" in self.text(), self.text()
+        self.port = int(re.split(r" on https?://127\.0\.0\.1:", self.text())[1].split()[0])
 
     def text(self) -> str:
         return self.output.read_text()
@@ -214,6 +219,49 @@ def test_a_hung_request_gets_504_and_the_others_go_on(serve: Callable[..., Serve
     assert time.monotonic() - began < 5
     assert server.get()[0] == 200
     wait_for(lambda: "in hang" in server.text(), "the stack was logged", 30)
+
+
+def test_tls_by_the_authority_of_this_machine(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUCHNER_CERTIFICATES", str(tmp_path / "certificates"))
+    server = serve("shop:app", "--tls")
+    root = tmp_path / "certificates/live/development-root/fullchain.pem"
+    assert f"serving shop:app on https://127.0.0.1:{server.port}" in server.text()
+    wait_for(lambda: f"curl --cacert {root}" in server.text(), "how to trust it", 10)
+    assert https(server.port, root) == (200, b"VERSION")
+    assert (tmp_path / "certificates/live/localhost/privkey.pem").stat().st_mode & 0o077 == 0
+
+
+def test_tls_with_a_certificate_of_ones_own(serve: Callable[..., Server], tmp_path: Path) -> None:
+    authority = Authority(Storage(tmp_path / "authority"))
+    pair = authority.sign(["localhost"])
+    (tmp_path / "a.crt").write_bytes(pair.chain_pem)
+    (tmp_path / "a.key").write_bytes(pair.key_pem)
+    server = serve("shop:app", "--cert", "a.crt", "--key", "a.key")
+    assert https(server.port, authority.root_file) == (200, b"VERSION")
+    assert "curl" not in server.text()
+    for flags, words in [
+        (["--cert", "a.crt", "--tls"], "--tls makes a certificate, and --cert names one"),
+        (["--key", "a.key"], "--key names the key of a certificate: give --cert as well"),
+        (["--cert", "a.crt"], "has a certificate and no key"),
+    ]:
+        done = subprocess.run(
+            [*BUCHNER, "serve", "shop:app", "--bind", "127.0.0.1:0", *flags],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert words in done.stderr
+
+
+def https(port: int, root: Path) -> tuple[int, bytes]:
+    connection = http.client.HTTPSConnection(
+        "localhost", port, timeout=20, context=ssl.create_default_context(cafile=str(root))
+    )
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
 def test_preload_and_a_stop_that_waits_for_requests(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ _LITTLE_MEMORY = 64 << 20
 _MUCH = 0.9
 _CONNECT_SECONDS = 2.0
 _MIB = 1 << 20
+_SOME = 3
+"""Names of a certificate that are shown."""
 _UNREACHABLE: dict[type[OSError], str] = {
     ConnectionRefusedError: "refused the connection: is that program running, and on this address?",
     FileNotFoundError: "does not exist: is that program running, and is this where it makes its socket?",
@@ -211,6 +213,29 @@ def _holder(address: str) -> holders.Holder | None:
     if address.startswith("unix:"):
         return holders.of_path(address.removeprefix("unix:"))
     return holders.of_port(listeners.split(address)[1])
+
+
+def certificates(subject: Subject) -> Iterator[Finding]:
+    """How long the certificates of TLS are valid."""
+    from buchner.certificates.pem import parse_pair
+
+    seen = set()
+    for policy in subject.loaded.plan.get("tls", []):
+        for one in policy["certificate"]:
+            pair = parse_pair(one["chain"].encode(), one["key"].encode())
+            if (one["name"], pair.serial) in seen:
+                continue
+            seen.add((one["name"], pair.serial))
+            days = (pair.not_after - time.time()) / 86400
+            names = ", ".join(pair.names[:_SOME]) + (", …" if len(pair.names) > _SOME else "")
+            words = f"{names or 'no name'}, by {pair.issuer}"
+            topic = f"certificate {one['name']}"
+            if days < 0:
+                yield Finding("problem", topic, f"{words}, expired {-days:.0f} days ago", "renew it: clients refuse it")
+            elif days * 86400 < pair.life / 6:
+                yield Finding("warning", topic, f"{words}, expires in {days:.1f} days", "does something renew it?")
+            else:
+                yield Finding("ok", topic, f"{words}, valid for {days:.0f} days")
 
 
 def users(subject: Subject) -> Iterator[Finding]:
@@ -410,5 +435,6 @@ def proxies(subject: Subject) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
-    configuration, running, listening, users, apps, files, descriptors, spool, workers, upstreams, proxies,
+    configuration, running, listening, certificates, users, apps, files, descriptors, spool, workers, upstreams,
+    proxies,
 )  # fmt: skip

@@ -75,6 +75,12 @@ def options(command: Any) -> Any:
                      help="Serve the app's static folders without the app, unless it guards them. [default: yes]"),
         click.option("--static-precompressed", is_flag=True, envvar="BUCHNER_STATIC_PRECOMPRESSED",
                      help="Send .br, .zst and .gz siblings of static files, where they are not older."),
+        click.option("--cert", metavar="FILE", type=click.Path(exists=True, dir_okay=False), envvar="BUCHNER_CERT",
+                     help="Speak TLS: the certificate and its chain, PEM."),
+        click.option("--key", metavar="FILE", type=click.Path(exists=True, dir_okay=False), envvar="BUCHNER_KEY",
+                     help="The certificate's key, PEM. [default: it is in the certificate's file]"),
+        click.option("--tls", is_flag=True, envvar="BUCHNER_TLS",
+                     help="Speak TLS with a certificate for localhost by this machine's own authority."),
         click.option("--user", envvar="BUCHNER_USER", help="User to become once the addresses are bound."),
         click.option("--group", envvar="BUCHNER_GROUP", help="Group to become. [default: the user's own]"),
         click.option("--pid-file", metavar="FILE", envvar="BUCHNER_PID_FILE",
@@ -99,6 +105,7 @@ def serve(ctx: click.Context, /, app: str | None, **flags: Any) -> int:
       buchner serve --reload --debug
       buchner serve shop:app --bind 0.0.0.0:80 --user www-data
       buchner serve shop:app --bind unix:/run/shop.sock --trusted-proxies unix
+      buchner serve shop:app --bind :8443 --tls
     """
     load_dotenv()
     _read_dotenv_flags(ctx, flags)
@@ -129,4 +136,4 @@ def serve_app(target: str, flags: dict[str, Any]) -> int:
     )
     if watch and serving.workers is None:
         serving.workers = 1
-    return start.run(serving.load, target, watch=watch)
+    return start.run(serving.load, target, watch=watch, remark=serving.trust)

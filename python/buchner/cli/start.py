@@ -30,7 +30,7 @@ PRELOAD = "BUCHNER_PRELOAD_PROCESS"
 """Environment variable with control socket and pid of a process that forks workers (`Gateway.start`)."""
 
 
-def run(
+def run(  # noqa: PLR0913 - what the ways to start differ in
     load: Callable[[], Loaded],
     title: str,
     *,
@@ -39,6 +39,7 @@ def run(
     preload: tuple[socket.socket, int] | None = None,
     nginx: bool = False,
     error_log: str | None = None,
+    remark: Callable[[], str] = str,
 ) -> int:
     """Serve until told to stop; returns the exit status.
 
@@ -49,12 +50,13 @@ def run(
         watch: Reload when a file of the app changes.
         preload: See `Options`.
         nginx: See `Options`; and nothing is said when all is well.
+        remark: What to say after the line of the start, if anything.
         error_log: Where a start that fails is noted as well, if the configuration names no error log.
 
     Raises:
         BuchnerError: It could not start.
     """
-    startup = Startup(load, title, config_file=config_file, watch=watch, preload=preload, nginx=nginx)
+    startup = Startup(load, title, config_file=config_file, watch=watch, preload=preload, nginx=nginx, remark=remark)
     try:
         return startup.run()
     except BuchnerError as error:
@@ -75,6 +77,7 @@ class Startup:
     watch: bool = False
     preload: tuple[socket.socket, int] | None = None
     nginx: bool = False
+    remark: Callable[[], str] = str
 
     def run(self) -> int:
         """Serve, or only check for an upgrade; returns the exit status."""
@@ -123,6 +126,8 @@ class Startup:
         supervisor.at_exit += [control.close, self._pid_file.remove]
         if not (self.nginx and self._process.daemon):
             _greet(self.title, urls, supervisor, again=self._state is not None)
+            if self._state is None and (remark := self.remark()):
+                logs.say(remark)
         logs.leave_terminal()
         if self._ready_fd is not None:
             os.write(self._ready_fd, json.dumps({"urls": urls}).encode() + b"\n")

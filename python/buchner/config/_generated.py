@@ -447,6 +447,7 @@ class Tls(Table, kw_only=True):
     certificate: str | list[str] | UnsetType = UNSET
     key: str | list[str] | UnsetType = UNSET
     password_file: str | UnsetType = UNSET
+    preset: Literal['modern', 'intermediate'] | UnsetType = UNSET
     ticket_keys: list[str] | UnsetType = UNSET
     ciphers: list[str] | UnsetType = UNSET
     curves: list[str] | UnsetType = UNSET

@@ -19,7 +19,24 @@ if TYPE_CHECKING:
     from buchner.config import _generated as gen
     from buchner.config.places import Path, Report
 
-_READ_HERE = ("certificate", "key", "password_file", "ticket_keys")
+_READ_HERE = ("certificate", "key", "password_file", "ticket_keys", "preset")
+_CURVES = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
+_PRESETS: dict[str, dict[str, Any]] = {
+    "modern": {"protocols": ["TLSv1.3"], "curves": _CURVES},
+    "intermediate": {
+        "protocols": ["TLSv1.2", "TLSv1.3"],
+        "ciphers": [
+            "ECDHE-ECDSA-AES128-GCM-SHA256",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+            "ECDHE-RSA-AES256-GCM-SHA384",
+            "ECDHE-ECDSA-CHACHA20-POLY1305",
+            "ECDHE-RSA-CHACHA20-POLY1305",
+        ],
+        "curves": _CURVES,
+    },
+}
+"""Mozilla's recommendations (https://wiki.mozilla.org/Security/Server_Side_TLS), of the suites that there are here."""
 _TICKET_KEYS = (48, 80)
 Stamp = tuple[int, int, int] | None
 """What tells a file from the one before: when it was written, its size, its inode. None: there is none."""
@@ -137,6 +154,8 @@ class Policies:
 
         """
         plan = {name: value for name, value in convert(tls, (), path, self.report).items() if name not in _READ_HERE}
+        if tls.preset is not UNSET:
+            plan = {**_PRESETS[tls.preset], **plan}
         files = self._files(tls, path)
         plan["certificate"] = self._certificates(files, tls, names, path)
         if files.ticket_keys:
