@@ -20,6 +20,9 @@ def write(tls: Schema) -> None:
     properties = tls["properties"]
     tickets = properties.pop("ticket_keys")["description"]
     rest = {name: body for name, body in properties.items() if name != "certificate"}
+    for name in ("client_ca", "client_crl"):
+        told = rest[name]["description"]
+        rest[name] = {"description": "File with " + told[0].lower() + told[1:], **PATH}
     properties.clear()
     properties["certificate"] = {
         "description": "File with the certificate and those that lead to its CA, as PEM; several for several kinds of "

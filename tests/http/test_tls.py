@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from buchner.certificates.authority import Authority
 from buchner.certificates.storage import Storage
+from helpers.client_certificates import ClientAuthority
 from helpers.gateway import BUCHNER
 from helpers.instance import Instance
 from helpers.load import APP
@@ -45,6 +47,14 @@ path = "/"
 app = true
 
 [[server.route]]
+path = "/told"
+respond = "$ssl_protocol $ssl_server_name $ssl_alpn_protocol $ssl_session_reused $ssl_client_verify $ssl_client_s_dn"
+
+[[server.route]]
+path = "/ja4"
+respond = "$ja4 $ssl_cipher $ssl_curve"
+
+[[server.route]]
 path = "/file"
 files = "files"
 
@@ -73,6 +83,11 @@ def digest():
 @app.get("/scheme")
 def scheme():
     return request.environ["wsgi.url_scheme"] + " " + request.environ.get("HTTPS", "-")
+
+@app.get("/client")
+def client():
+    told = request.environ
+    return "|".join(told.get(f"SSL_{name}", "-") for name in ("PROTOCOL", "TLS_SNI", "CLIENT_VERIFY", "CLIENT_S_DN"))
 
 @app.get("/big")
 def big():
@@ -206,6 +221,70 @@ def test_the_end_of_a_response_without_a_length_is_told(run: Callable[..., Insta
     with client.wrap_socket(plain, server_hostname="example.com", suppress_ragged_eofs=False) as stream:
         stream.sendall(b"GET /big HTTP/1.0\r\nHost: example.com\r\n\r\n")
         assert b"".join(iter(lambda: stream.recv(1 << 16), b"")).endswith(BIG)
+
+
+def test_what_a_handshake_agreed_on_is_told(run: Callable[..., Instance], authority: Authority) -> None:
+    instance = run()
+    client = context(authority)
+    client.set_alpn_protocols(["http/1.1"])
+    with connect(instance, client) as stream:
+        assert ask(stream, "/told") == b"200 TLSv1.3 example.com http/1.1 .  "
+        assert ask(stream, "/client") == b"200 TLSv1.3|example.com|-|-"
+        ja4, cipher, _curve = ask(stream, "/ja4").decode().removeprefix("200 ").split()
+        assert stream.cipher()[0] == cipher  # type: ignore[index]
+    assert re.fullmatch(r"t13d\d{4}h1_[0-9a-f]{12}_[0-9a-f]{12}", ja4)
+    with connect(
+        instance, context(authority, minimum=ssl.TLSVersion.TLSv1_2, maximum=ssl.TLSVersion.TLSv1_2)
+    ) as stream:
+        assert ask(stream, "/told") == b"200 TLSv1.2 example.com  .  "
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_certificates_of_clients(
+    run: Callable[..., Instance], authority: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    ours, theirs = ClientAuthority(tmp_path, "ours"), ClientAuthority(tmp_path, "theirs")
+    files = [ours.sign("client.example"), theirs.sign("stranger.example"), ours.sign("old.example", days=-1), None]
+    verified = f'client_ca = "{ours.file}"\nverify_client = '
+    missing, refused = b"400 is required, and none was sent", b"400 is not accepted"
+    cases = {
+        "on": (b"SUCCESS", refused, refused, missing),
+        "optional": (b"SUCCESS", refused, refused, b"NONE"),
+        "optional_no_ca": (
+            b"SUCCESS", b"FAILED:unable to get local issuer certificate", b"FAILED:certificate has expired", b"NONE",
+        ),
+    }  # fmt: skip
+    for wanted, expected in cases.items():
+        instance = run(tls=f'{verified}"{wanted}"')
+        for file, result in zip(files, expected, strict=True):
+            client = context(authority, minimum=version, maximum=version)
+            if file:
+                client.load_cert_chain(file)
+            with connect(instance, client) as stream:
+                told = ask(stream, "/client")
+            if result.startswith(b"400 "):
+                assert told.startswith(b"400 ")
+                assert result[4:] in told, (wanted, file)
+            else:
+                _, _, verify, subject = told.split(b"|")
+                assert verify == result, (wanted, file)
+                assert subject == (f"CN={file.stem},O=A\\, B".encode() if file else b"-")
+
+
+def test_a_session_with_a_client_certificate_is_judged_again(
+    run: Callable[..., Instance], authority: Authority, tmp_path: Path
+) -> None:
+    ours = ClientAuthority(tmp_path, "ours")
+    instance = run(tls=f'client_ca = "{ours.file}"\nverify_client = "on"')
+    client = context(authority, minimum=ssl.TLSVersion.TLSv1_2, maximum=ssl.TLSVersion.TLSv1_2)
+    client.load_cert_chain(ours.sign("client.example"))
+    with connect(instance, client) as stream:
+        assert ask(stream, "/client").split(b"|")[2] == b"SUCCESS"
+        session = stream.session
+    plain = socket.create_connection(("127.0.0.1", instance.port), timeout=20)
+    with client.wrap_socket(plain, server_hostname="example.com", session=session) as stream:
+        assert stream.session_reused
+        assert ask(stream, "/client").split(b"|")[2:] == [b"SUCCESS", b"CN=client.example,O=A\\, B"]
 
 
 def test_curl_and_openssl_agree(

@@ -1,5 +1,6 @@
 //! The list of the rooms: what each brings to the configuration. A new one is a line here.
 use crate::scope::{Compiling, Room, Settings};
+use crate::tls;
 use crate::vars::{self, Variable};
 use crate::{accel, access, backend, error_page, filter, mirror, observe, route, settings, upstream, variables};
 use schemars::{Schema, SchemaGenerator};
@@ -45,7 +46,8 @@ pub static ROOMS: &[&dyn Entry] = &[
 ];
 
 /// Variables of modules without settings.
-const MORE_VARIABLES: &[&[Variable]] = &[vars::core::VARIABLES, variables::proxy_protocol::VARIABLES];
+const MORE_VARIABLES: &[&[Variable]] =
+    &[vars::core::VARIABLES, tls::variables::VARIABLES, variables::proxy_protocol::VARIABLES];
 
 /// The variables of all rooms and content handlers.
 pub static VARIABLES: LazyLock<Vec<&'static [Variable]>> = LazyLock::new(|| {
@@ -188,5 +190,15 @@ mod fields {
         let mut names: &'static [&'static str] = &[];
         let _ = T::deserialize(Asked(&mut names));
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_variable_has_one_meaning() {
+        let all = super::all_variables();
+        let twice: Vec<_> = all.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0).collect();
+        assert_eq!(twice, [""; 0]);
     }
 }

@@ -450,6 +450,8 @@ class Tls(Table, kw_only=True):
     preset: Literal['modern', 'intermediate'] | UnsetType = UNSET
     ticket_keys: list[str] | UnsetType = UNSET
     ciphers: list[str] | UnsetType = UNSET
+    client_ca: str | UnsetType = UNSET
+    client_crl: str | UnsetType = UNSET
     curves: list[str] | UnsetType = UNSET
     prefer_server_ciphers: bool | UnsetType = UNSET
     protocols: list[Literal['TLSv1.2', 'TLSv1.3']] | UnsetType = UNSET
@@ -457,6 +459,7 @@ class Tls(Table, kw_only=True):
     session_cache: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     session_tickets: bool | UnsetType = UNSET
     session_timeout: str | float | UnsetType = UNSET
+    verify_client: Literal['off', 'on', 'optional', 'optional_no_ca'] | UnsetType = UNSET
 
 
 class Upstream(Table, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from buchner.config import _generated as gen
     from buchner.config.places import Path, Report
 
-_READ_HERE = ("certificate", "key", "password_file", "ticket_keys", "preset")
+_CLIENTS = ("client_ca", "client_crl")
+_READ_HERE = ("certificate", "key", "password_file", "ticket_keys", "preset", *_CLIENTS)
 _CURVES = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
 _PRESETS: dict[str, dict[str, Any]] = {
     "modern": {"protocols": ["TLSv1.3"], "curves": _CURVES},
@@ -50,25 +51,25 @@ class PolicyFiles:
         certificates: by certificate, its name as written, its file and that of its key.
         passwords: file with passwords of keys.
         ticket_keys: names as written and files of keys for tickets.
+        clients: by setting, the files that say which certificates of clients are good.
         stamps: the files as they were just before they were read.
     """
 
     certificates: tuple[tuple[str, FilePath, FilePath], ...]
     passwords: FilePath | None
     ticket_keys: tuple[tuple[str, FilePath], ...]
+    clients: tuple[tuple[str, FilePath], ...] = ()
     stamps: tuple[Stamp, ...] = ()
 
     def paths(self) -> list[FilePath]:
         """Return all the files, in the order of `stamps`."""
         found = [file for _, chain, key in self.certificates for file in (chain, key)]
-        found += [file for _, file in self.ticket_keys]
+        found += [file for _, file in (*self.ticket_keys, *self.clients)]
         return found if self.passwords is None else [*found, self.passwords]
 
     def stamped(self) -> PolicyFiles:
         """Return the same with the files as they are now."""
-        return PolicyFiles(
-            self.certificates, self.passwords, self.ticket_keys, tuple(stamp(path) for path in self.paths())
-        )
+        return replace(self, stamps=tuple(stamp(path) for path in self.paths()))
 
     def read(self) -> tuple[dict[str, Any], list[Problem]]:
         """Return what of a policy of the plan is in files, and what is odd but works.
@@ -88,6 +89,7 @@ class PolicyFiles:
         }
         if self.ticket_keys:
             plan["ticket_keys"] = [read_ticket_key(name, file) for name, file in self.ticket_keys]
+        plan |= {setting: read_pem(file) for setting, file in self.clients}
         return plan, [warning for _, pair in pairs for warning in pair.warnings]
 
 
@@ -98,6 +100,25 @@ def stamp(path: FilePath) -> Stamp:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read_pem(file: FilePath) -> str:
+    """Read certificates, or lists of revoked ones.
+
+    Args:
+        file: where they are.
+
+    Returns:
+        What is in it; the gateway finds out whether it is PEM.
+
+    Raises:
+        ConfigError: it cannot be read.
+
+    """
+    try:
+        return file.read_text("ascii", "replace")
+    except OSError as error:
+        raise ConfigError([Problem(f"cannot read {file}: {error.strerror}")]) from error
 
 
 def read_ticket_key(name: str, file: FilePath) -> str:
@@ -161,6 +182,11 @@ class Policies:
         if files.ticket_keys:
             keys = [self._ticket_key(*key, (*path, "ticket_keys", i)) for i, key in enumerate(files.ticket_keys)]
             plan["ticket_keys"] = [key for key in keys if key]
+        for setting, file in files.clients:
+            try:
+                plan[setting] = read_pem(file)
+            except ConfigError as error:
+                self._pass_on(error, (*path, setting))
         if tls.certificate is UNSET and tls.reject_handshake is not True:
             self.report.error(path, "TLS needs a certificate: `certificate` and `key` name its files")
         identity = msgspec.json.encode((plan, [str(file) for file in files.paths()]))
@@ -179,6 +205,7 @@ class Policies:
             tuple((chain, self.base / chain, self.base / key) for chain, key in zip(chains, keys, strict=False)),
             None if tls.password_file is UNSET else self.base / tls.password_file,
             tuple((name, self.base / name) for name in _list(tls.ticket_keys)),
+            tuple((name, self.base / file) for name in _CLIENTS for file in _list(getattr(tls, name))),
         ).stamped()
 
     def _certificates(self, files: PolicyFiles, tls: gen.Tls, names: Sequence[str], path: Path) -> list[dict[str, str]]:

@@ -18,4 +18,10 @@ pub struct Secure {
     pub terms: [u8; 32],
     /// What the client offered.
     pub hello: ClientHello,
+    /// The client's certificate (DER).
+    pub certificate: Option<Box<[u8]>>,
+    /// What it is worth, in nginx's words: `SUCCESS`, `FAILED:reason`, `NONE`; empty where none was asked for.
+    pub verify: Box<str>,
+    /// The status for whoever may not go on because of it (495, 496).
+    pub refused: Option<u16>,
 }

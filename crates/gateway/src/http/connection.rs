@@ -120,6 +120,10 @@ impl Connection {
                 Some(Error::new(Kind::BadRequest(497), cause).closing())
             }
             Security::Tls(secure) => {
+                if let Some(status) = secure.refused {
+                    let cause = format!("the client's certificate is refused: {}", secure.verify);
+                    return Some(Error::new(Kind::BadRequest(status), cause));
+                }
                 let (policy, _) = listener.tls.as_ref()?.find(server)?;
                 let cause = "the host is that of a server with other terms of TLS than the one that was connected to";
                 (policy.terms != secure.terms).then(|| Error::new(Kind::BadRequest(421), cause))

@@ -7,6 +7,7 @@ use crate::io::stream::Io;
 use crate::io::tls::engine::{Engine, Side};
 use crate::io::tls::session::Session;
 use crate::observe::level::Level;
+use crate::tls::client::Verdict;
 use crate::tls::policy::Policy;
 use crate::tls::suites;
 use buchner_wire::client_hello::{self, ClientHello};
@@ -104,6 +105,8 @@ async fn read_hello(io: &Io) -> Result<(ClientHello, BytesMut), Failure> {
 /// What the two ends agreed on.
 fn agreed(engine: &Engine, policy: &Policy, hello: ClientHello) -> Secure {
     let state = engine.state();
+    let chain = state.peer_certificates().unwrap_or_default();
+    let verdict = policy.verification.as_ref().map(|verification| (verification, verification.verdict(chain)));
     Secure {
         protocol: if state.protocol_version() == Some(ProtocolVersion::TLSv1_2) { "TLSv1.2" } else { "TLSv1.3" },
         cipher: state.negotiated_cipher_suite().map_or("", |suite| suites::name(suite.suite())),
@@ -112,6 +115,14 @@ fn agreed(engine: &Engine, policy: &Policy, hello: ClientHello) -> Secure {
         reused: state.handshake_kind() == Some(HandshakeKind::Resumed),
         terms: policy.terms,
         hello,
+        certificate: chain.first().map(|own| own.as_ref().into()),
+        verify: match &verdict {
+            None => Box::default(),
+            Some((_, Verdict::None)) => "NONE".into(),
+            Some((_, Verdict::Success)) => "SUCCESS".into(),
+            Some((_, Verdict::Failed(why))) => format!("FAILED:{why}").into(),
+        },
+        refused: verdict.and_then(|(verification, verdict)| verification.refusal(&verdict)),
     }
 }
 

@@ -27,6 +27,12 @@ pub struct Tls {
     pub session_cache: u32,
     /// Keys for tickets, base64 of 48 or 80 bytes: tickets are made with the first, and taken with any. Default: keys of this process that it changes by itself (nginx: `ssl_session_ticket_key`).
     pub ticket_keys: Vec<String>,
+    /// Whether clients are asked for a certificate: `off`; `on`: who has no good one gets 400 (495 and 496 for `error_page`); `optional`: one that is sent must be good; `optional_no_ca`: any will do, for the app to judge (nginx: `ssl_verify_client`). Default: `off`.
+    pub verify_client: VerifyClient,
+    /// Certificates of the CAs that clients' certificates lead to, as PEM. Default: none (nginx: `ssl_client_certificate`).
+    pub client_ca: String,
+    /// Lists of what those CAs have revoked, as PEM. Default: none (nginx: `ssl_crl`).
+    pub client_crl: String,
 }
 
 impl Default for Tls {
@@ -42,8 +48,26 @@ impl Default for Tls {
             session_tickets: true,
             session_cache: 0,
             ticket_keys: Vec::new(),
+            verify_client: VerifyClient::Off,
+            client_ca: String::new(),
+            client_crl: String::new(),
         }
     }
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyClient {
+    /// They are not.
+    #[default]
+    Off,
+    /// They must have one of the CA's.
+    On,
+    /// They may have one of the CA's.
+    Optional,
+    /// They may have any.
+    OptionalNoCa,
 }
 
 /// A version of TLS.

@@ -1,5 +1,6 @@
 //! A policy compiled: what rustls needs for a handshake, bound to the listener it is for.
 use crate::tls::certificate::Certificates;
+use crate::tls::client::Verification;
 use crate::tls::config::{Protocol, Tls};
 use crate::tls::sessions::Sessions;
 use crate::tls::suites;
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub struct Policy {
     tls: Tls,
     config: ServerConfig,
+    /// What it asks of clients' certificates.
+    pub verification: Option<Verification>,
     /// Handshakes are refused.
     pub rejects: bool,
     /// What it asks of clients, apart from what they ask of it: policies with another value admit others.
@@ -33,21 +36,26 @@ impl Policy {
         let versions = [(Protocol::Tls13, &TLS13), (Protocol::Tls12, &TLS12)];
         let versions: Vec<_> =
             versions.into_iter().filter(|(one, _)| tls.protocols.contains(one)).map(|(_, version)| version).collect();
-        let provider = CryptoProvider {
+        let provider = Arc::new(CryptoProvider {
             cipher_suites: suites::suites(&tls.ciphers)?,
             kx_groups: suites::groups(&tls.curves)?,
             ..default_provider()
-        };
+        });
         if tls.certificate.is_empty() && !tls.reject_handshake {
             return Err("it has no certificate".to_owned());
         }
         let certificates = Certificates::read(&tls.certificate)?;
-        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(|error| format!("protocols: {error}"))?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificates));
+        let verification = Verification::compile(tls, &provider)?;
+        let builder = match &verification {
+            Some(verification) => builder.with_client_cert_verifier(Arc::new(verification.clone())),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.ignore_client_order = tls.prefer_server_ciphers;
-        Ok(Self { rejects: tls.reject_handshake, terms: terms(tls), config, tls: tls.clone() })
+        Ok(Self { rejects: tls.reject_handshake, terms: terms(tls), verification, config, tls: tls.clone() })
     }
 
     /// What a listener uses: sessions begun under another policy, or at another listener, are not resumed there.
@@ -108,7 +116,8 @@ impl Listener {
 
 /// The sum of what a policy asks of clients.
 fn terms(tls: &Tls) -> [u8; 32] {
-    let asked = format!("{:?}", (&tls.protocols, &tls.ciphers, &tls.curves, tls.reject_handshake));
+    let clients = (tls.verify_client, &tls.client_ca, &tls.client_crl);
+    let asked = format!("{:?}", (&tls.protocols, &tls.ciphers, &tls.curves, tls.reject_handshake, clients));
     let mut sum = [0; 32];
     sum.copy_from_slice(digest::digest(&digest::SHA256, asked.as_bytes()).as_ref());
     sum
