@@ -293,11 +293,12 @@ def test_curl_and_openssl_agree(
     instance = run()
     where = f"https://example.com:{instance.port}/scheme"
     words = ["--cacert", str(authority.root_file), "--resolve", f"example.com:{instance.port}:127.0.0.1", "-sS", where]
-    for more in (["--http1.1"], ["--no-alpn"], ["--tlsv1.3"]):
+    words = ["-w", " HTTP/%{http_version}", *words]
+    for more, version in ((["--http1.1"], "1.1"), (["--no-alpn"], "1.1"), (["--http2"], "2"), (["--tlsv1.3"], "2")):
         done = subprocess.run(
             [require_peer("curl"), *more, *words], capture_output=True, text=True, check=False, timeout=30
         )
-        assert done.stdout == "https on", done.stderr
+        assert done.stdout == f"https on HTTP/{version}", done.stderr
     done = subprocess.run(
         [require_peer("openssl"), "s_client", "-connect", f"127.0.0.1:{instance.port}", "-servername", "example.com",
          "-CAfile", str(authority.root_file), "-verify_return_error", "-alpn", "http/1.1"],
@@ -305,6 +306,23 @@ def test_curl_and_openssl_agree(
     )  # fmt: skip
     assert "Verify return code: 0 (ok)" in done.stdout, done.stdout
     assert "ALPN protocol: http/1.1" in done.stdout
+
+
+def test_http2_is_chosen_unless_it_is_off_and_carries_what_is_large(
+    run: Callable[..., Instance], authority: Authority, require_peer: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "upload").write_bytes(BIG)
+    for setting, version in (("", "2"), ("http2 = false", "1.1")):
+        instance = run(setting)
+        curl = [
+            require_peer("curl"), "-sS", "--cacert", str(authority.root_file), "-w", " %{http_version}",
+            "--resolve", f"example.com:{instance.port}:127.0.0.1",
+        ]  # fmt: skip
+        where = f"https://example.com:{instance.port}"
+        for words in (["/big"], ["/file/big"], ["/digest", "--data-binary", f"@{tmp_path / 'upload'}"]):
+            done = subprocess.run([*curl, where + words[0], *words[1:]], capture_output=True, check=False, timeout=60)
+            expected = hashlib.sha256(BIG).hexdigest().encode() if words[0] == "/digest" else BIG
+            assert done.stdout == expected + f" {version}".encode(), done.stderr
 
 
 def test_what_is_wrong_with_a_certificate_is_told_with_its_place(tmp_path: Path, authority: Authority) -> None:

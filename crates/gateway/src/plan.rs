@@ -14,6 +14,7 @@ use crate::rewrite::Script;
 use crate::route::try_files::TryFiles;
 use crate::route::{NameTable, NameTables, RouteTable, Routes};
 use crate::scope::{self, Compiling, Scope, ScopeRef, Settings};
+use crate::settings::http2;
 use crate::tls;
 use crate::upstream::{Group, Groups};
 use crate::vars::Names;
@@ -184,7 +185,7 @@ impl Plan {
             variable.value.compile(&names).map_err(|e| format!("variable[{i}] ${}: {e}", variable.name))
         });
         let definitions = definitions.collect::<Result<_, _>>()?;
-        let listeners = compile_listeners(config, &names)?;
+        let listeners = compile_listeners(config, &settings, &names)?;
         let tables = NameTables(listeners.iter().map(|listener| listener.names.clone()).collect());
         let scope = Scope {
             gateway: config.gateway.clone(),
@@ -245,7 +246,7 @@ fn compile_upstreams(config: &Config, previous: Option<&Plan>) -> Result<Groups,
     Ok(Groups(groups))
 }
 
-fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, String> {
+fn compile_listeners(config: &Config, settings: &[Settings], names: &Names) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::with_capacity(config.listen.len());
     for (i, listen) in config.listen.iter().enumerate() {
         if listen.default_server as usize >= config.server.len() {
@@ -294,12 +295,12 @@ fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, St
             }
         }
     }
-    encrypt(config, &mut listeners)?;
+    encrypt(config, settings, &mut listeners)?;
     Ok(listeners)
 }
 
 /// Gives the listeners that are encrypted the policies of their servers.
-fn encrypt(config: &Config, listeners: &mut [Listener]) -> Result<(), String> {
+fn encrypt(config: &Config, settings: &[Settings], listeners: &mut [Listener]) -> Result<(), String> {
     let compile = |(i, tls)| tls::policy::Policy::compile(tls).map(Arc::new).map_err(|e| format!("tls[{i}]: {e}"));
     let policies: Vec<_> = config.tls.iter().enumerate().map(compile).collect::<Result<_, String>>()?;
     for (i, server) in config.server.iter().enumerate() {
@@ -309,7 +310,10 @@ fn encrypt(config: &Config, listeners: &mut [Listener]) -> Result<(), String> {
     }
     for (at, listen) in config.listen.iter().enumerate().filter(|(_, listen)| listen.tls) {
         let here = config.server.iter().enumerate().filter(|(_, server)| server.listen.contains(&(at as u32)));
-        let policy = |(i, server): (usize, &config::Server)| Some((i as u32, policies[server.tls? as usize].clone()));
+        let policy = |(i, server): (usize, &config::Server)| {
+            let http2 = listen.http2 || settings[server.settings as usize].get::<http2::Settings>().http2;
+            Some((i as u32, policies[server.tls? as usize].clone(), http2))
+        };
         let bound = tls::policy::Listener::new(&listen.address, listen.default_server, here.filter_map(policy));
         listeners[at].tls = Some(bound.map_err(|e| format!("listen[{at}] {}: {e}", listen.address))?);
     }

@@ -131,7 +131,7 @@ impl Site {
         let service = Service::new(self.thread.clone(), self.plan.clone());
         let peer = Peer::Ip(([192, 0, 2, 1], 50_000).into());
         let local = Peer::Ip(([127, 0, 0, 1], 8000).into());
-        let arrival = Arrival { peer, local, proxied: None, security: Security::None, version: None };
+        let arrival = Arrival { peer, local, proxied: None, security: Security::None };
         Connection::new(service, Port::new("127.0.0.1:8000".to_owned(), 0), arrival)
     }
 

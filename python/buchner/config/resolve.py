@@ -126,6 +126,8 @@ class Resolver:
     def _server(self, index: int, server: gen.Server, root: int, limits: dict[str, Any]) -> dict[str, Any]:
         path: Path = ("server", index)
         own = convert(server, gen.HEAD_LIMITS, path, self.report)
+        if server.tls is not UNSET and server.http2 is UNSET and self.document.http2 is UNSET:
+            server.http2 = True  # browsers speak it over TLS alone, and choose
         listen = [DEFAULT_LISTEN] if server.listen is UNSET else as_list(server.listen)
         names = [] if server.names is UNSET else as_list(server.names)
         indices, names = self.listeners.add(

@@ -19,16 +19,16 @@ use crate::http::connection::Connection;
 use crate::http::port::{Arrival, Port};
 use crate::http::service::Service;
 use crate::io::stream::Io;
-use buchner_wire::Version;
+use crate::tls::policy::HTTP_2;
 use bytes::BytesMut;
 use std::rc::Rc;
 
 /// Serves a connection until it closes, in the version that its client speaks.
 pub async fn serve(io: Io, service: Rc<Service>, port: Rc<Port>, arrival: Arrival) {
-    let agreed = arrival.version;
     let connection = Connection::new(service, port, arrival);
-    let http2 = match agreed {
-        Some(Version::H2) => Some((io, connection, BytesMut::new())),
+    // Without a protocol that was agreed on in a handshake its first bytes tell.
+    let http2 = match connection.tls() {
+        Some(secure) if *secure.alpn == *HTTP_2 => Some((io, connection, BytesMut::new())),
         _ => h1::serve(io, connection).await,
     };
     if let Some((io, connection, early)) = http2 {

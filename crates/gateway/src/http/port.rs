@@ -2,7 +2,6 @@
 use crate::exchange::Secure;
 use crate::net::peer::Peer;
 use crate::plan::{self, Plan, PlanRef};
-use buchner_wire::Version;
 use buchner_wire::proxy_protocol::ProxyHeader;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -31,8 +30,6 @@ pub struct Arrival {
     pub proxied: Option<Rc<ProxyHeader>>,
     /// How its bytes come.
     pub security: Security,
-    /// The version that client and server agreed on (ALPN). `None`: its first bytes tell.
-    pub version: Option<Version>,
 }
 
 /// A listening address as its connections see it: which listener of the current plan it is. Once it is closed, of the last plan that

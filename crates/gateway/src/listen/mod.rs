@@ -175,7 +175,7 @@ fn admit(thread: &Rc<Service>, port: &Rc<Port>, sock: Sock, peer: Peer, local: P
         let _count = Count(thread.clone());
         let _place = place;
         let io = thread.io(sock);
-        let arrival = Arrival { peer, local, proxied: None, security: Security::None, version: None };
+        let arrival = Arrival { peer, local, proxied: None, security: Security::None };
         match header_within {
             Some(timeout_ms) => Box::pin(introduced(io, thread, port, arrival, timeout_ms, spoken_for)).await,
             None if encrypted => Box::pin(handshake::serve(io, thread, port, arrival)).await,

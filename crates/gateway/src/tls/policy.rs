@@ -15,6 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Protocols inside TLS, by their names there (RFC 7301, RFC 9113 section 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+const HTTP_1: &[u8] = b"http/1.1";
+
 /// On which terms clients may connect.
 pub struct Policy {
     tls: Tls,
@@ -88,18 +92,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the policies of the servers that listen at an address.
+    /// Binds the policies of the servers that listen at an address; with each it says whether clients may choose HTTP/2.
     ///
     /// # Errors
     /// The default server has no policy, or one cannot be bound.
     pub fn new(
         address: &str,
         default_server: u32,
-        servers: impl Iterator<Item = (u32, Arc<Policy>)>,
+        servers: impl Iterator<Item = (u32, Arc<Policy>, bool)>,
     ) -> Result<Self, String> {
         let mut bound = HashMap::new();
-        for (server, policy) in servers {
-            let config = policy.bind(address, &[b"http/1.1"])?;
+        for (server, policy, http2) in servers {
+            let alpn: &[&[u8]] = if http2 { &[HTTP_2, HTTP_1] } else { &[HTTP_1] };
+            let config = policy.bind(address, alpn)?;
             bound.insert(server, (policy, config));
         }
         if !bound.contains_key(&default_server) {

@@ -75,7 +75,7 @@ variables! {
     };
     "ssl_client_v_remain", "Days until the client's certificate ends to be valid.", |tls, out| {
         with(tls, |own| {
-            let left = own.validity().time_to_expiration().map_or(0, time::Duration::whole_days);
+            let left = own.validity().time_to_expiration().map_or(0, |left| left.whole_seconds() / 86_400);
             put(out, &left.to_string());
         });
     };
