@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from helpers.instance import Instance
+from helpers.instance import Instance, kill
 from helpers.load import APP
 from helpers.wait import wait_for
 
@@ -28,6 +28,8 @@ Serve = Callable[..., Instance]
 SHOP = (
     APP
     + '''
+import ctypes, threading
+
 @app.route("/poison", methods=["GET", "POST"])
 def poison():
     """Ends the worker, if asked to."""
@@ -45,6 +47,19 @@ def late():
         time.sleep(0.05)
         os._exit(71)
     return pieces()
+
+@app.get("/after")
+def after():
+    """Ends the worker when the response has left."""
+    threading.Timer(0.02, os._exit, (73,)).start()
+    return "gone"
+
+@app.get("/closing")
+def closing():
+    """Crashes in the close() of its response."""
+    response, crashes = app.make_response("closing"), "now" in request.args
+    response.call_on_close(lambda: ctypes.string_at(0) if crashes else time.sleep(0.01))
+    return response
 '''
 )
 
@@ -79,7 +94,7 @@ def get_from(instance: Instance, address: str, target: str, method: str = "GET")
 
 
 def deaths(instance: Instance) -> int:
-    return len(re.findall(r"worker \d+ \(pid \d+\) exited with status 7", instance.log))
+    return len(re.findall(r"worker \d+ \(pid \d+\) (?:exited with status 7|crashed)", instance.log))
 
 
 class Others:
@@ -141,6 +156,32 @@ def test_a_client_kills_two_workers_by_one_endpoint_and_no_more(serve: Serve, me
         wait_for(lambda: instance.get("/pid").status == 200, "a response of others")
     assert deaths(instance) == 2
     assert instance.get("/n/1").status == 200
+
+
+@pytest.mark.parametrize("target", ["/after", "/closing?now"])
+def test_a_client_kills_two_workers_after_its_responses_and_no_more(serve: Serve, target: str) -> None:
+    instance = serve("--workers", "1")
+    assert instance.get("/closing").status == 200  # it takes its time: the next response leaves before its close()
+    assert get_from(instance, "127.0.0.1", target)[0] == 200
+    wait_for(lambda: deaths(instance) == 1, "the first death")
+    get_from(instance, "127.0.0.1", target)
+    wait_for(lambda: deaths(instance) == 2, "the second death")
+    assert [get_from(instance, "127.0.0.1", target)[0] for _ in range(4)] == [502] * 4
+    assert get_from(instance, "127.0.0.2", "/n/1")[0] == 200
+    assert deaths(instance) == 2
+
+
+def test_requests_before_a_worker_was_killed_are_acquitted(serve: Serve) -> None:
+    instance = serve("--workers", "1")
+    for _ in range(3):
+        reply = instance.get("/pid")
+        assert reply.status == 200
+        kill(int(reply.body))
+        began = time.monotonic()
+        assert instance.get("/pid").status == 200, "it is tried"
+        assert instance.get("/pid").status == 200, "after the trial"
+        assert time.monotonic() - began > 0.25, "which lasts for a moment after the response"
+        assert {instance.get("/pid").status for _ in range(10)} == {200}
 
 
 def test_a_worker_that_stood_a_trial_is_no_excuse_for_the_next_client(serve: Serve) -> None:

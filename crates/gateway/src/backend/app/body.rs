@@ -97,7 +97,7 @@ impl Source for SlotBody {
                 _ => {
                     if let Some(waiter) = self.waiter.take() {
                         let place = &waiter.link.place;
-                        place.pool.culprits.died(&waiter.call, place.worker);
+                        place.pool.culprits.died(&waiter.call, place.worker, false);
                     }
                     return Poll::Ready(Err(
                         Error::new(Kind::WorkerDied, "the worker died while it answered").closing()

@@ -255,9 +255,10 @@ impl Call {
         }
     }
 
-    /// The slot is through; the file lives as long as the request.
+    /// The slot is through; the file lives as long as somebody waits for the request.
     pub fn keep(&self, file: Option<SpoolFile>) {
-        self.state.borrow_mut().kept = file;
+        let mut state = self.state.borrow_mut();
+        state.kept = file.filter(|_| !state.abandoned);
     }
 
     fn spilled(&self, file: &SpoolFile, length: u64) {
@@ -332,6 +333,7 @@ impl Drop for Waiter {
             let mut state = self.call.state.borrow_mut();
             state.abandoned = true;
             state.events = Events::default();
+            (state.spill, state.kept) = (None, None);
             state.reader.take()
         };
         if let Some(reader) = reader {

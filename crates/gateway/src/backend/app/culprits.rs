@@ -4,6 +4,9 @@
 //! trial*: one at a time in a pool, once no further worker dies, alone in a worker. If that dies as well, the client is refused
 //! at this endpoint for [`FORGET`]. An endpoint alone would be too little to go by: whoever finds a fatal query could close `/` to all.
 //! Others who send the very same request are put on trial, too, until one survives.
+//!
+//! A worker can die right after a response: in a destructor, in a thread that the request left behind. If a slot then ran nothing
+//! else, its latest request is suspected as well, and its trial lasts until [`AFTER`] its response.
 use super::call::{Call, Waiter};
 use super::pool::{Alone, Grant, Pool};
 use crate::error::{Error, Kind, Result};
@@ -29,8 +32,10 @@ const MOST_ENTRIES: usize = 1024;
 const MOST_TRIALS: usize = 64;
 /// Requests that may wait for their trial.
 const MOST_WAITING: usize = 100;
-/// A trial holds others up no longer.
+/// A trial holds others up no longer before its response.
 const TRIAL: Duration = Duration::from_millis(250);
+/// A worker that dies so soon after a response may have died of that request.
+pub const AFTER: Duration = Duration::from_millis(250);
 /// Several workers that are killed from outside die within this time of each other.
 const SETTLE: Duration = Duration::from_millis(150);
 /// Time for that, and for a worker to be there after a trial.
@@ -59,10 +64,19 @@ enum Verdict {
     Culprit,
 }
 
+/// What is held against a client or a request.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    deaths: u8,
+    /// When the last was.
+    at: Instant,
+    /// One came after the response.
+    after: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Deaths, and when the last was.
-    entries: HashMap<u64, (u8, Instant)>,
+    entries: HashMap<u64, Entry>,
     /// The latest trial on each worker: a request that was on trial there before has stood it.
     trials: VecDeque<(u64, u64)>,
     /// Trials so far.
@@ -123,7 +137,7 @@ impl Culprits {
             state.entries.clear();
         }
         self.known.store(state.entries.len(), Ordering::Relaxed);
-        let deaths = |key| state.entries.get(&key).filter(|(_, at)| recent(*at)).map_or(0, |(deaths, _)| *deaths);
+        let deaths = |key| state.entries.get(&key).filter(|entry| recent(entry.at)).map_or(0, |entry| entry.deaths);
         match (deaths(keys.client), deaths(keys.target)) {
             (MOST_DEATHS.., _) => Verdict::Culprit,
             (0, 0) => Verdict::Free,
@@ -131,25 +145,26 @@ impl Culprits {
         }
     }
 
-    /// A worker died while it ran a request, which is `certain` to be the cause if it was alone. True when the request may be
-    /// tried again.
-    fn accuse(&self, keys: Keys, certain: bool) -> bool {
+    /// A worker died while it ran a request or right `after`, which is `certain` to be the cause if it was alone. True when the
+    /// request may be tried again.
+    fn accuse(&self, keys: Keys, certain: bool, after: bool) -> bool {
         let mut state = self.lock();
         let now = Instant::now();
         if state.entries.len() + 2 > MOST_ENTRIES {
-            state.entries.retain(|_, (_, at)| now.duration_since(*at) < FORGET);
+            state.entries.retain(|_, entry| now.duration_since(entry.at) < FORGET);
             while state.entries.len() + 2 > MOST_ENTRIES {
-                let oldest = state.entries.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
+                let oldest = state.entries.iter().min_by_key(|(_, entry)| entry.at).map(|(key, _)| *key);
                 oldest.map(|key| state.entries.remove(&key));
             }
         }
         state.last_death = Some(now);
         // The same request has killed a worker on its own before: this client's first is enough.
-        let known = state.entries.get(&keys.target).is_some_and(|(deaths, _)| *deaths >= MOST_DEATHS);
+        let known = state.entries.get(&keys.target).is_some_and(|entry| entry.deaths >= MOST_DEATHS);
         let mut count = |key, by: u8| {
-            let entry = state.entries.entry(key).or_insert((0, now));
-            *entry = (if certain { entry.0.saturating_add(by) } else { entry.0.max(1) }, now);
-            entry.0
+            let entry = state.entries.entry(key).or_insert(Entry { deaths: 0, at: now, after });
+            let deaths = if certain { entry.deaths.saturating_add(by) } else { entry.deaths.max(1) };
+            *entry = Entry { deaths, at: now, after: entry.after || after };
+            deaths
         };
         let deaths = count(keys.client, if known { MOST_DEATHS } else { 1 });
         count(keys.target, 1);
@@ -157,10 +172,16 @@ impl Culprits {
         deaths < MOST_DEATHS
     }
 
-    /// A worker died after the request's head, where nobody tries it again.
-    pub fn died(&self, call: &Call, worker: u64) {
+    /// A worker died after the request's head, or right `after` its response: nobody tries it again.
+    pub fn died(&self, call: &Call, worker: u64, after: bool) {
         let certain = self.is_latest(call.trial.get(), worker);
-        self.accuse(self.keys(call.client, call.method.as_str(), &call.path, &call.target), certain);
+        self.accuse(self.keys(call.client, call.method.as_str(), &call.path, &call.target), certain, after);
+    }
+
+    /// A worker died after a response to such a request.
+    fn kills_after(&self, keys: Keys) -> bool {
+        let state = self.lock();
+        [keys.client, keys.target].iter().any(|key| state.entries.get(key).is_some_and(|entry| entry.after))
     }
 
     /// A trial begins on this worker; returns its number.
@@ -294,12 +315,29 @@ impl Case {
         event.await
     }
 
-    /// The app's whole response is there.
-    pub fn survived(&mut self, ex: &Exchange) {
-        if self.on_trial {
-            self.pool.culprits.acquit(self.pool.culprits.keys_of(ex));
-            (self.permit, self.alone) = (None, None);
+    /// The app's whole response is there. If workers died after such a one, the trial goes on for a moment.
+    pub fn survived(&mut self, ex: &Exchange, waiter: &Waiter) {
+        if !self.on_trial {
+            return;
         }
+        let (pool, trial) = (self.pool.clone(), (self.permit.take(), self.alone.take()));
+        let (call, link) = (waiter.call.clone(), waiter.link.clone());
+        let keys = pool.culprits.keys_of(ex);
+        let acquit = move || {
+            // A death from here on is not certain to be its doing.
+            call.trial.set(0);
+            pool.culprits.acquit(keys);
+        };
+        if !self.pool.culprits.kills_after(keys) {
+            return acquit();
+        }
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(AFTER).await;
+            if !link.dead.get() {
+                acquit();
+            }
+            drop(trial);
+        });
     }
 
     /// The worker died. True when the request may be tried again, and it is its turn.
@@ -310,7 +348,7 @@ impl Case {
         let certain = culprits.is_latest(waiter.call.trial.get(), waiter.link.place.worker);
         self.alone = None;
         self.deaths += 1;
-        let may = culprits.accuse(keys, certain);
+        let may = culprits.accuse(keys, certain, false);
         if let Some(permit) = self.permit.take() {
             tokio::task::spawn_local(release(pool.clone(), permit));
         }
@@ -351,25 +389,39 @@ mod tests {
         let culprits = Culprits::default();
         let judge = |client, target| culprits.judge(keys(&culprits, client, target));
         assert_eq!(judge(1, "/a?x"), Verdict::Free);
-        assert!(culprits.accuse(keys(&culprits, 1, "/a?x"), false));
-        assert!(culprits.accuse(keys(&culprits, 1, "/a?x"), false), "it may have been a neighbour's doing again");
+        assert!(culprits.accuse(keys(&culprits, 1, "/a?x"), false, false));
+        assert!(
+            culprits.accuse(keys(&culprits, 1, "/a?x"), false, false),
+            "it may have been a neighbour's doing again"
+        );
         assert_eq!(judge(1, "/a?y"), Verdict::Suspect);
         assert_eq!(judge(2, "/a?x"), Verdict::Suspect);
         assert_eq!(judge(2, "/a"), Verdict::Free);
-        assert!(!culprits.accuse(keys(&culprits, 1, "/a?x"), true));
+        assert!(!culprits.accuse(keys(&culprits, 1, "/a?x"), true, false));
         assert_eq!(judge(1, "/a?y"), Verdict::Culprit);
         assert_eq!(judge(1, "/b"), Verdict::Free);
         assert_eq!(judge(2, "/a"), Verdict::Free);
-        assert!(!culprits.accuse(keys(&culprits, 2, "/a?x"), true), "what has killed two is known");
+        assert!(!culprits.accuse(keys(&culprits, 2, "/a?x"), true, false), "what has killed two is known");
     }
 
     #[test]
     fn who_survives_is_no_suspect_any_more() {
         let culprits = Culprits::default();
-        culprits.accuse(keys(&culprits, 1, "/"), false);
+        culprits.accuse(keys(&culprits, 1, "/"), false, false);
         culprits.acquit(keys(&culprits, 1, "/"));
         assert_eq!(culprits.judge(keys(&culprits, 1, "/")), Verdict::Free);
         assert_eq!(culprits.known.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_death_after_a_response_is_known_as_such() {
+        let culprits = Culprits::default();
+        culprits.accuse(keys(&culprits, 1, "/"), false, false);
+        assert!(!culprits.kills_after(keys(&culprits, 1, "/")));
+        culprits.accuse(keys(&culprits, 1, "/"), false, true);
+        culprits.accuse(keys(&culprits, 1, "/"), false, false);
+        assert!(culprits.kills_after(keys(&culprits, 1, "/")) && culprits.kills_after(keys(&culprits, 2, "/")));
+        assert!(!culprits.kills_after(keys(&culprits, 2, "/other")));
     }
 
     #[test]
@@ -389,7 +441,7 @@ mod tests {
     fn what_is_remembered_has_a_bound() {
         let culprits = Culprits::default();
         for number in 0..2 * MOST_ENTRIES {
-            culprits.accuse(keys(&culprits, 1, &format!("/{number}")), true);
+            culprits.accuse(keys(&culprits, 1, &format!("/{number}")), true, false);
         }
         assert!(culprits.lock().entries.len() <= MOST_ENTRIES);
     }

@@ -3,6 +3,7 @@
 //! A slot answers in the order it was asked, so the first of [`Link::pending`] owns what comes next. Requests behind it were
 //! handed over ahead of time. Every request is only offered: until the worker has claimed it, [`Link::sweep`] can take it back.
 use super::call::{Call, Event, Head};
+use super::culprits::AFTER;
 use super::outbox::Outbox;
 use super::pool::{Pool, SHORT};
 use crate::body::spool::SpoolFile;
@@ -61,6 +62,8 @@ pub struct Link {
     /// Claim words that are free, with the ticket each had last.
     words: RefCell<Vec<(u32, u32)>>,
     pending: RefCell<VecDeque<Rc<Call>>>,
+    /// The latest request that the slot is through with, and since when.
+    latest: Cell<Option<(Rc<Call>, Instant)>>,
     outbox: Outbox,
     sent: Cell<u32>,
     /// What the first request's answer spills into.
@@ -81,6 +84,7 @@ impl Link {
             claims,
             words: RefCell::new(words),
             pending: RefCell::default(),
+            latest: Cell::default(),
             outbox: Outbox::default(),
             sent: Cell::new(0),
             file: Cell::default(),
@@ -264,6 +268,9 @@ impl Link {
             self.words.borrow_mut().push(word);
         }
         let took = call.since.get().filter(|_| !call.revoked.get()).map(|since| now - since);
+        if took.is_some() {
+            self.latest.set(Some((call, now)));
+        }
         if let Some(worker) = self.place.pool.release(self.place.slot, took) {
             super::retired(thread, worker);
         }
@@ -275,17 +282,25 @@ impl Link {
         if self.dead.replace(true) {
             return false;
         }
-        let first = self.place.pool.ended(self.place.slot);
+        let (pool, worker) = (&self.place.pool, self.place.worker);
+        let (first, mut latest) = (pool.ended(self.place.slot), self.latest.take());
         self.outbox.clear();
         for call in std::mem::take(&mut *self.pending.borrow_mut()) {
             let offered = call.claim.get().is_some() && (call.revoked.get() || self.take_back(&call));
             call.done.set(true);
             if !offered && call.is_abandoned() && !call.late.get() {
                 // A client that does not wait has to do with it all the same.
-                self.place.pool.culprits.died(&call, self.place.worker);
+                pool.culprits.died(&call, worker, false);
+            }
+            if !offered {
+                latest = None;
             }
             call.push(if offered { Event::Revoked } else { Event::Died });
-            self.place.pool.release(self.place.slot, None);
+            pool.release(self.place.slot, None);
+        }
+        if let Some((call, _)) = latest.filter(|(_, at)| at.elapsed() < AFTER && pool.is_lost(self.place.slot, worker))
+        {
+            pool.culprits.died(&call, worker, true);
         }
         first
     }

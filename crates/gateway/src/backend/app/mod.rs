@@ -160,7 +160,7 @@ impl Handler for App {
             match event {
                 Event::Head(head) => {
                     if head.flags & slot::COMPLETE != 0 {
-                        case.survived(ex);
+                        case.survived(ex, &waiter);
                     }
                     return self.respond(ex, waiter, uplink, head).map(Outcome::Respond);
                 }

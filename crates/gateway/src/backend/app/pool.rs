@@ -268,6 +268,13 @@ impl Pool {
         !known
     }
 
+    /// Its worker, whose sockets ended, died: it was not told to end.
+    pub fn is_lost(&self, slot: u64, worker: u64) -> bool {
+        let inner = self.lock();
+        let told = || inner.causes.iter().any(|(gone, _)| *gone == worker);
+        inner.slots.get(&slot).map_or_else(told, |slot| !slot.retiring)
+    }
+
     /// Gives the worker no new request. True when it is idle already.
     pub fn retire(&self, worker: u64) -> bool {
         let mut inner = self.lock();
