@@ -203,21 +203,49 @@ def test_fields_of_one_name_are_one_list_in_variables(
     assert reply.body == b"a/b, c/d"
 
 
-def test_of_repeated_single_fields_the_first_goes_on(
+SINGLE = [
+    "Content-Type", "Date", "Server", "Last-Modified", "ETag", "Location", "Refresh", "Expires",
+    "X-Accel-Expires", "X-Accel-Limit-Rate",
+]  # fmt: skip
+"""Fields that nginx ignores, since 1.23, after the first (ngx_http_upstream_headers_in)."""
+
+LISTS = [
+    "Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Range", "Link", "Vary", "WWW-Authenticate",
+    "Set-Cookie", "Cache-Control", "X-Own",
+]  # fmt: skip
+
+
+def test_of_repeated_single_fields_the_first_counts_and_goes_on(
     run_conf: Callable[[str], Server], run_upstream: RunUpstream
 ) -> None:
-    single = ["Expires", "Location", "Refresh", "Last-Modified", "ETag", "Content-Type"]
-    fields = "".join(f"{name}: {n}\n" for name in single for n in (1, 2)) + "Vary: a\nVary: b\nLink: c\nLink: d\n"
+    fields = "".join(f"{name}: {n}\n" for name in SINGLE + LISTS for n in (1, 2))
     upstream = run_upstream(by_path({"/": f"HTTP/1.1 201 Created\n{fields}Content-Length: 0\n\n"}))
+    told = "|".join(f"$upstream_http_{name.lower().replace('-', '_')}" for name in SINGLE + LISTS)
+    shown = "".join(f"proxy_pass_header {name}; " for name in SINGLE if name in ("Date", "Server") or name[:2] == "X-")
     server = run_conf(
-        f"server {{ listen 127.0.0.1:PORT; location / {{ proxy_redirect off;"
+        f"server {{ listen 127.0.0.1:PORT; location / {{ proxy_redirect off; {shown} add_header Told '{told}';"
         f" proxy_pass http://127.0.0.1:{upstream.port}; }} }}"
     )
     reply = server.ask(get("/"))
     assert reply is not None
-    for name in single:
-        assert [value for key, value in reply.fields if key == name.lower()] == ["1"], name
-    assert [value for key, value in reply.fields if key in ("vary", "link")] == ["a", "b", "c", "d"]
+    assert reply.get("told") == "|".join(["1"] * len(SINGLE) + ["1, 2"] * len(LISTS))
+    for name in SINGLE + LISTS:
+        values = [value for key, value in reply.fields if key == name.lower()]
+        assert values == (["1"] if name in SINGLE else ["1", "2"]), name
+
+
+def test_of_repeated_internal_redirects_the_first_is_followed(
+    run_conf: Callable[[str], Server], run_upstream: RunUpstream
+) -> None:
+    text = "HTTP/1.1 200 OK\nX-Accel-Redirect: /one\nX-Accel-Redirect: /two\nContent-Length: 0\n\n"
+    upstream = run_upstream(by_path({"/": text}))
+    server = run_conf(
+        "server { listen 127.0.0.1:PORT; location /one { return 200 $upstream_http_x_accel_redirect; }"
+        f" location = / {{ proxy_pass http://127.0.0.1:{upstream.port}; }} }}"
+    )
+    reply = server.ask(get("/"))
+    assert reply is not None
+    assert (reply.status, reply.body) == (200, b"/one")
 
 
 def test_a_page_for_an_intercepted_401_asks_for_the_password(

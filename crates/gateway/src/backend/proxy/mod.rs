@@ -357,7 +357,7 @@ impl Target {
             return Self::upgraded(ex, link, headers);
         }
         if ex.scope.wants.fields {
-            ex.upstream.headers = Some(headers.clone());
+            ex.upstream.headers = Some(options::without_repeated(&headers));
         }
         let length = headers.get(HeaderId::ContentLength).and_then(parse_number);
         ex.upstream.preread = link.buf.len() as u64;

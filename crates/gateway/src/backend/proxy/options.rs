@@ -41,6 +41,13 @@ impl IdSet {
         id != HeaderId::Other && self.0 & (1 << (id as u8)) != 0
     }
 
+    /// Adds the header of a response. True if it was there and may be there once.
+    fn repeats(&mut self, id: HeaderId) -> bool {
+        let there = self.contains(id);
+        self.insert(id);
+        there && SINGLE.contains(id)
+    }
+
     /// A set that is known beforehand.
     const fn of(ids: &[HeaderId]) -> Self {
         let (mut set, mut at) = (0, 0);
@@ -52,7 +59,7 @@ impl IdSet {
     }
 }
 
-/// Response headers that have one value: of several the first goes on, as in nginx.
+/// Response headers that have one value: the first of several counts and goes on, as in nginx since 1.23.
 const SINGLE: IdSet = IdSet::of(&[
     HeaderId::ContentType,
     HeaderId::Date,
@@ -62,8 +69,17 @@ const SINGLE: IdSet = IdSet::of(&[
     HeaderId::Location,
     HeaderId::Refresh,
     HeaderId::Expires,
-    HeaderId::AcceptRanges,
+    HeaderId::XAccelRedirect,
+    HeaderId::XAccelExpires,
+    HeaderId::XAccelLimitRate,
 ]);
+
+/// The headers of a response without those that are ignored because there is one already.
+pub fn without_repeated(headers: &Headers) -> Headers {
+    let (mut headers, mut seen) = (headers.clone(), IdSet::default());
+    headers.retain(|header| !seen.repeats(header.id));
+    headers
+}
 
 /// Takes out the headers of a response that stay here: what the gateway hides or the options do, and repeated ones.
 pub fn strip(options: Option<&Options>, status: u16, headers: &mut Headers) {
@@ -76,11 +92,7 @@ pub fn strip(options: Option<&Options>, status: u16, headers: &mut Headers) {
             }
             Some(options) => options.hides(header),
         };
-        if hidden || (seen.contains(header.id) && SINGLE.contains(header.id)) {
-            return false;
-        }
-        seen.insert(header.id);
-        true
+        !hidden && !seen.repeats(header.id)
     });
     for id in [HeaderId::Server, HeaderId::Date] {
         // The upstream's word is passed on even if it says nothing: the writer leaves an empty one out.
