@@ -166,15 +166,14 @@ rewrite = [{{ return = {{ status = 200, text = "fixed" }} }}]
 """)
     assert gateway.get("/app").status == 404  # the worker is attached
     gateway.process.send_signal(signal.SIGSTOP)
-    clients = [Raw(gateway.port, 60) for _ in range(hanging)]
-    for client in clients:
-        client.send(GET % b"/hang")
-    assert {client.reply().status for client in clients} == {504}
-    assert gateway.get("/fixed").body == b"fixed"
-    gateway.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: gateway.log.count("passed its app_timeout") >= hanging * 0.7, "the supervisor heard of them")
-    for client in clients:
-        client.socket.close()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Raw(gateway.port, 60)) for _ in range(hanging)]
+        for client in clients:
+            client.send(GET % b"/hang")
+        assert {client.reply().status for client in clients} == {504}
+        assert gateway.get("/fixed").body == b"fixed"
+        gateway.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: gateway.log.count("passed its app_timeout") >= hanging * 0.7, "the supervisor heard of them")
 
 
 LISTENERS = """
