@@ -2,9 +2,10 @@
 use crate::units::Millis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A TLS policy: the certificates of some servers, and on which terms clients may connect.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// Certificates with their keys. Of several with keys of other kinds each client gets the first that it can check.
@@ -70,6 +71,20 @@ pub enum VerifyClient {
     OptionalNoCa,
 }
 
+/// Without keys: what is shown for debugging may end up in a log.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { certificate, protocols, ciphers, curves, reject_handshake, .. } = self;
+        f.debug_struct("Tls")
+            .field("certificate", certificate)
+            .field("protocols", protocols)
+            .field("ciphers", ciphers)
+            .field("curves", curves)
+            .field("reject_handshake", reject_handshake)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
@@ -82,7 +97,7 @@ pub enum Protocol {
 }
 
 /// A certificate with its key. The supervisor reads the files; what is here is what was in them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// The file it was in, for messages.
@@ -94,4 +109,24 @@ pub struct Certificate {
     /// What its CA said of its revocation (RFC 6960), base64. Default: nothing (nginx: `ssl_stapling`).
     #[serde(default)]
     pub ocsp: Option<String>,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_shown_for_debugging() {
+        let certificate =
+            Certificate { name: "a.pem".to_owned(), chain: String::new(), key: "secret".to_owned(), ocsp: None };
+        let tls = Tls { certificate: vec![certificate], ticket_keys: vec!["secret".to_owned()], ..Tls::default() };
+        let shown = format!("{tls:?}");
+        assert!(shown.contains("a.pem") && !shown.contains("secret"), "{shown}");
+    }
 }
