@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 import gen_tls
-from buchner.config.model import AppSettings, ProcessSettings
+from buchner.config.model import AcmeSettings, AppSettings, ProcessSettings
 
 Schema = dict[str, Any]
 
@@ -50,6 +50,7 @@ def user_schema(plan: Schema) -> Schema:
     defs: Schema = {name: _relaxed(_inlined(body, plan["$defs"])) for name, body in plan["$defs"].items()}
     defs.update(copy.deepcopy(UNITS))
     defs["App"] = _merged(_python(AppSettings), defs["AppPool"])
+    defs["Acme"] = _python(AcmeSettings)
     defs["Gateway"] = _merged(_python(ProcessSettings), defs["Gateway"])
     defs["Content"] = _contents(defs["Content"])
     del defs["Settings"]["x-kinds"]
@@ -473,6 +474,7 @@ def _root(plan: Schema) -> Schema:
             "Variables by name that divide requests into parts (nginx: `split_clients`).", "SplitClients"
         ),
         "gateway": _described("Settings of the process as a whole.", _ref("Gateway")),
+        "acme": _described("Where certificates of servers with `acme = true` in `tls` come from.", _ref("Acme")),
     }
 
 

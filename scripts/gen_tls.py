@@ -34,6 +34,11 @@ def write(tls: Schema) -> None:
         "certificate's file (nginx: `ssl_certificate_key`).",
         **FILES,
     }
+    properties["acme"] = {
+        "description": "Have a certificate for the server's names issued and renewed, as `[acme]` says; a self-signed "
+        "one is served until then. Default: false.",
+        "type": "boolean",
+    }
     properties["password_file"] = {
         "description": "File with passwords of keys, one a line (nginx: `ssl_password_file`). Default: none.",
         **PATH,

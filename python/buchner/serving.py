@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from buchner.config import Loaded
 
 DEFAULT_BIND = "127.0.0.1:8000"
+DOMAIN_BIND = ("0.0.0.0:443 tls", "0.0.0.0:80")
 
 
 @dataclass
@@ -59,6 +60,12 @@ class Serving:
     """File with its key; None: it is in the certificate's file."""
     tls: bool = False
     """The addresses speak TLS with a certificate of this machine's own authority, for development."""
+    domains: list[str] = field(default_factory=list)
+    """Names to have a certificate issued for: 443 speaks TLS, and 80 redirects there once there is one."""
+    email: str | None = None
+    """Contact of the account with the certificate authority."""
+    authority: str | None = None
+    """The authority, see `[acme]`."""
     env: dict[str, str] = field(default_factory=dict)
     origin: str = "command line"
     """What messages call the place these settings come from."""
@@ -120,7 +127,8 @@ class Serving:
         document = {
             "gateway": _given(gateway),
             "app": _given(app),
-            "server": [self._server(route)],
+            "server": self._for_domains(route) if self.domains else [self._server(route)],
+            "acme": _given({"email": self.email, "authority": self.authority}),
             **_given(root),
         }
         return {name: value for name, value in document.items() if value != {}}
@@ -139,6 +147,32 @@ class Serving:
         else:
             return {"listen": addresses, "route": [route]}
         return {"listen": [f"{address} tls" for address in addresses], "tls": tls, "route": [route]}
+
+    def _for_domains(self, route: dict[str, Any]) -> list[dict[str, Any]]:
+        """A server with certificates that are issued, and one that redirects to it once they are.
+
+        A self-signed certificate is served until then, and nobody is redirected to that.
+        """
+        if self.tls or self.cert:
+            raise ConfigError("--domain has a certificate issued: --tls and --cert do not go with it")
+        secure: list[str] = []
+        clear: list[str] = []
+        for text in self.bind or DOMAIN_BIND:
+            address, *options = text.split()
+            if options not in ([], ["tls"]):
+                raise ConfigError(f'"{text}" is no address of --domain: "443 tls" and "80" are')
+            (secure if options else clear).append(normal(address))
+        if not secure:
+            raise ConfigError('--domain needs an address that speaks TLS: --bind "443 tls" --bind 80')
+        tls = {"acme": True}
+        listen = [f"{address} tls" for address in secure]
+        servers: list[dict[str, Any]] = [{"listen": listen, "names": self.domains, "tls": tls, "route": [route]}]
+        if clear:
+            port = "" if any(address.endswith(":443") for address in secure) else f":{split(secure[0])[1]}"
+            to = {"status": 308, "to": f"https://$host{port}$request_uri"}
+            routes = [{"path": "/", "redirect": to}] if _is_issued(self.domains[0]) else [route]
+            servers.append({"listen": clear, "names": self.domains, "route": routes})
+        return servers
 
     def _certified(self, addresses: list[str]) -> Path:
         """The directory of a certificate for localhost and the addresses, issued by this machine's own authority."""
@@ -166,6 +200,13 @@ class Serving:
             ConfigError: Something cannot be used.
         """
         return load_dict(self.document(), self.origin, os.getcwd())
+
+
+def _is_issued(domain: str) -> bool:
+    from buchner.certificates.names import normalise
+    from buchner.certificates.storage import default_directory, file_name
+
+    return (default_directory() / "live" / file_name(normalise(domain)) / "fullchain.pem").exists()
 
 
 def _authority() -> Authority:

@@ -1,6 +1,7 @@
 //! The gateway process's control thread: what the supervisor says (docs/control-protocol.md) becomes plans, sockets and commands.
 use crate::backend::app;
 use crate::config::Config;
+use crate::io::challenges::Challenges;
 use crate::io::scarcity::Scarcity;
 use crate::io::shared::{Post, Shared, Tell};
 use crate::listen::Socket;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Bytes of the largest control packet.
-const PACKET: usize = 64 << 10;
+const PACKET: usize = 256 << 10;
 /// Descriptors of one packet (SCM_MAX_FD).
 const PACKET_FDS: usize = 253;
 /// While draining, a connection without a request gets this long to send one that is still answered.
@@ -40,6 +41,14 @@ fn reopen(log: &LogWriter, mut fds: Vec<OwnedFd>) {
         let _ = rustix::stdio::dup2_stderr(error_log);
     }
     log.reopen();
+}
+
+/// Replaces the responses to challenges of certificate authorities.
+fn challenges(shared: &Shared, message: &Value) {
+    let answers = message["http"].as_object().into_iter().flatten();
+    let answers = answers.filter_map(|(token, text)| Some((token.clone(), text.as_str()?.to_owned().into())));
+    shared.challenges.replace(answers.collect());
+    shared.supervisor.tell(&json!({"op": "challenged", "id": message["id"]}));
 }
 
 /// The socket to the supervisor.
@@ -143,6 +152,7 @@ pub fn run(socket: OwnedFd) -> io::Result<()> {
         log: LogWriter::start()?,
         metrics: Mutex::default(),
         supervisor: supervisor.clone(),
+        challenges: Challenges::default(),
         rooms: SharedRooms::default(),
         scarcity: Scarcity::below(rustix::process::getrlimit(rustix::process::Resource::Nofile).current),
     });
@@ -181,6 +191,7 @@ impl Control {
                 self.shared.supervisor.tell(&answer);
             }
             "reopen" => reopen(&self.shared.log, fds),
+            "challenges" => challenges(&self.shared, message),
             "status" => {
                 let status = self.status();
                 self.shared.supervisor.tell(&json!({"op": "status", "id": message["id"], "status": status}));
@@ -296,6 +307,7 @@ impl Control {
             while let Some((message, fds)) = told.receive() {
                 match (message["op"].as_str().unwrap_or_default(), message["deadline_ms"].as_u64()) {
                     ("reopen", _) => reopen(&listening.log, fds),
+                    ("challenges", _) => challenges(&listening, &message),
                     ("drain", Some(deadline_ms)) => running.iter().for_each(|thread| drain(thread, deadline_ms)),
                     (op, _) => drop(app::control(&listening, &posts, op, &message, fds)),
                 }

@@ -5,7 +5,7 @@ use crate::accel;
 use crate::access;
 use crate::access::realip;
 use crate::backend::outcome::Outcome;
-use crate::body::RequestBody;
+use crate::body::{Body, RequestBody};
 use crate::error::{Error, Kind, RAISE_LIMIT, Result};
 use crate::error_page::{self, Pages};
 use crate::exchange::{Entry, Exchange, Response};
@@ -24,15 +24,35 @@ use buchner_wire::method::Method;
 
 /// Changes of the path of one request, by internal redirects and rewrites (nginx has the same number).
 const MAX_REDIRECTS: u8 = 10;
+/// Where authorities look for responses to their challenges (RFC 8555 section 8.3).
+const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
 /// Walks one request through the phases and the filters.
 pub async fn run(ex: &mut Exchange) -> Response {
+    if ex.thread.shared.challenges.any() {
+        if let Some(response) = challenge(ex) {
+            return response;
+        }
+    }
     let mut response = answer(ex, None).await;
     while let Some(refusal) = filter::apply(ex, &mut response).await {
         response = answer(ex, Some(refusal)).await;
     }
     ex.upstream.passing = false;
     response
+}
+
+/// The response to a challenge of a certificate authority (HTTP-01). No setting has a say in it: a redirect to HTTPS or an access
+/// rule would keep the authority out.
+fn challenge(ex: &Exchange) -> Option<Response> {
+    let asks = ex.is_main()
+        && ex.refusal.is_none()
+        && matches!(ex.request.method, Method::Get | Method::Head)
+        && matches!(ex.request.body, RequestBody::Empty);
+    let token = ex.request.path.strip_prefix(CHALLENGES).filter(|_| asks)?;
+    let mut response = Response::new(200, Body::Full(ex.thread.shared.challenges.find(token)?));
+    response.headers.push(HeaderId::ContentType, b"application/octet-stream");
+    Some(response)
 }
 
 /// What the phases and error pages make of a request; or error pages of an answer that is there.

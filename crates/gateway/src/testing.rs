@@ -15,6 +15,7 @@ use crate::http::connection::Connection;
 use crate::http::port::{Arrival, Port, Security};
 use crate::http::service::Service;
 use crate::http::{h1, request};
+use crate::io::challenges::Challenges;
 use crate::io::local::Local;
 use crate::io::scarcity::Scarcity;
 use crate::io::shared::{Shared, Tell};
@@ -80,6 +81,7 @@ impl Site {
             metrics: Mutex::default(),
             supervisor: Arc::new(Nobody),
             scarcity: Scarcity::below(None),
+            challenges: Challenges::default(),
             rooms: SharedRooms::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -81,6 +81,12 @@ def options(command: Any) -> Any:
                      help="The certificate's key, PEM. [default: it is in the certificate's file]"),
         click.option("--tls", is_flag=True, envvar="BUCHNER_TLS",
                      help="Speak TLS with a certificate for localhost by this machine's own authority."),
+        click.option("--domain", "domains", multiple=True, metavar="NAME", envvar="BUCHNER_DOMAIN",
+                     help="Have a certificate issued for this name by Let's Encrypt, whose terms you agree to, and "
+                     "renewed. May be repeated; --bind has 443 tls and 80 by default, which redirects."),
+        click.option("--email", envvar="BUCHNER_EMAIL", help="Contact of the account with the authority."),
+        click.option("--authority", metavar="NAME", envvar="BUCHNER_AUTHORITY",
+                     help="Another authority: letsencrypt-staging, or the URL of an ACME directory."),
         click.option("--user", envvar="BUCHNER_USER", help="User to become once the addresses are bound."),
         click.option("--group", envvar="BUCHNER_GROUP", help="Group to become. [default: the user's own]"),
         click.option("--pid-file", metavar="FILE", envvar="BUCHNER_PID_FILE",
@@ -106,6 +112,7 @@ def serve(ctx: click.Context, /, app: str | None, **flags: Any) -> int:
       buchner serve shop:app --bind 0.0.0.0:80 --user www-data
       buchner serve shop:app --bind unix:/run/shop.sock --trusted-proxies unix
       buchner serve shop:app --bind :8443 --tls
+      buchner serve shop:app --domain example.com --user www-data
     """
     load_dotenv()
     _read_dotenv_flags(ctx, flags)
@@ -128,9 +135,11 @@ def serve_app(target: str, flags: dict[str, Any]) -> int:
     watch = flags.pop("watch")
     trusted = flags.pop("trusted_proxies") or ""
     bind = list(flags.pop("bind"))
+    domains = list(flags.pop("domains"))
     serving = Serving(
         target,
         bind,
+        domains=domains,
         trusted_proxies=[network.strip() for network in trusted.split(",") if network.strip()],
         **flags,
     )

@@ -21,6 +21,20 @@ class AccessLog(Table, kw_only=True):
     if_: str | UnsetType = field(name='if', default=UNSET)
 
 
+class Acme(Table, kw_only=True):
+    authority: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    eab_kid: str | UnsetType = UNSET
+    eab_key: str | UnsetType = UNSET
+    profile: str | UnsetType = UNSET
+    roots: str | UnsetType = UNSET
+    key_type: Literal['p256', 'p384', 'rsa2048', 'rsa4096'] | UnsetType = UNSET
+    challenges: list[str] | UnsetType = UNSET
+    dns: str | UnsetType = UNSET
+    dns_options: dict[str, str] | UnsetType = UNSET
+    directory: str | UnsetType = UNSET
+
+
 class AddHeader(Table, kw_only=True):
     name: str
     value: str
@@ -398,6 +412,7 @@ class Document(HeadLimits, kw_only=True):
     geoip: dict[str, GeoIp] | UnsetType = UNSET
     split_clients: dict[str, SplitClients] | UnsetType = UNSET
     gateway: Gateway | UnsetType = UNSET
+    acme: Acme | UnsetType = UNSET
 
 
 class If(Content, kw_only=True):
@@ -446,6 +461,7 @@ class SubFilter(Table, kw_only=True):
 class Tls(Table, kw_only=True):
     certificate: str | list[str] | UnsetType = UNSET
     key: str | list[str] | UnsetType = UNSET
+    acme: bool | UnsetType = UNSET
     password_file: str | UnsetType = UNSET
     preset: Literal['modern', 'intermediate'] | UnsetType = UNSET
     ticket_keys: list[str] | UnsetType = UNSET

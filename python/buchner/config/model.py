@@ -7,7 +7,7 @@ nowhere: ``make gen`` merges their schema with Rust's into ``schema/gateway.sche
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -112,6 +112,62 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 30.0
 
 
+class AcmeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom certificates are had from, for servers with `acme = true` in their `tls` (RFC 8555)."""
+
+    authority: Annotated[
+        str,
+        _doc(
+            "The certificate authority: letsencrypt, letsencrypt-staging, zerossl, google, or the URL of an ACME "
+            "directory. Its terms of service are agreed to. Default: letsencrypt."
+        ),
+    ] = "letsencrypt"
+    email: Annotated[str | None, _doc("Contact of the account; some authorities demand one. Default: none.")] = None
+    eab_kid: Annotated[
+        str | None, _doc("Key identifier of an external account binding (ZeroSSL, Google). Default: none.")
+    ] = None
+    eab_key: Annotated[str | None, _doc("Key of that binding, base64url. Default: none.")] = None
+    profile: Annotated[
+        str | None, _doc("Profile of the authority's, such as `shortlived`. Default: the authority's own choice.")
+    ] = None
+    roots: Annotated[str | None, _doc("File with roots for the authority's own HTTPS. Default: the public ones.")] = (
+        None
+    )
+    key_type: Annotated[
+        Literal["p256", "p384", "rsa2048", "rsa4096"], _doc("Kind of the certificates' keys. Default: p256.")
+    ] = "p256"
+    challenges: Annotated[
+        list[str],
+        _doc("Challenges that may be used, best first. Default: http-01, and dns-01 where `dns` is set."),
+    ] = []
+    dns: Annotated[
+        str | None, _doc("Provider for dns-01: hook, rfc2136, or the name of a package's. Default: none.")
+    ] = None
+    dns_options: Annotated[
+        dict[str, str], _doc("Settings of the provider, see docs/certificates.md. Default: none.")
+    ] = {}
+    directory: Annotated[
+        str | None,
+        _doc(
+            "Directory the certificates are kept in. Default: $BUCHNER_CERTIFICATES, else as docs/certificates.md says."
+        ),
+    ] = None
+
+
+class KeptCertificates(msgspec.Struct, frozen=True):
+    """The certificates that are to be issued and renewed.
+
+    Args:
+        directory: Where they are kept.
+        settings: Whom they are had from.
+        names: What each is for; the first name is what it is called.
+    """
+
+    directory: str
+    settings: AcmeSettings
+    names: tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A configuration, checked and resolved.
@@ -124,6 +180,8 @@ class Loaded:
         sockets: how the sockets of addresses are opened, where that was said.
         encrypted: those of the addresses that have TLS.
         policies: the files of each of ``plan["tls"]``.
+        kept: the certificates that are issued and renewed here.
+        standing_in: those of them that there are none of yet, so that a self-signed one is served.
         warnings: what is odd but works.
         files: the files read, the main one first; empty for a dict.
     """
@@ -135,6 +193,8 @@ class Loaded:
     sockets: dict[str, SocketOptions] = field(default_factory=dict)
     encrypted: frozenset[str] = frozenset()
     policies: list[PolicyFiles] = field(default_factory=list)
+    kept: KeptCertificates | None = None
+    standing_in: frozenset[str] = frozenset()
     warnings: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 

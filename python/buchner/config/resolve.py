@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from buchner import cpus
 from buchner.config import _generated as gen
+from buchner.config.acme import Acme
 from buchner.config.content import DEFAULT_APP, Contents
 from buchner.config.listeners import Listeners
 from buchner.config.maps import Maps
@@ -54,7 +55,8 @@ class Resolver:
         self.settings = SettingsTable(self.contents, report)
         self.rewrites = Rewrites(self.contents, self.settings, report)
         self.listeners = Listeners(report)
-        self.policies = Policies(base, report)
+        self.acme = Acme(document.acme, base, report)
+        self.policies = Policies(base, self.acme, report)
 
     def resolve(self) -> Loaded:
         """Return the plan and all else there is to know.
@@ -99,6 +101,8 @@ class Resolver:
             self.listeners.sockets,
             self.listeners.encrypted(),
             self.policies.files,
+            kept=self.acme.kept,
+            standing_in=frozenset(self.acme.stand_ins),
             warnings=self.report.warnings,
         )
 

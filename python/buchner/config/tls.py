@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from buchner.config.places import Path, Report
 
 _CLIENTS = ("client_ca", "client_crl")
-_READ_HERE = ("certificate", "key", "password_file", "ticket_keys", "preset", *_CLIENTS)
+_READ_HERE = ("certificate", "key", "password_file", "ticket_keys", "preset", "acme", *_CLIENTS)
 _CURVES = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
 _PRESETS: dict[str, dict[str, Any]] = {
     "modern": {"protocols": ["TLSv1.3"], "curves": _CURVES},
@@ -145,17 +145,44 @@ def read_ticket_key(name: str, file: FilePath) -> str:
     return base64.b64encode(key).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A certificate that is kept.
+
+    Args:
+        name: what it is called.
+        names: what it is for.
+        file: as in `PolicyFiles.certificates`; it need not be there yet.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    file: tuple[str, FilePath, FilePath]
+
+
+class Issuing(Protocol):
+    """The document's `acme`, as policies need it; see `acme.Acme`."""
+
+    def add(self, names: Sequence[str], path: Path) -> Kept | None:
+        """Have a certificate kept; None if that cannot be, which is reported."""
+
+    def read(self, kept: Kept, path: Path) -> dict[str, str]:
+        """Return a certificate as the plan has it, or one that stands in for it."""
+
+
 class Policies:
     """The plan's `tls`: a policy that several servers have stands there once.
 
     Args:
         base: directory that relative paths start from.
+        acme: takes the names that certificates are to be issued for.
         report: takes the problems.
 
     """
 
-    def __init__(self, base: FilePath, report: Report) -> None:
+    def __init__(self, base: FilePath, acme: Issuing, report: Report) -> None:
         self.base = base
+        self.acme = acme
         self.report = report
         self.plan: list[dict[str, Any]] = []
         self.files: list[PolicyFiles] = []
@@ -178,7 +205,12 @@ class Policies:
         if tls.preset is not UNSET:
             plan = {**_PRESETS[tls.preset], **plan}
         files = self._files(tls, path)
-        plan["certificate"] = self._certificates(files, tls, names, path)
+        if tls.acme is True:
+            kept = self.acme.add(names, path)
+            files = replace(files, certificates=() if kept is None else (kept.file,)).stamped()
+            plan["certificate"] = [] if kept is None else [self.acme.read(kept, path)]
+        else:
+            plan["certificate"] = self._certificates(files, tls, names, path)
         if files.ticket_keys:
             keys = [self._ticket_key(*key, (*path, "ticket_keys", i)) for i, key in enumerate(files.ticket_keys)]
             plan["ticket_keys"] = [key for key in keys if key]
@@ -187,8 +219,11 @@ class Policies:
                 plan[setting] = read_pem(file)
             except ConfigError as error:
                 self._pass_on(error, (*path, setting))
-        if tls.certificate is UNSET and tls.reject_handshake is not True:
-            self.report.error(path, "TLS needs a certificate: `certificate` and `key` name its files")
+        if tls.certificate is UNSET and tls.reject_handshake is not True and tls.acme is not True:
+            words = "TLS needs a certificate: `certificate` and `key` name its files, or `acme = true` has one issued"
+            self.report.error(path, words)
+        elif tls.acme is True and (tls.certificate is not UNSET or tls.key is not UNSET):
+            self.report.error((*path, "acme"), "a certificate is named and one is to be issued: only one goes")
         identity = msgspec.json.encode((plan, [str(file) for file in files.paths()]))
         if identity not in self._known:
             self._known[identity] = len(self.plan)

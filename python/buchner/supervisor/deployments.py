@@ -32,6 +32,9 @@ class DeploymentsHost(DeploymentHost, Protocol):
     def title(self) -> str:
         """What is served."""
 
+    def in_force(self) -> None:
+        """Another configuration is in force."""
+
     def load(self) -> Loaded:
         """Read the configuration; raises BuchnerError."""
 
@@ -115,6 +118,8 @@ class Deployments:
         def ended(error: BuchnerError | None) -> None:
             self.current = None
             _give_back_memory()
+            if error is None:
+                supervisor.in_force()
             done(error)
             waiting, self._again = self._again, []
             if waiting and not supervisor.stopping:

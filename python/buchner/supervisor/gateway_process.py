@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor import channel
 from buchner.supervisor.channel import Channel
-from buchner.supervisor.messages import Drain, FromGateway, Gone, Listen, Message, Plan, Reopen, Retire, StatusQuestion
+from buchner.supervisor.messages import (
+    Challenges,
+    Drain,
+    FromGateway,
+    Gone,
+    Listen,
+    Message,
+    Plan,
+    Reopen,
+    Retire,
+    StatusQuestion,
+)
 from buchner.supervisor.process import Child, Reaper, dump_file
 
 if TYPE_CHECKING:
@@ -167,6 +178,10 @@ class GatewayProcess:
     def reopen(self, descriptors: Sequence[int]) -> None:
         """Reopen the log files; the descriptor is the new error log, where that is a file."""
         self.send(Reopen(), descriptors, close=False)
+
+    def challenges(self, number: int, http: Mapping[str, str]) -> None:
+        """Send the responses to challenges; answered by `challenged` with this number."""
+        self.send(Challenges(id=number, http=dict(http)))
 
     def ask_status(self, number: int) -> None:
         """Ask for counters."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from buchner.supervisor.gateway_process import GatewayProcess, GatewayState
 from buchner.supervisor.launch import environment_of_gateway
-from buchner.supervisor.messages import PROTOCOL, Hello, PlanReady, Refused, StatusAnswer
+from buchner.supervisor.messages import PROTOCOL, Challenged, Hello, PlanReady, Refused, StatusAnswer
 from buchner.supervisor.pool import LONGEST_PAUSE, LONGEST_PAUSE_SERVING, Backoff
 from buchner.supervisor.process import MemoryEvents, Reaper, cause, python_command
 
@@ -91,6 +91,10 @@ class Gateways:
         self._command = list(command) if command else python_command("buchner.gateway")
         self._backoff = Backoff()
         self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
+        self._challenges: Mapping[str, str] = {}
+        self._challenged: dict[int, tuple[set[int], Callable[[], None]]] = {}
+        """By number of a table of challenges, the gateways that have not confirmed it, and who waits for them."""
+        self._last_challenges = 0
 
     def spawn(self, io_threads: int, terms: Terms) -> GatewayProcess:
         """Start a gateway process; raises OSError where that is not possible."""
@@ -99,6 +103,8 @@ class Gateways:
         command = [*self._command, "--open-files", str(terms.open_files)] if terms.open_files else self._command
         gateway.start(self._reaper, self._loop, command, terms.identity, environment_of_gateway())
         self.all[gateway.number] = gateway
+        if self._challenges:
+            gateway.challenges(0, self._challenges)
         return gateway
 
     def adopt(self, number: int, io_threads: int, sock: Any, pid: int, dump: int) -> GatewayProcess:
@@ -156,6 +162,30 @@ class Gateways:
         if answer is not None:
             answer(counters)
 
+    def set_challenges(self, http: Mapping[str, str], done: Callable[[], None]) -> None:
+        """Have all gateways respond to challenges of certificate authorities.
+
+        Args:
+            http: What to respond, by token; the whole table.
+            done: Called when every gateway that accepts does so.
+        """
+        self._challenges = dict(http)
+        self._last_challenges += 1
+        accepting = [gateway for gateway in self.all.values() if gateway.is_usable]
+        self._challenged[self._last_challenges] = {gateway.number for gateway in accepting}, done
+        for gateway in accepting:
+            gateway.challenges(self._last_challenges, self._challenges)
+        self._confirm()
+
+    def _confirm(self, gateway: int = 0, table: int | None = None) -> None:
+        """Note that a gateway has a table, or (None) that nobody waits for that gateway any more."""
+        for number, (missing, done) in list(self._challenged.items()):
+            if table in (None, number):
+                missing.discard(gateway)
+            if not missing:
+                del self._challenged[number]
+                done()
+
     def gateway_said(self, gateway: GatewayProcess, message: Any) -> None:
         """Sort what gateways say."""
         if isinstance(message, Hello):
@@ -168,6 +198,8 @@ class Gateways:
             self._host.plan_answered(gateway, message.id, message.error)
         elif isinstance(message, StatusAnswer):
             self._answered(message.id, message.status)
+        elif isinstance(message, Challenged):
+            self._confirm(gateway.number, message.id)
         else:
             self._host.gateway_said(gateway, message)
 
@@ -175,6 +207,7 @@ class Gateways:
         """A gateway's process has ended: start the next one if it was the one that served."""
         self.all.pop(gateway.number, None)
         why = cause(status, gateway.pid, self._memory)
+        self._confirm(gateway.number)
         was_current = gateway is self.current
         stacks = gateway.child.take_dump() if gateway.child else ""
         if was_current:

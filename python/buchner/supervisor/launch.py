@@ -99,6 +99,11 @@ def environment_of_gateway() -> dict[str, str]:
     return _ALLOCATOR | {name: value for name, value in os.environ.items() if _FOR_GATEWAYS.fullmatch(name)}
 
 
+def environment_of_keeper() -> dict[str, str]:
+    """The environment of the process that keeps certificates: ours, as proxies and DNS hooks are set there."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+
+
 _NOT_FOR_WORKERS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 _FOR_GATEWAYS = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TMP|TEMP|TZ|TZDIR|LANG|LANGUAGE|LC_\w+|LD_\w+|MIMALLOC_\w+|MALLOC_\w+|RUST_\w+"

@@ -16,6 +16,8 @@ PROTOCOL = 1
 
 _Text = Annotated[str, Meta(max_length=4096)]
 _Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Token = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,256}\Z")]
+_KeyAuthorization = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,512}\Z")]
 _AbsolutePath = Annotated[str, Meta(max_length=4096, pattern=r"\A/[^\0]*\Z")]
 _UrlPath = Annotated[str, Meta(max_length=4096, pattern=r"\A(/[^\x00-\x1f\x7f]*)?\Z")]
 _FieldValue = Annotated[str, Meta(max_length=1024, pattern=r"\A[\t\x20-\x7e\x80-\xff]*\Z")]
@@ -90,6 +92,17 @@ class StatusQuestion(Message, tag="status"):
     id: int
 
 
+class Challenges(Message, tag="challenges"):
+    """What challenges of certificate authorities are responded to with; the whole table. Answered by `challenged`.
+
+    The keeper of certificates sends it to the supervisor, which passes it on.
+    """
+
+    id: _Number
+    http: Annotated[dict[_Token, _KeyAuthorization], Meta(max_length=1000)] = {}
+    """By token (RFC 8555 section 8.3)."""
+
+
 # Gateway → supervisor
 
 
@@ -158,11 +171,17 @@ class StatusAnswer(Message, tag="status"):
     status: dict[str, Any]
 
 
+class Challenged(Message, tag="challenged"):
+    """The table with this number is in force; from a gateway, and passed on to the keeper of certificates."""
+
+    id: _Number
+
+
 class Drained(Message, tag="drained"):
     """Nothing is left; the gateway's process ends."""
 
 
-FromGateway = Hello | PlanReady | Refused | Retired | Stuck | Lost | StatusAnswer | Drained
+FromGateway = Hello | PlanReady | Refused | Retired | Stuck | Lost | StatusAnswer | Challenged | Drained
 
 
 # Worker → supervisor
@@ -244,6 +263,19 @@ class Broken(Message, tag="broken"):
 
 
 FromWorker = Forked | WorkerReady | Failed | Recycle | Pong | Broken
+
+
+# Keeper of certificates → supervisor
+
+
+class Issued(Message, tag="issued"):
+    """A certificate is in the storage."""
+
+    name: Annotated[str, Meta(max_length=256)]
+
+
+FromKeeper = Challenges | Issued
+ToKeeper = Challenged | Reopen
 
 
 # Supervisor → worker

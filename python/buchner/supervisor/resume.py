@@ -29,7 +29,7 @@ def resume(supervisor: UpgradeHost, state: State) -> None:
         supervisor.listeners[saved.address] = Listener(saved.address, sock, saved.inode)
     plan = state.plan
     _own(plan.fd)
-    supervisor.loaded = Loaded({}, state.apps, state.process, list(supervisor.listeners))
+    supervisor.loaded = Loaded({}, state.apps, state.process, list(supervisor.listeners), kept=state.kept)
     staying: dict[str, list[WorkerProcess]] = {}
     leaving: dict[str, list[WorkerProcess]] = {}
     for saved_worker in state.workers:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import msgspec
 
 from buchner.config import AppSettings, ProcessSettings
+from buchner.config.model import KeptCertificates
 from buchner.supervisor.sealed_plan import SealedPlan
 from buchner.supervisor.worker_process import WorkerState
 
@@ -95,6 +96,7 @@ class State(msgspec.Struct):
     started_at: float
     asker: int
     last_plan: int = 0
+    kept: KeptCertificates | None = None
 
     @classmethod
     def of(cls, supervisor: UpgradeHost) -> Self:
@@ -147,6 +149,7 @@ class State(msgspec.Struct):
             started_at=supervisor.started_at,
             asker=asker.fileno() if asker is not None else -1,
             last_plan=supervisor.gateways.last_plan,
+            kept=loaded.kept,
         )
 
     def descriptors(self) -> list[int]:

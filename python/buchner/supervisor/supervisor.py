@@ -21,6 +21,7 @@ from buchner.supervisor import logs
 from buchner.supervisor.child import raise_open_files
 from buchner.supervisor.deployments import Deployments, heard, log_refusal
 from buchner.supervisor.gateways import Gateways
+from buchner.supervisor.keeping import CertificateKeeper
 from buchner.supervisor.launch import Launcher
 from buchner.supervisor.listeners import Listener, forget_systemd, passed
 from buchner.supervisor.loop import Loop
@@ -83,6 +84,7 @@ class Supervisor:
         self.workers = Workers(self)
         self.deployments = Deployments(self)
         self.certificates = CertificateWatch(self)
+        self.keeper = CertificateKeeper(self)
         self.loaded: Loaded | None = None
         """The configuration in force, without its plan (`gateways.force` has that)."""
         self.listeners: dict[str, Listener] = {}
@@ -171,6 +173,7 @@ class Supervisor:
         self.loop.watch(fd, cut)
 
     def _announce(self) -> None:
+        self.in_force()
         self.certificates.start()
         self.notifier.ready(f"serving {self.options.title}")
         self.options.on_serving(self)
@@ -201,7 +204,24 @@ class Supervisor:
         """See `CertificatesHost`."""
         self.deployments.renew(policies, done)
 
+    # What the keeper of certificates needs
+
+    def set_challenges(self, http: Mapping[str, str], done: Callable[[], None]) -> None:
+        """See `KeepingHost`."""
+        self.gateways.set_challenges(http, done)
+
+    def certificate_issued(self, name: str) -> None:
+        """See `KeepingHost`: the first certificate of a name may change more than itself, as a redirect to HTTPS."""
+        if self.loaded is not None and name in self.loaded.standing_in:
+            self.deployments.reload(heard)
+        elif self.is_settled:
+            self.certificates.look()
+
     # What deployments and workers need
+
+    def in_force(self) -> None:
+        """See `DeploymentsHost`."""
+        self.keeper.follow(self.loaded.kept if self.loaded is not None else None)
 
     @property
     def title(self) -> str:
@@ -285,6 +305,7 @@ class Supervisor:
         self.gateways.reopen(error_log)
         if renewed:
             self.workers.reopen(error_log)
+            self.keeper.reopen(error_log)
         done(failure)
 
     # Stopping
@@ -299,6 +320,7 @@ class Supervisor:
             self._shutdown.hurry()
             return
         self.stopping = True
+        self.keeper.close()
         self._shutdown = Shutdown(self, seconds)
         self._shutdown.start()
 

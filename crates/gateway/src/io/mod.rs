@@ -1,5 +1,6 @@
 //! Sockets as the data plane uses them: shared, non-blocking, each with one deadline.
 pub mod bufs;
+pub mod challenges;
 pub mod deadlines;
 pub mod local;
 pub mod scarcity;

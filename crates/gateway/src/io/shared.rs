@@ -1,4 +1,5 @@
 //! What all I/O threads share, and how one thread is handed work.
+use crate::io::challenges::Challenges;
 use crate::io::local::Local;
 use crate::io::scarcity::Scarcity;
 use crate::observe::log::LogWriter;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub supervisor: Arc<dyn Tell>,
     /// Whether descriptors run out.
     pub scarcity: Scarcity,
+    /// Challenges of certificate authorities.
+    pub challenges: Challenges,
     /// What rooms share between threads.
     pub rooms: SharedRooms,
 }

@@ -312,3 +312,25 @@ fn the_host_finds_the_server_and_the_default_server_has_the_rest() {
         assert_eq!(site.send(&format!("GET /\nHost: {host}")).text(), text, "{host}");
     }
 }
+
+#[test]
+fn a_challenge_of_an_authority_is_met_before_redirects_and_access_rules() {
+    let site = Site::new(json!({
+        "settings": {"access": ["deny all"]},
+        "rewrite": [{"return": {"status": 301, "text": "https://$host$request_uri"}}],
+        "route": [{"path": "/", "content": respond("content")}],
+    }));
+    let ask = |request: &str| site.send(request).status;
+    assert_eq!(ask("GET /.well-known/acme-challenge/token"), 301);
+    site.exchange("GET /").thread.shared.challenges.replace([("token".to_owned(), "token.thumbprint".into())].into());
+    let answer = site.send("GET /.well-known/acme-challenge/token");
+    assert_eq!(brief(&answer), (200, "token.thumbprint"));
+    assert_eq!(answer.header("Content-Type"), "application/octet-stream");
+    assert_eq!(ask("HEAD /.well-known/acme-challenge/token"), 200);
+    for other in ["GET /.well-known/acme-challenge/other", "GET /.well-known/acme-challenge/", "GET /token"] {
+        assert_eq!(ask(other), 301, "{other}");
+    }
+    assert_eq!(ask("POST /.well-known/acme-challenge/token"), 301);
+    site.exchange("GET /").thread.shared.challenges.replace([].into());
+    assert_eq!(ask("GET /.well-known/acme-challenge/token"), 301);
+}

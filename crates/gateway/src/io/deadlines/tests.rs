@@ -1,4 +1,5 @@
 use super::*;
+use crate::io::challenges::Challenges;
 use crate::io::scarcity::Scarcity;
 use crate::io::shared::{Shared, Tell};
 use crate::io::stream::Io;
@@ -21,6 +22,7 @@ fn thread() -> Rc<Local> {
         metrics: Mutex::default(),
         supervisor: Arc::new(Nobody),
         scarcity: Scarcity::below(None),
+        challenges: Challenges::default(),
         rooms: SharedRooms::default(),
     };
     Local::new(0, &Arc::new(shared), Arc::default())
