@@ -248,3 +248,14 @@ def test_a_challenge_that_no_gateway_confirms_fails_and_is_taken_back(
     assert supervisor.next() == {"op": "challenges", "id": 1, "http": {"token": "token.thumbprint"}}
     supervisor.process.forget("token")
     assert supervisor.next() == {"op": "challenges", "id": 2, "http": {}}
+
+
+def test_an_upgrade_has_one_keeper_again(site: Site) -> None:
+    first = site.issued()
+    before = [*site.keepers(), *site.instance.gateways()]
+    told = site.instance.command("upgrade")
+    assert told.returncode == 0, told.stderr
+    wait_for(lambda: not {*before} & {*site.keepers(), *site.instance.gateways()}, "the end of those before", 40)
+    assert len(site.keepers()) == 1
+    site.instance.command("cert", "--directory", "certificates", "renew", "shop.test")
+    site.issued(but=first)

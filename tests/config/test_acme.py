@@ -120,3 +120,12 @@ def test_serve_for_a_domain_has_443_and_80_and_redirects_once_it_is_issued(direc
 def test_flags_that_do_not_go_with_a_domain_are_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Serving("shop:app", domains=["shop.test"], **more).document()
+
+
+def test_keys_are_not_shown(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path, site("a.test"), eab_kid="k", eab_key="hush", dns="hook", dns_options={"key_secret": "hush"}
+    )
+    assert found.kept is not None
+    assert found.kept.settings.eab_key == "hush"
+    assert "hush" not in repr(found.kept)

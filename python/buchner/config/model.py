@@ -153,6 +153,10 @@ class AcmeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ] = None
 
+    def __repr__(self) -> str:
+        """Leave out the keys."""
+        return f"AcmeSettings({self.authority!r})"
+
 
 class KeptCertificates(msgspec.Struct, frozen=True):
     """The certificates that are to be issued and renewed.
