@@ -40,6 +40,8 @@ def document() -> str:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     gateway = Gateway(tmp_path_factory.mktemp("many"), document(), {"PYTHONWARNINGS": "error"})
+    # It answers a moment before the start is over, and a death until then is a start that failed.
+    wait_for(lambda: " serving " in gateway.log, "the end of the start", 60)
     yield gateway
     gateway.stop()
 

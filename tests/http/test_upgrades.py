@@ -146,7 +146,7 @@ class Silent:
 
 
 def connections(gateway: Gateway) -> int:
-    """Sockets of the gateway's processes."""
+    """Sockets of the gateway process; those of the supervisor, which it opens while it starts, are not among them."""
     pids = [gateway.process.pid]
     count = 0
     while pids:
@@ -156,7 +156,8 @@ def connections(gateway: Gateway) -> int:
             links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
         except OSError:
             continue
-        count += sum(link.startswith("socket:") for link in links)
+        if b"buchner.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            count += sum(link.startswith("socket:") for link in links)
     return count
 
 

@@ -159,7 +159,6 @@ def defaults(prefix: Path, base: Path, root: str) -> gen.Document:
     return gen.Document(
         gateway=gen.Gateway(conditions="nginx", wording="nginx", users_prefix=UNSET if base == prefix else str(base)),
         bare_lf=True,
-        http2=False,
         upstream_bare_lf=True,
         large_fields_status=494,
         keepalive_disable=["msie6"],

@@ -35,6 +35,8 @@ def encrypt(scope: Scope) -> None:
         return
     tls = gen.Tls()
     scope.table.tls = tls
+    if scope.holder("http2") is None:
+        scope.table.http2 = False  # gateway.toml would have it on
     scope.state.places[(*scope.path, "tls")] = (
         certificates[0] if certificates else _holder(scope, "ssl_reject_handshake")
     )
