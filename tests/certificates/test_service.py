@@ -25,7 +25,7 @@ from helpers.raw import ask
 from helpers.wait import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from buchner.certificates.storage import Storage
     from helpers.pebble import Pebble
@@ -54,6 +54,12 @@ acme = true
 path = "/"
 app = true
 """
+
+
+@pytest.fixture(scope="module")
+def pebble(run_pebble: Callable[..., Pebble]) -> Pebble:
+    """One of its own: at the ports where the others' looks for challenges, responders of the tests listen."""
+    return run_pebble()
 
 
 class Site:
