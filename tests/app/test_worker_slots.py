@@ -91,6 +91,24 @@ def test_a_request_that_was_taken_back_is_skipped(serve_slots: Any) -> None:
     assert struct.unpack_from("<I", gateway.claims) == (5 << 2 | 2,)
 
 
+def test_a_request_that_was_taken_back_is_skipped_though_the_next_one_hangs(serve_slots: Any) -> None:
+    go = threading.Event()
+
+    def hangs(environ: Environ, start: Start) -> Any:
+        go.wait(20)
+        return hello(environ, start)
+
+    gateway = serve_slots(hangs)
+    struct.pack_into("<I", gateway.claims, 0, 5 << 2 | 3)
+    peer = gateway.peers[0]
+    peer.send(request(claim=(0, 5)) + request())
+    try:
+        assert peer.answer().kind == SKIPPED
+    finally:
+        go.set()
+    assert peer.answer().body == b"hello"
+
+
 def test_an_endless_answer_that_nobody_wants_is_stopped(serve_slots: Any) -> None:
     ended = threading.Event()
 

@@ -443,7 +443,9 @@ pub fn gone_error(_: Gone) -> PyErr {
     PyOSError::new_err((rustix::io::Errno::PIPE.raw_os_error(), "the client closed the connection"))
 }
 
-/// Answers a request that had been taken back.
+/// Answers a request that had been taken back. At once: the next request may be here already and run for long, and until
+/// this is told the gateway takes it for the one that waits behind, which has no time to keep.
 pub fn skip(conn: &mut Conn) {
     conn.hold(&Header { length: 0, kind: Kind::Skipped, flags: 0 }.to_bytes());
+    conn.send_held();
 }
