@@ -310,17 +310,16 @@ def test_socket_activation(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     with socket.create_server(("127.0.0.1", 0)) as passed:
         port = passed.getsockname()[1]
-        os.dup2(passed.fileno(), 200)
+        number = passed.fileno()
         script = (
-            "import os, sys; os.dup2(200, 3); os.set_inheritable(3, True);"
+            f"import os, sys; os.dup2({number}, 3); os.set_inheritable(3, True);"
             "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1'};"
             "os.execv(sys.executable, [sys.executable, '-m', 'buchner', 'serve', 'shop:app', '-w', '1'])"
         )
         environ = {**os.environ, "BUCHNER_STATE_DIR": str(tmp_path / "state")}
         if (PYTHON / "buchner" / "_native.so").exists():
             environ["PYTHONPATH"] = str(PYTHON)
-        process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environ, pass_fds=[200])
-        os.close(200)
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environ, pass_fds=[number])
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("GET", "/")
