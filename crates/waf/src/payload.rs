@@ -107,7 +107,8 @@ fn flags(state: &mut State, found: &multipart::Multipart<'_>) {
     }
 }
 
-const MULTIPART_FLAGS: &[V] = &[
+/// What is wrong with a multipart body, or odd; 0 as long as nothing sets it.
+pub const MULTIPART_FLAGS: &[V] = &[
     V::MultipartBoundaryQuoted,
     V::MultipartBoundaryWhitespace,
     V::MultipartCrlfLfLines,

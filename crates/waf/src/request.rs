@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::body::{cookies, urlencoded};
 use crate::memory::{EMPTY, ValueId};
+use crate::payload::MULTIPART_FLAGS;
 use crate::rule::Rules;
 use crate::seclang::variable::Variable as V;
 use crate::state::State;
@@ -31,25 +32,12 @@ pub struct RequestHead<'a> {
     pub user: &'a [u8],
 }
 
-/// Variables that are 0 as long as nothing sets them.
+/// Variables that are 0 as long as nothing sets them, beside the flags of multipart bodies.
 const ZERO: &[V] = &[
     V::FilesCombinedSize,
     V::InboundDataError,
     V::MscPcreLimitsExceeded,
-    V::MultipartBoundaryQuoted,
-    V::MultipartBoundaryWhitespace,
-    V::MultipartCrlfLfLines,
-    V::MultipartDataAfter,
-    V::MultipartDataBefore,
-    V::MultipartFileLimitExceeded,
-    V::MultipartHeaderFolding,
-    V::MultipartInvalidHeaderFolding,
-    V::MultipartInvalidPart,
-    V::MultipartInvalidQuoting,
-    V::MultipartLfLine,
-    V::MultipartMissingSemicolon,
     V::MultipartStrictError,
-    V::MultipartUnmatchedBoundary,
     V::OutboundDataError,
     V::ReqbodyError,
     V::ReqbodyProcessorError,
@@ -60,7 +48,7 @@ const ZERO: &[V] = &[
 /// Sets the variables of a request's header section.
 pub fn head(rules: &Rules, state: &mut State, head: &RequestHead<'_>) {
     let zero = state.memory.number(0);
-    for variable in ZERO {
+    for variable in ZERO.iter().chain(MULTIPART_FLAGS) {
         state.singles[*variable as usize] = zero;
     }
     for variable in [V::ReqbodyErrorMsg, V::ReqbodyProcessor, V::ReqbodyProcessorErrorMsg] {
