@@ -57,6 +57,7 @@ def user_schema(plan: Schema) -> Schema:
     _write_settings(defs["Settings"]["properties"])
     _shorten(defs)
     gen_tls.write(defs["Tls"])
+    gen_tls.write_upstream(defs["UpstreamTls"])
     _name_variables(defs)
     defs["RewriteStep"] = _choice(defs["RewriteOp"])
     defs["RewriteStep"]["properties"]["return"] = _described(
@@ -135,6 +136,11 @@ def _write_settings(settings: Schema) -> None:
         "type": "object",
         "additionalProperties": STRING,
     }
+    settings["upstream_tls"] = _described(
+        'Terms of TLS towards upstreams, for `proxy = "https://…"`. Default: they are compared '
+        "with the system's CAs and the host of the URL.",
+        _ref("UpstreamTls"),
+    )
     settings["root"] = _described(
         settings["root"]["description"] + " A path with variables, or a table. Default: none (nginx: `root`, `alias`).",
         STRING,
@@ -301,7 +307,7 @@ def _shorten(defs: Schema) -> None:
 _SHORT: dict[str, tuple[str, tuple[Schema, ...]]] = {
     "files": ('`"static/"` or a table.', (STRING,)),
     "proxy": (
-        '`"http://name/"`, `"http://host:port"`, `"http://unix:/path:/uri"` or a table. '  # noqa: ISC004
+        '`"http://name/"`, `"https://host:port"`, `"http://unix:/path:/uri"` or a table. '  # noqa: ISC004
         "A URI after the server, even `/`, replaces the matched path, as in nginx.",
         (STRING,),
     ),

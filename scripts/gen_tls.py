@@ -10,6 +10,30 @@ PATH: Schema = {"type": "string", "format": "path"}
 FILES: Schema = {"anyOf": [PATH, {"type": "array", "minItems": 1, "items": PATH}]}
 
 
+def write_upstream(terms: Schema) -> None:
+    """Give terms for upstreams the form people write.
+
+    Args:
+        terms: the schema of `UpstreamTls` in the plan; changed in place.
+
+    """
+    properties = terms["properties"]
+    for name in ("ca", "crl"):
+        told = properties[name]["description"]
+        properties[name] = {"description": "File with " + told[0].lower() + told[1:], **PATH}
+    told = properties["certificate"]["description"]
+    properties["certificate"] = {"description": told.replace("The certificate", "File with the certificate"), **PATH}
+    properties["key"] = {
+        "description": "File with the key of that certificate. Default: it is in the certificate's file (nginx: "
+        "`proxy_ssl_certificate_key`).",
+        **PATH,
+    }
+    properties["password_file"] = {
+        "description": "File with passwords of the key, one a line (nginx: `proxy_ssl_password_file`). Default: none.",
+        **PATH,
+    }
+
+
 def write(tls: Schema) -> None:
     """Give a policy the form people write.
 

@@ -20,6 +20,9 @@ def parse_toml(text: str) -> tuple[str, list[tuple[int, int, str]]]:
 def toml_spans(text: str) -> dict[str, tuple[int, int, int, int]]:
     """Return, by JSON pointer, where a value stands: bytes of its key from and to, of its value from and to."""
 
+def system_roots() -> tuple[list[bytes], list[str]]:
+    """Return the certificates (DER) of the authorities that the system trusts, and errors while looking."""
+
 def regex_groups(text: str) -> list[str]:
     """Return the names of a regular expression's groups; `ValueError` says what is wrong with it."""
 

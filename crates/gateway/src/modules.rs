@@ -16,6 +16,7 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<settings::buffering::Settings>::NEW,
     &Of::<upstream::resolve::Settings>::NEW,
     &Of::<backend::proxy::config::Settings>::NEW,
+    &Of::<upstream::tls::config::Settings>::NEW,
     &Of::<backend::app::Settings>::NEW,
     &Of::<error_page::Settings>::NEW,
     &Of::<observe::access_log::Settings>::NEW,

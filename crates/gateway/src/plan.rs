@@ -16,6 +16,7 @@ use crate::route::{NameTable, NameTables, RouteTable, Routes};
 use crate::scope::{self, Compiling, Scope, ScopeRef, Settings};
 use crate::settings::http2;
 use crate::tls;
+use crate::upstream::tls::terms::AllTerms;
 use crate::upstream::{Group, Groups};
 use crate::vars::Names;
 use buchner_wire::h1::Limits;
@@ -164,9 +165,11 @@ impl Plan {
         let mut names = Names::new(&modules::VARIABLES, defined)?;
         names.bases = config.gateway.bases();
         let upstreams = compile_upstreams(config, previous)?;
+        let terms = previous.and_then(|plan| plan.scope.get());
+        let terms = AllTerms::compile(&config.upstream_tls, &config.system_roots, &names, terms)?;
         let media_types = Tables(config.types.iter().map(mime::table).collect());
         let logs = LogCount(config.access_log.len());
-        let tables: &[&(dyn Any + Send + Sync)] = &[&media_types, &logs, &upstreams, &config.app];
+        let tables: &[&(dyn Any + Send + Sync)] = &[&media_types, &logs, &upstreams, &terms, &config.app];
         let cx = Compiling { names: &names, gateway: &config.gateway, tables };
         let settings = compile_settings(config, &cx)?;
         let count = config.server.len();
@@ -195,7 +198,7 @@ impl Plan {
             spool: spool(config, previous),
             wants: names.wants(),
             walk: |ex| Box::pin(pipeline::run(ex)),
-            kept: vec![Box::new(Line(servers)), Box::new(logs), Box::new(upstreams), Box::new(tables)],
+            kept: vec![Box::new(Line(servers)), Box::new(logs), Box::new(upstreams), Box::new(tables), Box::new(terms)],
         };
         Ok(Arc::new(Self {
             scope: Arc::new(scope),

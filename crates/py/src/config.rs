@@ -3,6 +3,7 @@ use buchner_gateway::config::Config;
 use buchner_gateway::plan::Plan;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 /// JSON schema of the resolved plan ([`Config`]).
 #[pyfunction]
@@ -15,6 +16,15 @@ pub fn config_schema() -> PyResult<String> {
 pub fn check_config(json: &str) -> PyResult<()> {
     let config = serde_json::from_str::<Config>(json).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Plan::compile(&config, None).map(drop).map_err(PyValueError::new_err)
+}
+
+/// The certificates of the CAs that this system trusts, as DER, and what went wrong while they were looked for. `SSL_CERT_FILE`
+/// and `SSL_CERT_DIR` are obeyed.
+#[pyfunction]
+pub fn system_roots(py: Python<'_>) -> (Vec<Bound<'_, PyBytes>>, Vec<String>) {
+    let found = rustls_native_certs::load_native_certs();
+    let roots = found.certs.iter().map(|root| PyBytes::new(py, root)).collect();
+    (roots, found.errors.iter().map(ToString::to_string).collect())
 }
 
 /// The names of a regular expression's groups; raises `ValueError` with what is wrong with the expression.

@@ -33,7 +33,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::config::{check_config, config_schema, definable_variables, ignorable_headers, regex_groups, variables};
+    use crate::config::{
+        check_config, config_schema, definable_variables, ignorable_headers, regex_groups, system_roots, variables,
+    };
     #[pymodule_export]
     use crate::fork::leave_gateways;
     #[pymodule_export]

@@ -183,6 +183,7 @@ class Map(Table, kw_only=True):
 
 class Proxy(Table, kw_only=True):
     authority: str | UnsetType = UNSET
+    tls: bool | UnsetType = UNSET
     upstream: str | UnsetType = UNSET
     uri: str | UnsetType = UNSET
     url: str | UnsetType = UNSET
@@ -367,6 +368,7 @@ class Settings(Table, kw_only=True):
     upgrade_protocols: list[str] | UnsetType = UNSET
     upstream_bare_lf: bool | UnsetType = UNSET
     upstream_send_timeout: str | float | UnsetType = UNSET
+    upstream_tls: UpstreamTls | UnsetType = UNSET
     userid: Literal['off', 'log', 'v1', 'on'] | UnsetType = UNSET
     userid_domain: str | UnsetType = UNSET
     userid_expires: str | UnsetType = UNSET
@@ -498,6 +500,20 @@ class UpstreamServer(Table, kw_only=True):
     weight: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
 
 
+class UpstreamTls(Table, kw_only=True):
+    ca: str | UnsetType = UNSET
+    certificate: str | UnsetType = UNSET
+    ciphers: list[str] | UnsetType = UNSET
+    crl: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    protocols: list[Literal['TLSv1.2', 'TLSv1.3']] | UnsetType = UNSET
+    server_name: bool | UnsetType = UNSET
+    session_reuse: bool | UnsetType = UNSET
+    verify: bool | UnsetType = UNSET
+    key: str | UnsetType = UNSET
+    password_file: str | UnsetType = UNSET
+
+
 UNITS: dict[str, str] = {
     "app_timeout": "time",
     "auth_delay": "time",
@@ -567,7 +583,17 @@ FORMATS: dict[str, Any] = {
     "sendfile_roots": {"items": {"text": "path"}},
     "set_headers": {"values": {"text": "text", "items": {"text": "text"}}},
     "source_charset": {"text": "text"},
-    "sub_filter": {"items": {"fields": {"replacement": {"text": "text"}, "text": {"text": "text"}}}}
+    "sub_filter": {"items": {"fields": {"replacement": {"text": "text"}, "text": {"text": "text"}}}},
+    "upstream_tls": {
+        "fields": {
+            "ca": {"text": "path"},
+            "certificate": {"text": "path"},
+            "crl": {"text": "path"},
+            "name": {"text": "text"},
+            "key": {"text": "path"},
+            "password_file": {"text": "path"}
+        }
+    }
 }
 
 KINDS: dict[str, list[str]] = {
@@ -700,6 +726,7 @@ SETTINGS: tuple[str, ...] = (
     "upgrade_protocols",
     "upstream_bare_lf",
     "upstream_send_timeout",
+    "upstream_tls",
     "userid",
     "userid_domain",
     "userid_expires",

@@ -141,6 +141,7 @@ class Contents:
             self.report.error(path, "a proxy has an upstream or a url")
             return None
         self.upstreams.by_name(proxy.upstream, (*path, "upstream"))
+        self.upstreams.encrypted = self.upstreams.encrypted or proxy.tls is True
         if proxy.uri is not UNSET and not proxy.uri.startswith("/"):
             self.report.error((*path, "uri"), f'the URI "{proxy.uri}" does not begin with "/"')
         plan: dict[str, Any] = msgspec.to_builtins(proxy)
@@ -148,10 +149,10 @@ class Contents:
 
     def _proxy_url(self, url: str, path: Path) -> dict[str, Any]:
         """Return the plan's `Proxy` for a URL with variables."""
-        if not url.lower().startswith("http://") and not url.startswith("$"):
-            self.report.error(path, f'the URL "{url}" does not begin with "http://" or a variable')
+        if not url.lower().startswith(("http://", "https://", "$")):
+            self.report.error(path, f'the URL "{url}" does not begin with "http://", "https://" or a variable')
         self.text(url, path)
-        self.upstreams.by_variables()
+        self.upstreams.by_variables(url)
         return {"url": url}
 
     def _app(self, app: bool | str | AppContent, path: Path) -> dict[str, Any] | None:

@@ -184,6 +184,7 @@ class Loaded:
         sockets: how the sockets of addresses are opened, where that was said.
         encrypted: those of the addresses that have TLS.
         policies: the files of each of ``plan["tls"]``.
+        terms: the files of each of ``plan["upstream_tls"]``.
         kept: the certificates that are issued and renewed here.
         standing_in: those of them that there are none of yet, so that a self-signed one is served.
         warnings: what is odd but works.
@@ -197,10 +198,16 @@ class Loaded:
     sockets: dict[str, SocketOptions] = field(default_factory=dict)
     encrypted: frozenset[str] = frozenset()
     policies: list[PolicyFiles] = field(default_factory=list)
+    terms: list[PolicyFiles] = field(default_factory=list)
     kept: KeptCertificates | None = None
     standing_in: frozenset[str] = frozenset()
     warnings: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+
+    def files_in_plan(self) -> dict[tuple[str, int], PolicyFiles]:
+        """Return the files whose contents the plan has, by the table of the plan and the index in it."""
+        tables = {"tls": self.policies, "upstream_tls": self.terms}
+        return {(table, index): files for table, all_ in tables.items() for index, files in enumerate(all_)}
 
     def without_plan(self) -> Loaded:
         """Return the same without the plan, which is most of it."""

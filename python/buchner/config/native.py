@@ -39,6 +39,7 @@ def check_plan(plan: str) -> None:
 check_config = _native.check_config
 parse_toml = _native.parse_toml
 regex_groups = _native.regex_groups
+system_roots = _native.system_roots
 toml_spans = _native.toml_spans
 variables = _native.variables
 definable_variables = _native.definable_variables

@@ -18,6 +18,7 @@ from buchner.config.processes import app_settings, gateway_plan, process_setting
 from buchner.config.rewrites import REGEX, Block, Rewrites, define
 from buchner.config.settings import SettingsTable
 from buchner.config.tls import Policies
+from buchner.config.upstream_tls import UpstreamTerms, system_roots
 from buchner.config.upstreams import Upstreams, tables
 from buchner.config.values import convert
 from buchner.config.variables import Definitions
@@ -52,7 +53,8 @@ class Resolver:
         self.upstreams = Upstreams(tables(document.upstream), report)
         self.variables = Definitions(report)
         self.contents = Contents(self.apps, self.upstreams, base, self.variables, report)
-        self.settings = SettingsTable(self.contents, report)
+        self.terms = UpstreamTerms(report)
+        self.settings = SettingsTable(self.contents, self.terms, report)
         self.rewrites = Rewrites(self.contents, self.settings, report)
         self.listeners = Listeners(report)
         self.acme = Acme(document.acme, base, report)
@@ -76,7 +78,6 @@ class Resolver:
         self.upstreams.warn_unused()
         gateway = gateway_plan(self.document.gateway, self.base, self.report)
         process = process_settings(self.document.gateway, self.base, self.report)
-        self.report.finish()
         gateway.setdefault("io_threads", max(1, cpus.usable() // 4))
         plan = {
             "gateway": gateway,
@@ -89,6 +90,12 @@ class Resolver:
         }
         if self.policies.plan:
             plan["tls"] = self.policies.plan
+        if self.terms.plan:
+            plan["upstream_tls"] = self.terms.plan
+        roots = system_roots(plan, self.report) if self.upstreams.encrypted else None
+        self.report.finish()
+        if roots is not None:
+            plan["system_roots"] = roots
         if self.variables.plan:
             plan["variable"] = self.variables.plan
         if self.settings.types:
@@ -101,6 +108,7 @@ class Resolver:
             self.listeners.sockets,
             self.listeners.encrypted(),
             self.policies.files,
+            self.terms.files,
             kept=self.acme.kept,
             standing_in=frozenset(self.acme.stand_ins),
             warnings=self.report.warnings,

@@ -20,6 +20,7 @@ from buchner.config.values import convert
 if TYPE_CHECKING:
     from buchner.config.content import Contents
     from buchner.config.places import Path, Report
+    from buchner.config.upstream_tls import UpstreamTerms
 
     Level = gen.Document | gen.Server | gen.Route | gen.If | gen.LimitExcept
 
@@ -40,11 +41,13 @@ class SettingsTable:
 
     Args:
         contents: checks variables and makes paths absolute.
+        terms: reads the terms of TLS towards upstreams.
         report: takes the problems.
     """
 
-    def __init__(self, contents: Contents, report: Report) -> None:
+    def __init__(self, contents: Contents, terms: UpstreamTerms, report: Report) -> None:
         self.contents = contents
+        self.terms = terms
         self.report = report
         self.plan: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
@@ -93,6 +96,8 @@ class SettingsTable:
                 addresses.split(server)
             except ValueError as error:
                 self.report.error((*path, "resolver", index), str(error))
+        if "upstream_tls" in own:
+            own["upstream_tls"] = self.terms.resolve(own["upstream_tls"], (*path, "upstream_tls"))
         if "mirror" in own:
             own["mirror"] = [uri for uri in own["mirror"] if uri != "off"]
         return own

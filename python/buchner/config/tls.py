@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 from msgspec import UNSET
@@ -67,7 +67,11 @@ class PolicyFiles:
         found += [file for _, file in (*self.ticket_keys, *self.clients)]
         return found if self.passwords is None else [*found, self.passwords]
 
-    def stamped(self) -> PolicyFiles:
+    def names(self) -> list[str]:
+        """Return what logs call them: the certificates, or else the other files."""
+        return [name for name, _, _ in self.certificates] or [str(path) for path in self.paths()]
+
+    def stamped(self) -> Self:
         """Return the same with the files as they are now."""
         return replace(self, stamps=tuple(stamp(path) for path in self.paths()))
 

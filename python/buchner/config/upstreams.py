@@ -19,19 +19,28 @@ if TYPE_CHECKING:
 _FLAGS = ("backup", "down")
 _NUMBERS = ("weight", "max_fails", "max_conns")
 _SETTINGS = ("balance", "host", "keepalive", "keepalive_timeout", "keepalive_requests", "keepalive_time")
+_SCHEMES = ("http", "https")
+_HTTPS_PORT = 443
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
 class Target(NamedTuple):
-    """Where a proxy URL leads: an authority (``name``, ``host:port``, ``unix:/path``) and a URI, if it has one."""
+    """Where a proxy URL leads.
+
+    Args:
+        authority: ``name``, ``host:port``, ``unix:/path``.
+        uri: the URI, if it has one.
+        tls: it is spoken to in TLS.
+    """
 
     authority: str
     uri: str | None
+    tls: bool = False
 
 
 @lru_cache(4096)
 def target(url: str) -> Target:
-    """Read the URL of a proxy: ``http://name``, ``http://host:port/uri``, ``http://unix:/path:/uri``.
+    """Read the URL of a proxy: ``http://name``, ``https://host:port/uri``, ``http://unix:/path:/uri``.
 
     Raises:
         ValueError: it is no such URL; the message says what is.
@@ -40,19 +49,32 @@ def target(url: str) -> Target:
     found = _URL.fullmatch(url)
     if found is None:
         raise ValueError(f'"{url}" is not a URL: write http://{url}' if url else "is empty: http://host:port is a URL")
-    if found["scheme"].lower() != "http":
-        raise ValueError(f'"{found["scheme"]}://" is not supported as an upstream; http:// is')
-    rest = found["rest"]
+    scheme, rest = found["scheme"].lower(), found["rest"]
+    if scheme not in _SCHEMES:
+        raise ValueError(f'"{found["scheme"]}://" is not supported as an upstream; http:// and https:// are')
+    tls = scheme == "https"
     if rest.startswith("unix:"):
         path, colon, uri = rest[len("unix:") :].partition(":")
-        return Target(addresses.unix(f"unix:{path}"), (uri or "/") if colon else None)
+        return Target(addresses.unix(f"unix:{path}"), (uri or "/") if colon else None, tls)
     cut = re.search(r"[/?#]", rest)
     authority, uri = (rest[: cut.start()], rest[cut.start() :]) if cut else (rest, "")
     if not authority:
         raise ValueError(f'"{url}" names no server: http://host:port does')
     if "@" in authority:
         raise ValueError(f'"{url}": a user name is not allowed in the URL of an upstream')
-    return Target(authority, (uri if uri.startswith("/") else f"/{uri}") if uri else None)
+    return Target(authority, (uri if uri.startswith("/") else f"/{uri}") if uri else None, tls)
+
+
+def implied(authority: str, *, tls: bool) -> str:
+    """Return the name of the upstream that a URL stands for, if no `[upstream]` has the name of its authority.
+
+    Raises:
+        ValueError: the authority is no address.
+
+    """
+    if authority.startswith("unix:"):
+        return f"https://{authority}" if tls else authority
+    return f"https://{addresses.upstream(authority, _HTTPS_PORT)}" if tls else addresses.upstream(authority)
 
 
 class Upstreams:
@@ -68,25 +90,30 @@ class Upstreams:
         self.named = tables
         self.plan: dict[str, dict[str, Any]] = {name: self._upstream(name, table) for name, table in tables.items()}
         self.used: set[str] = set()
+        self.encrypted = False
+        """Servers may be spoken to in TLS."""
 
     def by_url(self, url: str, path: Path) -> dict[str, Any] | None:
         """Return the plan's `Proxy` for a URL, or None after reporting what is wrong."""
         try:
-            authority, uri = target(url)
-            name = authority if authority in self.named else self._implied(authority)
+            authority, uri, tls = target(url)
+            name = authority if authority in self.named else self._implied(authority, tls=tls)
         except ValueError as error:
             self.report.error(path, str(error))
             return None
         self.used.add(name)
-        plan = {"upstream": name}
+        plan: dict[str, Any] = {"upstream": name}
+        if tls:
+            plan["tls"] = self.encrypted = True
         if uri is not None:
             plan["uri"] = uri
         if authority != name:
             plan["authority"] = authority
         return plan
 
-    def by_variables(self) -> None:
+    def by_variables(self, url: str) -> None:
         """Note that a URL with variables may lead to any upstream."""
+        self.encrypted = self.encrypted or not url.lower().startswith("http://")
         self.used.update(self.named)
 
     def by_name(self, name: str, path: Path) -> None:
@@ -103,19 +130,20 @@ class Upstreams:
             if name not in self.used:
                 self.report.warn(("upstream", name), f'no route uses the upstream "{name}"', key=True)
 
-    def _implied(self, authority: str) -> str:
+    def _implied(self, authority: str, *, tls: bool) -> str:
         if authority.startswith("unix:"):
-            self.plan.setdefault(authority, {"server": [{"address": authority}], "host": "localhost"})
-            return authority
+            name = implied(authority, tls=tls)
+            self.plan.setdefault(name, {"server": [{"address": authority}], "host": "localhost"})
+            return name
         host, port = addresses.split(authority)
         if port is None and "." not in host and closest(host, self.named):
             raise ValueError(f'unknown upstream "{host}"{hint(host, self.named)}')
-        name = addresses.upstream(authority)
+        name = implied(authority, tls=tls)
         if port == 0:
             raise ValueError(f'"{authority}" has no usable port')
         if name not in self.plan:
-            shown = host if port in (None, 80) else authority
-            self.plan[name] = {"server": [{"address": name}], "host": shown}
+            shown = host if port in (None, _HTTPS_PORT if tls else 80) else authority
+            self.plan[name] = {"server": [{"address": name.removeprefix("https://")}], "host": shown}
         return name
 
     def _upstream(self, name: str, table: Upstream) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from buchner.config.overrides import OverriddenPlaces, merged
 from buchner.config.places import Report, dotted, sorted_problems
 from buchner.config.resolve import Resolver
 from buchner.config.suggest import closest
+from buchner.config.upstreams import implied
 from buchner.errors import ConfigError, Problem
 from buchner.nginx import blocks
 from buchner.nginx.directives import ROWS
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
 
 _HTTP_PORT = 80
+_HTTPS_PORT = 443
 _VARIABLE = re.compile(r'(?:unknown variable )?"\$(\w+)"')
 _TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 
@@ -234,18 +236,24 @@ def _imply_upstreams(state: State) -> None:
     if upstreams is UNSET:
         return
     groups = set(upstreams)
-    for authority in sorted(state.proxied.keys() - groups):
+    for authority, tls in sorted(state.proxied):
+        if authority in groups:
+            continue
         if authority.startswith("unix:"):
-            upstreams[authority] = gen.Upstream(servers=[authority], host="localhost", keepalive=0)
+            upstreams[implied(authority, tls=tls)] = gen.Upstream(servers=[authority], host="localhost", keepalive=0)
             continue
         try:
             host, port = addresses.split(authority)
         except ValueError:
             continue  # the resolver reports it, with the place
         if host in groups:
-            state.problems.append(state.proxied[authority].problem(f'the upstream "{host}" has no port: take it out'))
+            state.problems.append(
+                state.proxied[authority, tls].problem(f'the upstream "{host}" has no port: take it out')
+            )
             continue
         if port is None and "." not in host and closest(host, upstreams):
             continue
-        shown = host if port in (None, _HTTP_PORT) else authority
-        upstreams[authority] = gen.Upstream(servers=[authority], host=shown, keepalive=0)
+        shown = host if port in (None, _HTTPS_PORT if tls else _HTTP_PORT) else authority
+        address = f"{authority}:{_HTTPS_PORT}" if tls and port is None else authority
+        name = implied(authority, tls=True) if tls else authority
+        upstreams[name] = gen.Upstream(servers=[address], host=shown, keepalive=0)

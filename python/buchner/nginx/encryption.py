@@ -38,7 +38,7 @@ def encrypt(scope: Scope) -> None:
     if scope.holder("http2") is None:
         scope.table.http2 = False  # gateway.toml would have it on
     scope.state.places[(*scope.path, "tls")] = (
-        certificates[0] if certificates else _holder(scope, "ssl_reject_handshake")
+        certificates[0] if certificates else holder_of(scope, "ssl_reject_handshake")
     )
     if any(
         token.text in scope.state.refused_files for token in (*certificates, *scope.value("ssl_certificate_key", []))
@@ -46,10 +46,15 @@ def encrypt(scope: Scope) -> None:
         tls.reject_handshake = True  # there is nothing to read, and the file is not used anyway
         return
     _certificates(scope, tls, certificates)
-    protocols = _protocols(scope)
-    if protocols is not None:
-        tls.protocols = protocols
-    _ciphers(scope, tls, protocols)
+    versions = protocols(scope)
+    if versions is not None:
+        tls.protocols = versions
+    prefer = _prefers(scope)
+    if prefer:
+        tls.prefer_server_ciphers = True
+    found = ciphers(scope, versions, prefer=prefer)
+    if found is not None:
+        tls.ciphers = found
     _curves(scope, tls)
     for name in ("reject_handshake", "session_timeout", "session_cache", "session_tickets"):
         setattr(tls, name, scope.value(f"ssl_{name}", UNSET))
@@ -61,14 +66,16 @@ def _addresses(scope: Scope) -> Iterator[str]:
             yield addresses.listening(text).address
 
 
-def _holder(scope: Scope, directive: str) -> Token:
+def holder_of(scope: Scope, directive: str) -> Token:
+    """Return where the value of a directive stands that holds in a block."""
     holder = scope.holder(directive)
     if holder is None:
         raise LookupError(directive)
     return holder.tokens[directive]
 
 
-def _file(scope: Scope, token: Token) -> str:
+def file_of(scope: Scope, token: Token) -> str:
+    """Return the file that a name stands for: one beside the main file."""
     state = scope.state
     return token.text if state.base == state.prefix else str(state.base / token.text)
 
@@ -81,23 +88,30 @@ def _certificates(scope: Scope, tls: gen.Tls, certificates: list[Token]) -> None
             token = certificates[len(keys)]
             scope.error(token, f'no "ssl_certificate_key" is defined for the certificate "{token.text}"')
         keys = keys[: len(certificates)]
-        tls.certificate = [_file(scope, token) for token in certificates]
-        tls.key = [_file(scope, token) for token in keys]
+        tls.certificate = [file_of(scope, token) for token in certificates]
+        tls.key = [file_of(scope, token) for token in keys]
         scope.state.places |= {(*place, "certificate", index): token for index, token in enumerate(certificates)}
     password: Token | None = scope.value("ssl_password_file")
     if password is not None:
-        tls.password_file = _file(scope, password)
+        tls.password_file = file_of(scope, password)
         scope.state.places[(*place, "password_file")] = password
     tickets: list[Token] = scope.value("ssl_session_ticket_key", [])
     if tickets:
-        tls.ticket_keys = [_file(scope, token) for token in tickets]
+        tls.ticket_keys = [file_of(scope, token) for token in tickets]
         scope.state.places |= {(*place, "ticket_keys", index): token for index, token in enumerate(tickets)}
 
 
-def _protocols(scope: Scope) -> Protocols | None:
-    """Return the versions that may be spoken; None: those of the default."""
-    wanted: list[str] | None = scope.value("ssl_protocols")
-    least: str | None = scope.value("ssl_conf_command", {}).get("minprotocol")
+def protocols(scope: Scope, prefix: str = "") -> Protocols | None:
+    """Return the versions that may be spoken; None: those of the default.
+
+    Args:
+        scope: the block.
+        prefix: what the directives begin with, before `ssl_`.
+
+    """
+    listed, command = f"{prefix}ssl_protocols", f"{prefix}ssl_conf_command"
+    wanted: list[str] | None = scope.value(listed)
+    least: str | None = scope.value(command, {}).get("minprotocol")
     if wanted is None and least is None:
         return None
     both: Protocols = ["TLSv1.2", "TLSv1.3"]
@@ -106,58 +120,72 @@ def _protocols(scope: Scope) -> Protocols | None:
         found = [version for version in found if version >= least]
     gone = [version for version in wanted or () if version not in both]
     if not found:
-        token = _holder(scope, "ssl_protocols" if wanted is not None else "ssl_conf_command")
+        token = holder_of(scope, listed if wanted is not None else command)
         reason = "TLSv1.2 and TLSv1.3 are spoken here" if gone else "no version is left"
-        _once(scope, token, f'"ssl_protocols {" ".join(wanted or ())}" is refused: {reason}', fatal=True)
+        once(scope, token, f'"{listed} {" ".join(wanted or ())}" is refused: {reason}', fatal=True)
     elif gone:
         them = "them" if len(gone) > 1 else "it"
-        message = f"{', '.join(gone)} cannot be spoken here: clients that need {them} are turned away"
-        _once(scope, _holder(scope, "ssl_protocols"), message)
+        others = "servers that need" if prefix else "clients that need"
+        left = "cannot be spoken to" if prefix else "are turned away"
+        message = f"{', '.join(gone)} cannot be spoken here: {others} {them} {left}"
+        once(scope, holder_of(scope, listed), message)
     return found
 
 
-def _ciphers(scope: Scope, tls: gen.Tls, protocols: Protocols | None) -> None:
-    text: str | None = scope.value("ssl_ciphers")
+def _prefers(scope: Scope) -> bool:
     commands: dict[str, str] = scope.value("ssl_conf_command", {})
-    prefer = commands.get("serverpreference") == "on" or scope.value("ssl_prefer_server_ciphers", False)
-    if prefer:
-        tls.prefer_server_ciphers = True
+    return commands.get("serverpreference") == "on" or bool(scope.value("ssl_prefer_server_ciphers", False))
+
+
+def ciphers(scope: Scope, versions: Protocols | None, prefix: str = "", *, prefer: bool = False) -> list[str] | None:
+    """Return the cipher suites, best first; None: those of the default.
+
+    Args:
+        scope: the block.
+        versions: of the protocol, that may be spoken.
+        prefix: what the directives begin with, before `ssl_`.
+        prefer: the order counts, also where none is written.
+
+    """
+    listed = f"{prefix}ssl_ciphers"
+    text: str | None = scope.value(listed)
+    commands: dict[str, str] = scope.value(f"{prefix}ssl_conf_command", {})
     suites = commands["ciphersuites"].split(":") if "ciphersuites" in commands else [*openssl.TLS13] if prefer else []
     if text is None and not prefer and not suites:
-        return
+        return None
     try:
         choice = openssl.ciphers(text or _DEFAULT_CIPHERS)
     except ValueError as error:
-        _once(scope, _holder(scope, "ssl_ciphers"), str(error), fatal=True)
-        return
+        once(scope, holder_of(scope, listed), str(error), fatal=True)
+        return None
     if text is not None:
-        token = _holder(scope, "ssl_ciphers")
-        if not choice.names and (protocols is None or "TLSv1.2" in protocols):
+        token = holder_of(scope, listed)
+        if not choice.names and (versions is None or "TLSv1.2" in versions):
             reason = "none of it can be used here: suites with ECDHE and AES-GCM or ChaCha20 can"
-            _once(scope, token, f'"ssl_ciphers {text}" is refused: {reason}', fatal=True)
+            once(scope, token, f'"{listed} {text}" is refused: {reason}', fatal=True)
         elif choice.missing:
-            _once(scope, token, f"not available here, and left out: {', '.join(choice.missing)}")
-    tls.ciphers = [*suites, *choice.names]
+            once(scope, token, f"not available here, and left out: {', '.join(choice.missing)}")
+    return [*suites, *choice.names]
 
 
 def _curves(scope: Scope, tls: gen.Tls) -> None:
     text: str = scope.value("ssl_ecdh_curve", "auto")
     if text == "auto":
         return
-    token = _holder(scope, "ssl_ecdh_curve")
+    token = holder_of(scope, "ssl_ecdh_curve")
     try:
         choice = openssl.curves(text)
     except ValueError as error:
-        _once(scope, token, str(error), fatal=True)
+        once(scope, token, str(error), fatal=True)
         return
     if not choice.names:
-        _once(scope, token, f'"ssl_ecdh_curve {text}" is refused: none of it can be used here', fatal=True)
+        once(scope, token, f'"ssl_ecdh_curve {text}" is refused: none of it can be used here', fatal=True)
     elif choice.missing:
-        _once(scope, token, f"not available here, and left out: {', '.join(choice.missing)}")
+        once(scope, token, f"not available here, and left out: {', '.join(choice.missing)}")
     tls.curves = choice.names
 
 
-def _once(scope: Scope, token: Token, message: str, *, fatal: bool = False) -> None:
+def once(scope: Scope, token: Token, message: str, *, fatal: bool = False) -> None:
     """Note a problem of a directive that several servers may inherit."""
     place = (token.source.name, token.start)
     if place in scope.state.told:

@@ -44,7 +44,7 @@ class State:
         formats: log formats by name, and how their values are escaped.
         problems: errors found.
         warnings: what is odd but works.
-        proxied: authorities of proxy_pass, and where each stands first.
+        proxied: authorities of proxy_pass with whether they are spoken to in TLS, and where each stands first.
         sockets: addresses of `listen` with options of sockets, and where.
         encrypted: addresses of `listen … ssl`, in their normal form.
         refused_files: names of files that `ssl_certificate` and others refuse.
@@ -63,7 +63,7 @@ class State:
     formats: dict[str, tuple[str, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-    proxied: dict[str, Token] = field(default_factory=dict)
+    proxied: dict[tuple[str, bool], Token] = field(default_factory=dict)
     sockets: dict[str, Token] = field(default_factory=dict)
     encrypted: set[str] = field(default_factory=set)
     refused_files: set[str] = field(default_factory=set)

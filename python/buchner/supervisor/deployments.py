@@ -101,11 +101,11 @@ class Deployments:
         self.current = Deployment(supervisor, loaded, terms, replace_gateway=replace_gateway, done=ended)
         self.current.start()
 
-    def renew(self, policies: Mapping[int, Mapping[str, Any]], done: Reply) -> None:
+    def renew(self, policies: Mapping[tuple[str, int], Mapping[str, Any]], done: Reply) -> None:
         """Put changed contents of TLS policies in force; only while nothing else is under way.
 
         Args:
-            policies: By index, what of a policy is another.
+            policies: By table of the plan and index in it, what of a policy is another.
             done: Told when it is, or why not.
         """
         self.current = Renewal(self._supervisor, policies, self._then(done))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("buchner")
 
+Place = tuple[str, int]
+"""A table of the plan, and an index in it."""
 _EVERY = 3.0
 """Seconds between two looks at the files."""
 _PLAN_SECONDS = 60.0
@@ -43,14 +45,14 @@ class Renewal:
 
     Args:
         supervisor: Whose plan is changed on success.
-        policies: By index, what of a policy is another.
+        policies: By table of the plan and index in it, what of a policy is another.
         done: Called with None on success, else with the reason nothing was changed.
     """
 
     def __init__(
         self,
         supervisor: RenewalHost,
-        policies: Mapping[int, Mapping[str, Any]],
+        policies: Mapping[tuple[str, int], Mapping[str, Any]],
         done: Callable[[BuchnerError | None], None],
     ) -> None:
         self.pools: dict[str, Pool] = {}
@@ -125,7 +127,9 @@ class CertificatesHost(RenewalHost, Protocol):
     def is_settled(self) -> bool:
         """Whether something serves and nothing is being changed."""
 
-    def renew(self, policies: Mapping[int, Mapping[str, Any]], done: Callable[[BuchnerError | None], None]) -> None:
+    def renew(
+        self, policies: Mapping[tuple[str, int], Mapping[str, Any]], done: Callable[[BuchnerError | None], None]
+    ) -> None:
         """Put changed contents of policies in force."""
 
 
@@ -135,9 +139,9 @@ class CertificateWatch:
     def __init__(self, supervisor: CertificatesHost) -> None:
         self._supervisor = supervisor
         self._loaded: Loaded | None = None
-        self._seen: dict[int, tuple[Stamp, ...]] = {}
+        self._seen: dict[Place, tuple[Stamp, ...]] = {}
         """By policy, the files that are in force or were refused."""
-        self._broken: dict[int, tuple[Stamp, ...]] = {}
+        self._broken: dict[Place, tuple[Stamp, ...]] = {}
         """The files that could not be used at the last look: a renewal replaces one after the other."""
         self._told: set[str] = set()
 
@@ -153,34 +157,36 @@ class CertificateWatch:
     def look(self) -> None:
         """Look once."""
         loaded = self._supervisor.loaded
-        if loaded is None or not loaded.policies:
+        if loaded is None or not (loaded.policies or loaded.terms):
             return
         if loaded is not self._loaded:
             self._loaded = loaded
-            self._seen = {index: files.stamps for index, files in enumerate(loaded.policies)}
+            self._seen = {place: files.stamps for place, files in loaded.files_in_plan().items()}
             self._broken.clear()
             self._told.clear()
         stamps: dict[Path, Stamp] = {}
-        changed: dict[int, dict[str, Any]] = {}
-        now: dict[int, tuple[Stamp, ...]] = {}
-        for index, files in enumerate(loaded.policies):
+        changed: dict[Place, dict[str, Any]] = {}
+        now: dict[Place, tuple[Stamp, ...]] = {}
+        names: list[str] = []
+        for place, files in loaded.files_in_plan().items():
             for path in files.paths():
                 if path not in stamps:
                     stamps[path] = stamp(path)
             found = tuple(stamps[path] for path in files.paths())
-            if found != self._seen[index] and (contents := self._read(index, files, found)) is not None:
-                changed[index], now[index] = contents, found
+            if found != self._seen[place] and (contents := self._read(place, files, found)) is not None:
+                changed[place], now[place] = contents, found
+                names += files.names()
         if changed:
-            self._renew(changed, now)
+            self._renew(changed, now, ", ".join(dict.fromkeys(names)))
 
-    def _read(self, index: int, files: PolicyFiles, found: tuple[Stamp, ...]) -> dict[str, Any] | None:
+    def _read(self, place: Place, files: PolicyFiles, found: tuple[Stamp, ...]) -> dict[str, Any] | None:
         try:
             contents, warnings = files.read()
         except ConfigError as error:
-            if self._broken.get(index) != found:
-                self._broken[index] = found
+            if self._broken.get(place) != found:
+                self._broken[place] = found
                 return None
-            self._seen[index] = found
+            self._seen[place] = found
             self._tell(logging.ERROR, f"{error}; the certificate in force stays")
             return None
         for warning in warnings:
@@ -192,11 +198,8 @@ class CertificateWatch:
             self._told.add(message)
             logger.log(level, "%s", message)
 
-    def _renew(self, changed: dict[int, dict[str, Any]], now: dict[int, tuple[Stamp, ...]]) -> None:
-        names = dict.fromkeys(one["name"] for contents in changed.values() for one in contents["certificate"])
-
+    def _renew(self, changed: dict[Place, dict[str, Any]], now: dict[Place, tuple[Stamp, ...]], listed: str) -> None:
         def done(error: BuchnerError | None) -> None:
-            listed = ", ".join(names)
             if error is None:
                 logger.info("changed certificates are in force: %s", listed)
                 self._told.clear()

@@ -44,18 +44,20 @@ class SealedPlan(msgspec.Struct):
         """Write a plan down for good."""
         return cls(sealed("plan", msgspec.json.encode(plan)), io_threads(plan), log_files(plan))
 
-    def with_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> Self:
+    def with_policies(self, policies: Mapping[tuple[str, int], Mapping[str, Any]]) -> Self:
         """Write down the same with other contents of TLS policies.
 
         Args:
-            policies: By index, what of a policy is another.
+            policies: By table of the plan (`tls`, `upstream_tls`) and index in it, what of a policy is another.
         """
         document = os.pread(self.fd, os.fstat(self.fd).st_size, 0)
         plan = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
-        tls = msgspec.json.decode(plan["tls"], type=list[dict[str, Any]])
-        for index, changed in policies.items():
-            tls[index].update(changed)
-        plan["tls"] = msgspec.Raw(msgspec.json.encode(tls))
+        for table in {table for table, _ in policies}:
+            listed = msgspec.json.decode(plan[table], type=list[dict[str, Any]])
+            for (of, index), changed in policies.items():
+                if of == table:
+                    listed[index].update(changed)
+            plan[table] = msgspec.Raw(msgspec.json.encode(listed))
         return type(self)(sealed("plan", msgspec.json.encode(plan)), self.io_threads, self.logs)
 
     def duplicate(self) -> int:

@@ -200,7 +200,7 @@ class Supervisor:
         """See `CertificatesHost`."""
         return not self.stopping and self.deployments.current is None and self.gateways.current is not None
 
-    def renew(self, policies: Mapping[int, Mapping[str, Any]], done: Reply) -> None:
+    def renew(self, policies: Mapping[tuple[str, int], Mapping[str, Any]], done: Reply) -> None:
         """See `CertificatesHost`."""
         self.deployments.renew(policies, done)
 

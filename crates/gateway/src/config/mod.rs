@@ -16,6 +16,7 @@ pub use crate::rewrite::config::{Branch, Condition, FileTest, If, Return, Rewrit
 pub use crate::route::Match;
 pub use crate::tls::config::Tls;
 pub use crate::upstream::config::{Upstream, UpstreamServer};
+pub use crate::upstream::tls::config::UpstreamTls;
 use crate::variables;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,10 @@ pub struct Config {
     pub settings: Vec<Settings>,
     /// TLS policies; servers refer to these by index.
     pub tls: Vec<Tls>,
+    /// Terms of TLS towards upstreams; settings refer to these by index.
+    pub upstream_tls: Vec<UpstreamTls>,
+    /// Certificates of the CAs that this system trusts, as PEM, where upstreams are compared with them. Default: none.
+    pub system_roots: String,
     /// Access logs; settings refer to these by index.
     pub access_log: Vec<AccessLog>,
     /// Variables beside the built-in ones.

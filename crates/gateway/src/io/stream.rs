@@ -99,6 +99,23 @@ impl Stream {
         }
     }
 
+    /// An idle connection goes on: it has not ended, and nothing has come that nobody asked for. What TLS has to say for itself
+    /// (tickets) is taken.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Self::Plain(sock) => !sock.peek_dead(),
+            Self::Tls(session) => session.is_quiet(),
+        }
+    }
+
+    /// As [`Stream::is_quiet`], at the cost of no system call where nothing has happened.
+    pub fn seems_quiet(&self) -> bool {
+        match self {
+            Self::Plain(sock) => !sock.has_event(),
+            Self::Tls(session) => !session.sock().has_event() || session.is_quiet(),
+        }
+    }
+
     /// Closing the connection resets it: its other end sees that what it got was not all.
     pub fn reset_when_closed(&self) {
         match self {

@@ -25,7 +25,11 @@ impl Certificates {
     }
 }
 
-fn read(from: &config::Certificate) -> Result<CertifiedKey, String> {
+/// Reads one with its key.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(from: &config::Certificate) -> Result<CertifiedKey, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(from.chain.as_bytes()).collect();
     let chain = chain.map_err(|error| format!("the certificate is not PEM: {error}"))?;
     if chain.is_empty() {

@@ -2,6 +2,7 @@
 use super::kept::{self, Kept};
 use super::pool::{self, Busy, Peer, Used};
 use super::protocol::{Frame, Talk};
+use super::tls::handshake;
 use crate::body::Source;
 use crate::error::{Error, Kind, Result};
 use crate::exchange::Streamed;
@@ -11,6 +12,7 @@ use buchner_wire::chunked::{self, Decoded};
 use buchner_wire::h1::{H1ErrorKind, ResponseHead};
 use buchner_wire::headers::Headers;
 use bytes::{Bytes, BytesMut};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +22,9 @@ use std::task::{Context, Poll, ready};
 
 /// Bytes read at a time of a large body.
 const RELAY_SIZE: usize = 64 << 10;
+
+/// How a connection ends that lets its time pass.
+const STOPPED: &str = "stopped sending (read_timeout)";
 
 /// The rest of a request on its way up while the response is already awaited.
 pub struct Uplink {
@@ -136,7 +141,7 @@ pub struct Link {
     /// Bytes of the response's head.
     pub head_bytes: usize,
     /// How the connection ended, if not by a FIN: a body that ends with it is not complete then.
-    cut: Option<&'static str>,
+    cut: Option<Cow<'static, str>>,
 }
 
 impl Link {
@@ -185,9 +190,15 @@ impl Link {
             self.buf.reserve(size);
         }
         let read = ready!(self.io.stream.poll_read(cx, &mut self.buf));
-        if read.is_err() || (matches!(read, Ok(0)) && self.io.expired()) {
-            let expired = self.io.expired();
-            self.cut = Some(if expired { "stopped sending (read_timeout)" } else { "reset the connection" });
+        if let Err(error) = &read {
+            self.cut = Some(match error.kind() {
+                _ if self.io.expired() => STOPPED.into(),
+                // What TLS has to say: of TLS 1.3, what a server thinks of its client comes where the response is awaited.
+                io::ErrorKind::InvalidData => format!("ended the connection: {}", handshake::cause(error, "")).into(),
+                _ => "reset the connection".into(),
+            });
+        } else if matches!(read, Ok(0)) && self.io.expired() {
+            self.cut = Some(STOPPED.into());
         }
         Poll::Ready(Ok(read.unwrap_or(0)))
     }
@@ -229,6 +240,9 @@ impl Link {
             return Error::new(Kind::UpstreamTimeout, cause);
         }
         let part = if self.buf.is_empty() { "before it answered" } else { "in the middle of its response head" };
+        if let Some(Cow::Owned(how)) = &self.cut {
+            return Error::new(Kind::UpstreamClosed, format!("upstream {address} {how}, {part}"));
+        }
         Error::new(Kind::UpstreamClosed, format!("upstream {address} closed the connection {part}"))
     }
 }
@@ -302,7 +316,7 @@ impl UpstreamBody {
 
 /// A response that broke off.
 fn cut(link: &Link) -> Error {
-    let how = link.cut.unwrap_or("closed the connection");
+    let how = link.cut.as_deref().unwrap_or("closed the connection");
     let cause = format!("upstream {} {how} in the middle of its response", link.peer().label());
     Error::new(Kind::UpstreamClosed, cause).closing()
 }

@@ -9,12 +9,15 @@ mod link;
 pub mod pool;
 mod protocol;
 pub mod resolve;
+mod secure;
+pub mod tls;
 
 pub use address::Address;
 pub use attempts::{Attempts, Step};
 pub use kept::Limits;
 pub use link::{Link, Rest, Uplink, UpstreamBody};
 pub use protocol::{Language, Outbound, Talk};
+pub use secure::{Purpose, Secure};
 
 use crate::random::random;
 use balance::{Balancer, Choice};
@@ -44,7 +47,7 @@ impl Server {
     /// A server that has not failed.
     pub fn new(config: &config::UpstreamServer) -> Result<Self, String> {
         Ok(Self {
-            address: Address::parse(&config.address)?,
+            address: Address::parse(&config.address, 80)?,
             health: Arc::new(Health::new(config.max_fails, config.fail_timeout.0)),
             config: config.clone(),
             named: Mutex::default(),

@@ -1,6 +1,8 @@
 //! Connections to upstream servers, kept per I/O thread and address, newest first.
 use super::health::Health;
 use super::resolve::Found;
+use super::secure::Purpose;
+use super::tls::terms::Policy;
 use super::{Address, Group, Server};
 use crate::error::{Error, Kind, Result};
 use crate::io::local::Local;
@@ -8,12 +10,13 @@ use crate::io::sock::Sock;
 use crate::io::stream::Io;
 use crate::random::random;
 use crate::tables::Ids;
+use rustls::ClientConfig;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -25,9 +28,10 @@ const DEFAULT_KEEPALIVE_MS: u64 = 60_000;
 /// Groups of single servers, named by URLs with variables, that a thread remembers.
 const SINGLES: usize = 1024;
 
-/// How long and how often a connection has served.
-#[derive(Clone, Copy, Debug)]
+/// What a connection is for, and how long and how often it has served.
+#[derive(Clone, Debug)]
 pub struct Used {
+    purpose: Purpose,
     /// When it was opened, on the thread's clock in milliseconds.
     since: u64,
     requests: u32,
@@ -35,8 +39,8 @@ pub struct Used {
 
 impl Used {
     /// A new connection, which serves its first request.
-    pub fn new(now: u64) -> Self {
-        Self { since: now, requests: 1 }
+    pub fn new(now: u64, purpose: Purpose) -> Self {
+        Self { purpose, since: now, requests: 1 }
     }
 }
 
@@ -66,7 +70,12 @@ pub struct Peer {
     /// Its health, which all threads share.
     pub health: Arc<Health>,
     idle: RefCell<Vec<(Io, Used)>>,
+    /// What handshakes go by, by policy and protocols: sessions are resumed with the address that they began with.
+    tls: RefCell<Vec<Bound>>,
 }
+
+/// A policy, the protocols that are offered inside TLS, and what handshakes go by.
+type Bound = (Weak<Policy>, &'static [&'static [u8]], Arc<ClientConfig>);
 
 impl Peer {
     fn new(group: &Arc<Group>, server: usize, place: Place, health: Arc<Health>) -> Rc<Self> {
@@ -74,12 +83,33 @@ impl Peer {
             Place::Ip(addr) => addr.to_string().into(),
             Place::Unix(_) => group.servers[server].address.to_string().into(),
         };
-        Rc::new(Self { group: group.clone(), server, place, name, health, idle: RefCell::default() })
+        Rc::new(Self {
+            group: group.clone(),
+            server,
+            place,
+            name,
+            health,
+            idle: RefCell::default(),
+            tls: RefCell::default(),
+        })
     }
 
     /// The server it is an address of.
     pub fn server(&self) -> &Server {
         &self.group.servers[self.server]
+    }
+
+    /// What a handshake with it goes by.
+    pub fn tls_config(&self, policy: &Arc<Policy>, alpn: &'static [&'static [u8]]) -> Arc<ClientConfig> {
+        let mut known = self.tls.borrow_mut();
+        let same = |(weak, protocols, _): &&Bound| weak.as_ptr() == Arc::as_ptr(policy) && *protocols == alpn;
+        if let Some((_, _, config)) = known.iter().find(same) {
+            return config.clone();
+        }
+        known.retain(|(weak, ..)| weak.strong_count() > 0);
+        let config = policy.bind(alpn);
+        known.push((Arc::downgrade(policy), alpn, config.clone()));
+        config
     }
 
     /// What messages call it: by its name too, if it has one.
@@ -225,7 +255,7 @@ impl Pools {
         self.groups.retain(|id, _| alive(*id));
         for seat in self.groups.values().flat_map(|members| &members.seats) {
             for peer in seat.borrow().peers.iter() {
-                peer.idle.borrow_mut().retain(|(io, _)| !io.expired() && !io.sock().has_event());
+                peer.idle.borrow_mut().retain(|(io, _)| !io.expired() && io.stream.seems_quiet());
             }
         }
     }
@@ -236,12 +266,13 @@ pub fn of(thread: &Local) -> Rc<RefCell<Pools>> {
     thread.rooms.get()
 }
 
-/// Takes an idle connection to a peer. The kernel is asked whether it is still open, and silent: bytes that came late would
-/// become the response to the next request.
-pub fn take(peer: &Peer) -> Option<(Io, Used)> {
+/// Takes an idle connection to a peer that is for the same purpose. The kernel is asked whether it is still open, and silent:
+/// bytes that came late would become the response to the next request.
+pub fn take(peer: &Peer, purpose: &Purpose) -> Option<(Io, Used)> {
     let mut idle = peer.idle.borrow_mut();
-    while let Some((io, used)) = idle.pop() {
-        if !io.expired() && !io.sock().peek_dead() {
+    while let Some(at) = idle.iter().rposition(|(_, used)| used.purpose == *purpose) {
+        let (io, used) = idle.remove(at);
+        if !io.expired() && io.stream.is_quiet() {
             return Some((io, Used { requests: used.requests.saturating_add(1), ..used }));
         }
     }
@@ -256,7 +287,13 @@ pub fn give(peer: &Peer, io: Io, used: Used) {
         || config.keepalive_time.is_some_and(|most| now.saturating_sub(used.since) >= most.0);
     let most = config.keepalive.map_or(DEFAULT_KEEPALIVE, |n| n as usize);
     let mut idle = peer.idle.borrow_mut();
-    if !served && idle.len() < most && !io.thread().draining.get() {
+    if !served && most > 0 && !io.thread().draining.get() {
+        if idle.len() >= most {
+            if idle.last().is_some_and(|(_, last)| last.purpose == used.purpose) {
+                return;
+            }
+            idle.remove(0); // nobody may ask for its purpose any more
+        }
         io.idle(config.keepalive_timeout.map_or(DEFAULT_KEEPALIVE_MS, |ms| ms.0));
         idle.push((io, used));
     }

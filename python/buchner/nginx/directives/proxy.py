@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from buchner.config import _generated as gen
 from buchner.config import native, upstreams
+from buchner.nginx.directives import upstream_tls
 from buchner.nginx.fields import is_name, named, one_line
 from buchner.nginx.rows import (
     BUFFERS,
@@ -30,6 +31,7 @@ from buchner.nginx.rows import (
     supported,
     words,
 )
+from buchner.nginx.upstream_encryption import encrypt
 
 if TYPE_CHECKING:
     from buchner.nginx.parser import Directive
@@ -69,10 +71,10 @@ _NEXT = some_of(
 def _proxy_pass(scope: Scope, directive: Directive) -> None:
     url = directive.words[0]
     if "$" in url:
-        if url.lower().startswith("https://"):
-            scope.error(directive.args[0], '"https://" is not supported as an upstream; http:// is')
-        elif not url.lower().startswith(("http://", "$")):
-            scope.error(directive.args[0], f'invalid URL prefix in "{url}": http:// is one')
+        if not url.lower().startswith(("http://", "https://", "$")):
+            scope.error(directive.args[0], f'invalid URL prefix in "{url}": http:// and https:// are')
+        if not url.lower().startswith("http://"):
+            scope.finish.append(lambda: encrypt(scope, directive.args[0]))
         scope.put("proxy", gen.Proxy(url=url), directive.args[0])
         return
     try:
@@ -86,8 +88,10 @@ def _proxy_pass(scope: Scope, directive: Directive) -> None:
             '"proxy_pass" cannot have a URI in a named location, one by regular expression, an "if" or '
             'a "limit_except": there is no path to replace',
         )
-    scope.state.proxied.setdefault(target.authority, directive.args[0])
+    scope.state.proxied.setdefault((target.authority, target.tls), directive.args[0])
     scope.put("proxy", url, directive.args[0])
+    if target.tls:
+        scope.finish.append(lambda: encrypt(scope, directive.args[0]))
 
 
 def _pathless(scope: Scope) -> bool:
@@ -218,7 +222,6 @@ _ALL = HTTP_SERVER_LOCATION
 _BUFFERS = "the gateway's buffers grow and shrink with the load"
 _CACHE = "caching is not supported yet"
 _NO_CACHE = "nothing is cached: `proxy_cache` is refused"
-_TLS = "no upstream is spoken to in TLS: `proxy_pass https://…` is refused"
 _LATER = "it is not supported yet"
 
 DIRECTIVES = [
@@ -290,17 +293,7 @@ DIRECTIVES = [
     *no_effect("proxy_cache_lock_age proxy_cache_lock_timeout", _ALL, TIME, _NO_CACHE),
     *no_effect("proxy_store_access", _ALL, words(1, 3), "nothing is stored: `proxy_store` is refused"),
     *refused("proxy_cache_path", HTTP, _CACHE),
-    *no_effect(
-        "proxy_ssl_certificate proxy_ssl_certificate_key proxy_ssl_ciphers proxy_ssl_crl proxy_ssl_key_log "
-        "proxy_ssl_name proxy_ssl_password_file proxy_ssl_trusted_certificate",
-        _ALL,
-        WORD,
-        _TLS,
-    ),
-    *no_effect("proxy_ssl_protocols proxy_ssl_certificate_cache", _ALL, WORDS, _TLS),
-    *no_effect("proxy_ssl_conf_command", _ALL, words(2), _TLS, repeat=True),
-    *no_effect("proxy_ssl_server_name proxy_ssl_session_reuse proxy_ssl_verify", _ALL, FLAG, _TLS),
-    *no_effect("proxy_ssl_verify_depth", _ALL, NUMBER, _TLS),
+    *upstream_tls.rows("proxy_"),
     *refused(
         "proxy_allow_upstream proxy_bind_dynamic proxy_request_dynamic",
         _ALL,

@@ -40,7 +40,7 @@ _UNVERIFIED = "certificates of clients are not asked for: `ssl_verify_client` is
 _UNSTAPLED = "no OCSP response is sent: clients that want one ask the authority themselves"
 
 
-def _keep_tokens(scope: Scope, directive: Directive) -> None:
+def keep_files(scope: Scope, directive: Directive) -> None:
     """Add a name of a file to those of the block."""
     token = directive.args[0]
     found = _ELSEWHERE.match(token.text)
@@ -54,17 +54,20 @@ def _keep_tokens(scope: Scope, directive: Directive) -> None:
     scope.tokens.setdefault(directive.name, token)
 
 
-def _keep_file(scope: Scope, directive: Directive) -> None:
+def keep_file(scope: Scope, directive: Directive) -> None:
+    """Keep the name of a file with its place."""
     scope.values[directive.name] = directive.args[0]
     scope.tokens[directive.name] = directive.args[0]
 
 
-def _keep_word(scope: Scope, directive: Directive) -> None:
+def keep_word(scope: Scope, directive: Directive) -> None:
+    """Keep a word with its place."""
     scope.values[directive.name] = directive.words[0]
     scope.tokens[directive.name] = directive.args[0]
 
 
-def _protocols(scope: Scope, directive: Directive) -> None:
+def protocols(scope: Scope, directive: Directive) -> None:
+    """Keep the versions of a list, as OpenSSL spells them."""
     known = {version.lower(): version for version in _VERSIONS}
     found = []
     for arg in directive.args:
@@ -113,14 +116,14 @@ def _verify(scope: Scope, directive: Directive) -> None:
         scope.refuse(directive.args[0], f"ssl_verify_client {directive.values[0]}", "it is not supported yet")
 
 
-def _command(scope: Scope, directive: Directive) -> None:
+def command(scope: Scope, directive: Directive) -> None:
     """Take the commands of SSL_CONF_cmd(3) that there is something for."""
-    command, value = directive.args
+    word, value = directive.args
     found: dict[str, str] = scope.values.setdefault(directive.name, {})
-    scope.tokens.setdefault(directive.name, command)
-    name = command.text.lower()
+    scope.tokens.setdefault(directive.name, word)
+    name = word.text.lower()
     if name == "ciphersuites":
-        found[name] = _suites(scope, value)
+        found[name] = _suites(scope, directive.name, value)
     elif name == "minprotocol" and value.text in _VERSIONS:
         found[name] = value.text
     elif name == "options":
@@ -130,17 +133,17 @@ def _command(scope: Scope, directive: Directive) -> None:
             elif option.lower() in ("ktls", "prioritizechacha", "norenegotiation", "-compression"):
                 scope.warn(value, f'"{option}" has no effect')
             else:
-                scope.refuse(value, f"ssl_conf_command Options {option}", "there is no such option here")
+                scope.refuse(value, f"{directive.name} Options {option}", "there is no such option here")
     else:
         known = "Ciphersuites, MinProtocol and Options are taken"
-        scope.refuse(command, f"ssl_conf_command {command.text} {value.text}", known)
+        scope.refuse(word, f"{directive.name} {word.text} {value.text}", known)
 
 
-def _suites(scope: Scope, value: Token) -> str:
+def _suites(scope: Scope, directive: str, value: Token) -> str:
     suites = value.text.split(":")
     known = [name for name in suites if name in openssl.TLS13]
     if not known:
-        scope.refuse(value, f"ssl_conf_command Ciphersuites {value.text}", f"{', '.join(openssl.TLS13)} are known")
+        scope.refuse(value, f"{directive} Ciphersuites {value.text}", f"{', '.join(openssl.TLS13)} are known")
     elif known != suites:
         left_out = ", ".join(name for name in suites if name not in known)
         scope.warn(value, f"not available here, and left out: {left_out}")
@@ -149,23 +152,23 @@ def _suites(scope: Scope, value: Token) -> str:
 
 DIRECTIVES = [
     *refused("ssl", HTTP_SERVER, "nginx took it out in 1.25.1: write `listen … ssl`"),
-    supported("ssl_certificate", HTTP_SERVER, WORD, _keep_tokens, "tls.certificate", repeat=True),
-    supported("ssl_certificate_key", HTTP_SERVER, WORD, _keep_tokens, "tls.key", repeat=True),
-    supported("ssl_password_file", HTTP_SERVER, WORD, _keep_file, "tls.password_file"),
-    supported("ssl_protocols", HTTP_SERVER, WORDS, _protocols, "tls.protocols; those before TLSv1.2 are left out"),
-    supported("ssl_ciphers", HTTP_SERVER, WORD, _keep_word, "tls.ciphers; those with ECDHE and an AEAD are taken"),
+    supported("ssl_certificate", HTTP_SERVER, WORD, keep_files, "tls.certificate", repeat=True),
+    supported("ssl_certificate_key", HTTP_SERVER, WORD, keep_files, "tls.key", repeat=True),
+    supported("ssl_password_file", HTTP_SERVER, WORD, keep_file, "tls.password_file"),
+    supported("ssl_protocols", HTTP_SERVER, WORDS, protocols, "tls.protocols; those before TLSv1.2 are left out"),
+    supported("ssl_ciphers", HTTP_SERVER, WORD, keep_word, "tls.ciphers; those with ECDHE and an AEAD are taken"),
     supported("ssl_prefer_server_ciphers", HTTP_SERVER, FLAG, keep, "tls.prefer_server_ciphers"),
-    supported("ssl_ecdh_curve", HTTP_SERVER, WORD, _keep_word, "tls.curves"),
+    supported("ssl_ecdh_curve", HTTP_SERVER, WORD, keep_word, "tls.curves"),
     supported("ssl_reject_handshake", HTTP_SERVER, FLAG, keep, "tls.reject_handshake"),
     supported("ssl_session_timeout", HTTP_SERVER, SECONDS, _timeout, "tls.session_timeout"),
     supported("ssl_session_cache", HTTP_SERVER, WORDS, _session_cache, "tls.session_cache; a number of sessions"),
     supported("ssl_session_tickets", HTTP_SERVER, FLAG, keep, "tls.session_tickets"),
-    supported("ssl_session_ticket_key", HTTP_SERVER, WORD, _keep_tokens, "tls.ticket_keys", repeat=True),
+    supported("ssl_session_ticket_key", HTTP_SERVER, WORD, keep_files, "tls.ticket_keys", repeat=True),
     supported(
         "ssl_conf_command",
         HTTP_SERVER,
         words(2),
-        _command,
+        command,
         "Ciphersuites, MinProtocol and Options ServerPreference: tls.ciphers, tls.protocols, tls.prefer_server_ciphers",
         repeat=True,
     ),

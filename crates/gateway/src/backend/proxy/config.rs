@@ -115,6 +115,9 @@ pub struct Proxy {
     /// Name and port of the server as written, where `upstream` is not that. Default: `upstream`.
     #[serde(default)]
     pub authority: Option<String>,
+    /// It is spoken to in TLS, on the terms of `upstream_tls`. Default: false.
+    #[serde(default)]
+    pub tls: bool,
     /// URL with variables, instead of an upstream: each request goes where its values lead. What lies behind the server in it is the whole URI; without that the client's is passed on. Default: none.
     #[serde(default)]
     pub url: Option<String>,

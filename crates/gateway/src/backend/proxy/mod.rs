@@ -26,8 +26,11 @@ use crate::settings::connection;
 use crate::units::size;
 use crate::upstream::pool::{self, Busy, Outgoing, Peer, Used};
 use crate::upstream::resolve::{NameServers, Resolvers};
+use crate::upstream::tls::handshake;
+use crate::upstream::tls::terms::{AllTerms, Terms};
 use crate::upstream::{
-    Address, Attempts, Groups, Language, Limits, Link, Outbound, Rest, Server, Step, Talk, Uplink, UpstreamBody,
+    Address, Attempts, Groups, Language, Limits, Link, Outbound, Purpose, Rest, Secure, Server, Step, Talk, Uplink,
+    UpstreamBody,
 };
 use crate::vars::{Sent, Template, Variable};
 use buchner_wire::h1::{Framing, ResponseHead};
@@ -40,7 +43,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use target::{Uri, host_and_port};
+use target::{Uri, bare_host, host_and_port};
 
 /// A proxied route.
 pub enum Proxy {
@@ -95,17 +98,23 @@ impl Proxy {
             return Err(format!("proxy.uri: {:?} must start with /", proxy.uri));
         }
         let authority = proxy.authority.as_deref().unwrap_or(&proxy.upstream);
-        let (host, port) = host_and_port(authority);
+        let language = Language::default();
+        let (host, port) = host_and_port(authority, language.port(proxy.tls));
+        if proxy.tls {
+            check_terms(place)?;
+        }
         let uri = proxy.uri.as_deref();
+        let url = format!("{}://{authority}{}", language.scheme(proxy.tls), socket_colon(authority));
         let default = match uri {
-            Some(uri) => (format!("http://{authority}{}{uri}", socket_colon(authority)), place.path.to_owned()),
-            None => (format!("http://{authority}{}/", socket_colon(authority)), "/".to_owned()),
+            Some(uri) => (url + uri, place.path.to_owned()),
+            None => (url + "/", "/".to_owned()),
         };
         Ok(Self::Group(Target {
-            language: Language::default(),
+            language,
+            secure: proxy.tls,
             group: group.clone(),
             host: group.config.host.as_deref().unwrap_or(host).into(),
-            port: port.into(),
+            port: port.into_owned().into_bytes(),
             uri: match uri {
                 Some(uri) => Uri::Replaced { by: uri.into(), matched: place.path.len() },
                 None => Uri::Same,
@@ -144,6 +153,15 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Finds out at the start whether a route that speaks TLS has terms to do so.
+fn check_terms(place: &Place<'_>) -> std::result::Result<(), String> {
+    if place.settings.get::<Option<Arc<Terms>>>().is_some() {
+        return Ok(());
+    }
+    let all = place.cx.table::<AllTerms>().ok_or_else(|| "proxy.tls: there are no terms".to_owned())?;
+    all.default().map(drop).map_err(|e| format!("proxy.tls: {e}"))
 }
 
 /// A Unix socket's path ends with a colon in a URL.
@@ -244,7 +262,12 @@ impl Target {
     async fn ask(&self, ex: &mut Exchange, peer: &Rc<Peer>, more: bool) -> Result<Asked> {
         let own = Own::new(ex)?;
         let repeatable = ex.request.method.is_idempotent();
-        if let Some((io, used)) = pool::take(peer) {
+        let terms = if self.secure { Some(terms(ex)?) } else { None };
+        let name = terms.as_deref().map(|terms| self.name(ex, terms)).unwrap_or_default();
+        let alpn = self.language.alpn();
+        let secure = terms.as_ref().map(|terms| Secure { terms, name: &name, alpn });
+        let purpose = Purpose::new(self.language, secure.as_ref());
+        if let Some((io, used)) = pool::take(peer, &purpose) {
             let busy = Busy::new(peer);
             let streamed = matches!(ex.request.body, RequestBody::Stream(_));
             ex.upstream.connect_ms = Some(0);
@@ -258,11 +281,21 @@ impl Target {
         }
         let busy = Busy::new(peer);
         let outgoing = outgoing(ex);
-        let io = pool::connect(&ex.thread, peer, ex.settings().get::<config::Settings>().connect_timeout.0, outgoing)
-            .await?;
+        let timeout_ms = ex.settings().get::<config::Settings>().connect_timeout.0;
+        let mut io = pool::connect(&ex.thread, peer, timeout_ms, outgoing).await?;
+        if let Some(secure) = &secure {
+            handshake::encrypt(&mut io, peer, secure, timeout_ms).await?;
+        }
         let now = ex.thread.clock.now();
         ex.upstream.connect_ms = Some(now.saturating_sub(ex.upstream.began));
-        self.exchange(ex, (io, Used::new(now), busy), &own, more).await
+        self.exchange(ex, (io, Used::new(now, purpose), busy), &own, more).await
+    }
+
+    /// The name that the server's certificate must be for (nginx: proxy_ssl_name).
+    fn name(&self, ex: &Exchange, terms: &Terms) -> String {
+        let name = terms.name.as_ref().map(|name| name.value(ex, Sent::default()));
+        let name = String::from_utf8_lossy(name.as_deref().unwrap_or(&self.host));
+        bare_host(&name).to_owned()
     }
 
     /// One request and the head of its response on one connection.
@@ -487,6 +520,15 @@ fn accel(ex: &Exchange, options: Option<&Options>, headers: &Headers) -> Option<
         ex.limit_rate.set(Some(rate));
     }
     heard(HeaderId::XAccelCharset).filter(|charset| !charset.is_empty()).map(Bytes::copy_from_slice)
+}
+
+/// On which terms the servers are spoken to in TLS.
+fn terms(ex: &Exchange) -> Result<Arc<Terms>> {
+    if let Some(terms) = ex.settings().get::<Option<Arc<Terms>>>() {
+        return Ok(terms.clone());
+    }
+    let terms = ex.scope.get::<AllTerms>().map_or(Err("there are none"), AllTerms::default);
+    terms.cloned().map_err(|e| Error::new(Kind::Internal, format!("proxy: the terms of TLS: {e}")))
 }
 
 /// Where new connections come from.

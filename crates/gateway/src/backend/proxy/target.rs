@@ -6,12 +6,15 @@ use crate::upstream::Groups;
 use crate::upstream::pool;
 use crate::upstream::{Address, Group, Language};
 use crate::vars::{Sent, Template};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where a request goes.
 pub struct Target {
     /// What the servers speak.
     pub language: Language,
+    /// They speak it inside TLS.
+    pub secure: bool,
     /// The servers.
     pub group: Arc<Group>,
     /// Value of `Host` unless `set_headers` has one (nginx: `$proxy_host`).
@@ -45,21 +48,25 @@ impl Target {
         let url = url.value(ex, Sent::default());
         let wrong =
             |why: &str| Error::new(Kind::Internal, format!("proxy: the URL {:?} {why}", String::from_utf8_lossy(&url)));
-        let Some((language, rest)) = Language::of_url(&url) else { return Err(wrong("does not begin with http://")) };
+        let Some((language, secure, rest)) = Language::of_url(&url) else {
+            return Err(wrong("does not begin with http:// or https://"));
+        };
         let (authority, uri) = split(rest);
         let authority = std::str::from_utf8(authority).map_err(|_| wrong("has a name that is no text"))?;
         if authority.is_empty() {
             return Err(wrong("names no server"));
         }
+        let default_port = language.port(secure);
         let group = if let Some(group) = ex.scope.get::<Groups>().and_then(|groups| groups.0.get(authority)) {
             group.clone()
         } else {
-            let address = Address::parse(authority).map_err(|e| wrong(&e))?;
+            let address = Address::parse(authority, default_port).map_err(|e| wrong(&e))?;
             pool::of(&ex.thread).borrow_mut().single(&address).map_err(|e| wrong(&e))?
         };
-        let (host, port) = host_and_port(authority);
+        let (host, port) = host_and_port(authority, default_port);
+        let port = port.into_owned().into_bytes();
         let uri = if uri.is_empty() { Uri::Same } else { Uri::Whole(with_path(uri)) };
-        Ok(Self { language, group, host: host.into(), port: port.into(), uri, default: None })
+        Ok(Self { language, secure, group, host: host.into(), port, uri, default: None })
     }
 
     /// Appends the URI.
@@ -107,15 +114,29 @@ fn with_path(uri: &[u8]) -> Vec<u8> {
     if uri.starts_with(b"?") { [b"/", uri].concat() } else { uri.to_vec() }
 }
 
-/// The host as `Host` has it, without the port where that is 80, and the port.
-pub fn host_and_port(authority: &str) -> (&str, &str) {
+/// The host as `Host` has it, without the port where that is the default, and the port.
+pub fn host_and_port(authority: &str, default_port: u16) -> (&str, Cow<'_, str>) {
     if authority.starts_with("unix:") {
-        return ("localhost", "");
+        return ("localhost", "".into());
+    }
+    let default_port = default_port.to_string();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port == default_port => (host, port.into()),
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (authority, port.into())
+        }
+        _ => (authority, default_port.into()),
+    }
+}
+
+/// The host of an authority as certificates have it: without port and brackets.
+pub fn bare_host(authority: &str) -> &str {
+    if let Some((inside, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return inside;
     }
     match authority.rsplit_once(':') {
-        Some((host, "80")) => (host, "80"),
-        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => (authority, port),
-        _ => (authority, "80"),
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 
@@ -138,10 +159,25 @@ mod tests {
     }
 
     #[test]
-    fn hosts_do_not_name_port_80() {
-        assert_eq!(host_and_port("a:80"), ("a", "80"));
-        assert_eq!(host_and_port("a:81"), ("a:81", "81"));
-        assert_eq!(host_and_port("[::1]"), ("[::1]", "80"));
-        assert_eq!(host_and_port("unix:/x"), ("localhost", ""));
+    fn hosts_do_not_name_the_default_port() {
+        for (authority, port, expected) in [
+            ("a:80", 80, ("a", "80")),
+            ("a:81", 80, ("a:81", "81")),
+            ("a:80", 443, ("a:80", "80")),
+            ("a", 443, ("a", "443")),
+            ("[::1]", 80, ("[::1]", "80")),
+            ("unix:/x", 443, ("localhost", "")),
+        ] {
+            assert_eq!(host_and_port(authority, port), (expected.0, expected.1.into()));
+        }
+    }
+
+    #[test]
+    fn certificates_are_for_hosts_alone() {
+        for (authority, host) in
+            [("a:443", "a"), ("a", "a"), ("[::1]:443", "::1"), ("[::1]", "::1"), ("10.0.0.1:1", "10.0.0.1")]
+        {
+            assert_eq!(bare_host(authority), host);
+        }
     }
 }

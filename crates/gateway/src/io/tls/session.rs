@@ -138,6 +138,23 @@ impl Session {
         !self.early.borrow().is_empty()
     }
 
+    /// Nothing has come that is not the protocol's own, and the other end has not ended.
+    pub fn is_quiet(&self) -> bool {
+        let mut seen = [0; SMALL];
+        while let Ok(length @ 1..) = self.sock.peek(&mut seen) {
+            if self.sock.consume(&mut seen[..length]).is_err() {
+                return false;
+            }
+            self.incoming.borrow_mut().extend_from_slice(&seen[..length]);
+            let mut plain = BytesMut::new();
+            if !matches!(self.advance(&mut plain), Ok(Phase::Open)) || !plain.is_empty() {
+                return false;
+            }
+            self.sock.forget_readiness();
+        }
+        !self.has_early() && !self.engine.borrow().has_ended() && !self.sock.peek_dead()
+    }
+
     /// Sends some of `data`. Where it is pending, what is sent next must begin with the same bytes.
     pub fn poll_send(&self, cx: &mut Context<'_>, data: &[u8], more: bool) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(cx))?;

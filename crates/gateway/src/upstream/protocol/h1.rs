@@ -35,6 +35,9 @@ pub struct Http1 {
 
 impl Protocol for Http1 {
     const SCHEME: &'static str = "http";
+    const SECURE_SCHEME: &'static str = "https";
+    const ALPN: &'static [&'static [u8]] = &[b"http/1.1"];
+    const PORTS: (u16, u16) = (80, 443);
 
     fn new(method: &Method, bare_lf: bool) -> Self {
         let limits = if bare_lf { &LENIENT } else { &LIMITS };

@@ -37,6 +37,15 @@ pub trait Protocol {
     /// What URLs in this language begin with, before `://`.
     const SCHEME: &'static str;
 
+    /// The same for this language inside TLS.
+    const SECURE_SCHEME: &'static str;
+
+    /// The language's names inside TLS (RFC 7301), best first; without any, none is agreed on.
+    const ALPN: &'static [&'static [u8]] = &[];
+
+    /// The port where a URL names none, without TLS and inside it.
+    const PORTS: (u16, u16);
+
     /// Requests that a connection carries at a time: one, unless the language numbers them.
     const AT_A_TIME: usize = 1;
 
@@ -85,12 +94,36 @@ macro_rules! protocols {
         }
 
         impl Language {
-            /// The language of a URL, and what is left of the URL after the scheme.
-            pub fn of_url(url: &[u8]) -> Option<(Self, &[u8])> {
+            /// The language of a URL, whether it is spoken inside TLS, and what is left of the URL after the scheme.
+            pub fn of_url(url: &[u8]) -> Option<(Self, bool, &[u8])> {
                 $(if let Some(rest) = after_scheme(url, <$type>::SCHEME) {
-                    return Some((Self::$name, rest));
+                    return Some((Self::$name, false, rest));
+                }
+                if let Some(rest) = after_scheme(url, <$type>::SECURE_SCHEME) {
+                    return Some((Self::$name, true, rest));
                 })*
                 None
+            }
+
+            /// What a URL in this language begins with, before `://`.
+            pub fn scheme(self, secure: bool) -> &'static str {
+                match self {
+                    $(Self::$name => if secure { <$type>::SECURE_SCHEME } else { <$type>::SCHEME },)*
+                }
+            }
+
+            /// The port where a URL names none.
+            pub fn port(self, secure: bool) -> u16 {
+                match self {
+                    $(Self::$name => if secure { <$type>::PORTS.1 } else { <$type>::PORTS.0 },)*
+                }
+            }
+
+            /// See [`Protocol::ALPN`].
+            pub fn alpn(self) -> &'static [&'static [u8]] {
+                match self {
+                    $(Self::$name => <$type>::ALPN,)*
+                }
             }
 
             /// See [`Protocol::new`].
@@ -173,8 +206,9 @@ mod tests {
 
     #[test]
     fn a_url_tells_its_language() {
-        assert_eq!(Language::of_url(b"HTTP://a/"), Some((Language::Http1, &b"a/"[..])));
-        for other in [&b"ftp://a"[..], b"https://a", b"http:/a", b"http:", b""] {
+        assert_eq!(Language::of_url(b"HTTP://a/"), Some((Language::Http1, false, &b"a/"[..])));
+        assert_eq!(Language::of_url(b"https://a"), Some((Language::Http1, true, &b"a"[..])));
+        for other in [&b"ftp://a"[..], b"http:/a", b"http:", b""] {
             assert_eq!(Language::of_url(other), None);
         }
     }
