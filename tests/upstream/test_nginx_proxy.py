@@ -430,7 +430,7 @@ def test_a_client_that_leaves_is_ignored_where_configured(run_pair: RunPair, run
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("proxy_pass https://$host;", "https://"),
+        ("proxy_pass ftp://$host;", "http:// and https:// are"),
         ("proxy_ignore_headers X-Other; proxy_pass http://a;", "cannot be ignored"),
         ("proxy_cookie_flags a what; proxy_pass http://a;", "none of secure"),
         ("set $x a; proxy_pass http://$x; proxy_redirect default;", "no meaning"),
