@@ -59,6 +59,7 @@ def user_schema(plan: Schema) -> Schema:
     gen_tls.write(defs["Tls"])
     gen_tls.write_upstream(defs["UpstreamTls"])
     _name_variables(defs)
+    _write_zones(defs)
     defs["RewriteStep"] = _choice(defs["RewriteOp"])
     defs["RewriteStep"]["properties"]["return"] = _described(
         defs["Return"]["description"] + " A status, the URL of a 302, or a table.",
@@ -131,6 +132,7 @@ def _write_settings(settings: Schema) -> None:
     for name in ("add_headers", "add_trailers"):
         settings[name] = _added(settings[name]["description"])
     settings["error_page"] = _pages(settings["error_page"]["description"])
+    settings["limit"] = _described(settings["limit"]["description"], STRING, STRINGS)
     settings["types"] = {
         "description": "Media types by file extension, before the built-in table (nginx: `types`). Default: none.",
         "type": "object",
@@ -330,6 +332,15 @@ def _contents(rust: Schema) -> Schema:
     return {"description": "What answers a route.", "type": "object", "properties": properties}
 
 
+def _write_zones(defs: Schema) -> None:
+    """Give the tables of limits the forms people write: a rate is a text."""
+    rates = defs["LimitReqZone"]["properties"]
+    del rates["period"]
+    rates["rate"] = _described("Requests in a span of time: `10r/s`, `5/minute`, `100 per 2 hours`.", STRING)
+    defs["LimitReqZone"]["required"] = ["key", "rate"]
+    defs["LimitConnZone"]["required"] = ["key"]
+
+
 def _steps(description: str) -> Schema:
     return {"description": description, "type": "array", "items": _ref("RewriteStep")}
 
@@ -479,6 +490,14 @@ def _root(plan: Schema) -> Schema:
         "split_clients": table(
             "Variables by name that divide requests into parts (nginx: `split_clients`).", "SplitClients"
         ),
+        "limits": {
+            "description": 'Limits by name, for `limit`: `login = "5/minute by address"`; by `address`, `host`, '
+            "`path`, `everyone` or a text with variables; `burst 10` at its end for more at once than in its time.",
+            "type": "object",
+            "additionalProperties": STRING,
+        },
+        "limit_req_zone": table(plan["properties"]["limit_req_zone"]["description"], "LimitReqZone"),
+        "limit_conn_zone": table(plan["properties"]["limit_conn_zone"]["description"], "LimitConnZone"),
         "gateway": _described("Settings of the process as a whole.", _ref("Gateway")),
         "acme": _described("Where certificates of servers with `acme = true` in `tls` come from.", _ref("Acme")),
     }

@@ -19,7 +19,7 @@ FLOORS = (
     (
         "rooms",
         (
-            "accel access backend error_page filter mirror observe::access_log observe::error_log "
+            "accel access backend error_page filter limit mirror observe::access_log observe::error_log "
             "page rewrite route subrequest tls upstream variables"
         ),
     ),

@@ -69,7 +69,7 @@ def test_what_is_refused_is_told_with_its_reason_and_place(conf: Path) -> None:
 
 
 def test_programs_get_the_same_as_json(conf: Path) -> None:
-    conf.write_text(TEXT.replace("sendfile on;", "limit_req zone=a;"))
+    conf.write_text(TEXT.replace("sendfile on;", "ssi on;"))
     shown = check(conf, "--json")
     assert shown.exit_code == 2
     document = json.loads(shown.stdout)
@@ -77,7 +77,7 @@ def test_programs_get_the_same_as_json(conf: Path) -> None:
     assert document["summary"] == {"supported": 15, "no_effect": 1, "refused": 1}
     assert document["problems"] == [
         {
-            "message": '"limit_req" is refused: it is not supported yet',
+            "message": '"ssi" is refused: it is not supported yet',
             "where": "",
             "file": str(conf),
             "line": 5,
@@ -85,7 +85,7 @@ def test_programs_get_the_same_as_json(conf: Path) -> None:
         }
     ]
     assert {
-        "directive": "limit_req",
+        "directive": "ssi",
         "file": str(conf),
         "line": 5,
         "column": 5,

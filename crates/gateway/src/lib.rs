@@ -37,6 +37,7 @@ mod access;
 pub mod backend;
 mod error_page;
 mod filter;
+mod limit;
 mod mirror;
 mod page;
 mod rewrite;

@@ -2,7 +2,7 @@
 use crate::scope::{Compiling, Room, Settings};
 use crate::tls;
 use crate::vars::{self, Variable};
-use crate::{accel, access, backend, error_page, filter, mirror, observe, route, settings, upstream, variables};
+use crate::{accel, access, backend, error_page, filter, limit, mirror, observe, route, settings, upstream, variables};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 use std::any::Any;
@@ -25,6 +25,8 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<backend::files::mime::Settings>::NEW,
     &Of::<access::Settings>::NEW,
     &Of::<access::realip::Settings>::NEW,
+    &Of::<limit::req::Settings>::NEW,
+    &Of::<limit::conn::Settings>::NEW,
     &Of::<access::networks::Settings>::NEW,
     &Of::<access::password::Settings>::NEW,
     &Of::<access::request::Settings>::NEW,

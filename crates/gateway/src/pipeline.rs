@@ -1,5 +1,5 @@
 //! The line a request walks between its head and its answer:
-//! `[ server rewrite → location → rewrite ⟲ → access → precontent → content → response filters ] → log`, entered again by
+//! `[ server rewrite → location → rewrite ⟲ → preaccess → access → precontent → content → response filters ] → log`, entered again by
 //! every internal redirect.
 use crate::accel;
 use crate::access;
@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, RAISE_LIMIT, Result};
 use crate::error_page::{self, Pages};
 use crate::exchange::{Entry, Exchange, Response};
 use crate::filter::{self, conditional};
+use crate::limit;
 use crate::mirror;
 use crate::page;
 use crate::plan::{Line, Route, Server};
@@ -155,6 +156,9 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
         count(ex)?;
     };
     realip::apply(ex);
+    if let Some(refusal) = limit::check(ex).await {
+        return Ok(Outcome::Respond(refusal));
+    }
     if let Some(refusal) = access::check(ex).await? {
         return Ok(Outcome::Respond(refusal));
     }

@@ -6,6 +6,7 @@ use crate::backend::{Backend, Place};
 use crate::body::spool::Spool;
 use crate::config::{self, Branch, Config, Content, HeadLimits, Match};
 use crate::exchange::Exchange;
+use crate::limit::zone::Zones;
 use crate::modules;
 use crate::observe::access_log::{LogCount, LogPlan, Logs};
 use crate::pipeline;
@@ -167,9 +168,11 @@ impl Plan {
         let upstreams = compile_upstreams(config, previous)?;
         let terms = previous.and_then(|plan| plan.scope.get());
         let terms = AllTerms::compile(&config.upstream_tls, &config.system_roots, &names, terms)?;
+        let zones = previous.and_then(|plan| plan.scope.get());
+        let zones = Zones::compile(&config.limit_req_zone, &config.limit_conn_zone, &names, zones)?;
         let media_types = Tables(config.types.iter().map(mime::table).collect());
         let logs = LogCount(config.access_log.len());
-        let tables: &[&(dyn Any + Send + Sync)] = &[&media_types, &logs, &upstreams, &terms, &config.app];
+        let tables: &[&(dyn Any + Send + Sync)] = &[&media_types, &logs, &upstreams, &terms, &config.app, &zones];
         let cx = Compiling { names: &names, gateway: &config.gateway, tables };
         let settings = compile_settings(config, &cx)?;
         let count = config.server.len();
@@ -190,6 +193,11 @@ impl Plan {
         let definitions = definitions.collect::<Result<_, _>>()?;
         let listeners = compile_listeners(config, &settings, &names)?;
         let tables = NameTables(listeners.iter().map(|listener| listener.names.clone()).collect());
+        let mut kept: Vec<Box<dyn Any + Send + Sync>> =
+            vec![Box::new(Line(servers)), Box::new(logs), Box::new(upstreams), Box::new(tables), Box::new(terms)];
+        if !zones.is_empty() {
+            kept.push(Box::new(zones));
+        }
         let scope = Scope {
             gateway: config.gateway.clone(),
             servers: facts,
@@ -198,7 +206,7 @@ impl Plan {
             spool: spool(config, previous),
             wants: names.wants(),
             walk: |ex| Box::pin(pipeline::run(ex)),
-            kept: vec![Box::new(Line(servers)), Box::new(logs), Box::new(upstreams), Box::new(tables), Box::new(terms)],
+            kept,
         };
         Ok(Arc::new(Self {
             scope: Arc::new(scope),

@@ -5,6 +5,7 @@
 use crate::body::{Body, RequestBody, next_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::exchange::{Exchange, Request, Response};
+use crate::limit::zone::Zones;
 use crate::observe::access_log;
 use crate::vars::Sent;
 use buchner_wire::headers::HeaderId;
@@ -49,6 +50,9 @@ pub fn make(parent: &Exchange, uri: &[u8], method: Method, body: RequestBody) ->
     child.set_uri(uri);
     child.values = parent.values.clone();
     child.socket = parent.socket.clone();
+    if parent.scope.get::<Zones>().is_some() {
+        child.share_limits(parent);
+    }
     child.internal = true;
     child.depth = parent.depth + 1;
     Ok(child)

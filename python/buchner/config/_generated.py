@@ -173,6 +173,32 @@ class GeoIp(Table, kw_only=True):
     source: str | UnsetType = UNSET
 
 
+class LimitConn(Table, kw_only=True):
+    connections: Annotated[int, Meta(ge=0, le=4294967295)]
+    zone: str
+
+
+class LimitConnZone(Table, kw_only=True):
+    key: str
+    ipv6_prefix: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
+    size: str | int | UnsetType = UNSET
+
+
+class LimitReq(Table, kw_only=True):
+    zone: str
+    burst: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    delay: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    nodelay: bool | UnsetType = UNSET
+
+
+class LimitReqZone(Table, kw_only=True):
+    key: str
+    rate: str
+    burst: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    ipv6_prefix: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
+    size: str | int | UnsetType = UNSET
+
+
 class Map(Table, kw_only=True):
     source: str
     default: str | UnsetType = UNSET
@@ -296,8 +322,22 @@ class Settings(Table, kw_only=True):
     keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
     keepalive_told: str | float | UnsetType = UNSET
+    limit: str | list[str] | UnsetType = UNSET
+    limit_conn: list[LimitConn] | UnsetType = UNSET
+    limit_conn_dry_run: bool | UnsetType = UNSET
+    limit_conn_log_level: Literal['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] | UnsetType = (
+        UNSET
+    )
+    limit_conn_status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
     limit_rate: str | UnsetType = UNSET
     limit_rate_after: str | UnsetType = UNSET
+    limit_req: list[LimitReq] | UnsetType = UNSET
+    limit_req_dry_run: bool | UnsetType = UNSET
+    limit_req_headers: bool | UnsetType = UNSET
+    limit_req_log_level: Literal['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] | UnsetType = (
+        UNSET
+    )
+    limit_req_status: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
     lingering_close: Literal['on', 'off', 'always'] | UnsetType = UNSET
     lingering_time: str | float | UnsetType = UNSET
     lingering_timeout: str | float | UnsetType = UNSET
@@ -413,6 +453,9 @@ class Document(HeadLimits, kw_only=True):
     geo: dict[str, Geo] | UnsetType = UNSET
     geoip: dict[str, GeoIp] | UnsetType = UNSET
     split_clients: dict[str, SplitClients] | UnsetType = UNSET
+    limits: dict[str, str] | UnsetType = UNSET
+    limit_req_zone: dict[str, LimitReqZone] | UnsetType = UNSET
+    limit_conn_zone: dict[str, LimitConnZone] | UnsetType = UNSET
     gateway: Gateway | UnsetType = UNSET
     acme: Acme | UnsetType = UNSET
 
@@ -550,6 +593,7 @@ UNITS: dict[str, str] = {
     "send_timeout": "time",
     "session_timeout": "time",
     "shutdown_timeout": "time",
+    "size": "size",
     "spool_max": "size",
     "start_timeout": "time",
     "stop_timeout": "time",
@@ -656,8 +700,18 @@ SETTINGS: tuple[str, ...] = (
     "keepalive_time",
     "keepalive_timeout",
     "keepalive_told",
+    "limit",
+    "limit_conn",
+    "limit_conn_dry_run",
+    "limit_conn_log_level",
+    "limit_conn_status",
     "limit_rate",
     "limit_rate_after",
+    "limit_req",
+    "limit_req_dry_run",
+    "limit_req_headers",
+    "limit_req_log_level",
+    "limit_req_status",
     "lingering_close",
     "lingering_time",
     "lingering_timeout",

@@ -22,7 +22,19 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SIZES = ((1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"))
 _TABLES = ("server", "route")
 """Settings that are written as `[[server]]` and `[[server.route]]`."""
-_GROUPS = ("app", "apps", "gateway", "upstream", "map", "geo", "geoip", "split_clients")
+_GROUPS = (
+    "app",
+    "apps",
+    "gateway",
+    "upstream",
+    "map",
+    "geo",
+    "geoip",
+    "split_clients",
+    "limits",
+    "limit_req_zone",
+    "limit_conn_zone",
+)
 """Settings of the root that are written as tables with a header of their own; servers come behind them."""
 _ORDER = ("", *_GROUPS, *_TABLES)
 

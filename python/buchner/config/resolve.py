@@ -11,6 +11,7 @@ from buchner import cpus
 from buchner.config import _generated as gen
 from buchner.config.acme import Acme
 from buchner.config.content import DEFAULT_APP, Contents
+from buchner.config.limits import Limits
 from buchner.config.listeners import Listeners
 from buchner.config.maps import Maps
 from buchner.config.model import Loaded
@@ -54,7 +55,8 @@ class Resolver:
         self.variables = Definitions(report)
         self.contents = Contents(self.apps, self.upstreams, base, self.variables, report)
         self.terms = UpstreamTerms(report)
-        self.settings = SettingsTable(self.contents, self.terms, report)
+        self.limits = Limits(document, report)
+        self.settings = SettingsTable(self.contents, self.terms, self.limits, report)
         self.rewrites = Rewrites(self.contents, self.settings, report)
         self.listeners = Listeners(report)
         self.acme = Acme(document.acme, base, report)
@@ -71,6 +73,7 @@ class Resolver:
         maps = Maps(self.document, self.variables, self.report)
         define(self.document, servers, self.variables)
         maps.resolve(self.contents)
+        self.limits.resolve(self.contents)
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
         plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]
@@ -96,6 +99,7 @@ class Resolver:
         self.report.finish()
         if roots is not None:
             plan["system_roots"] = roots
+        plan |= self.limits.plan
         if self.variables.plan:
             plan["variable"] = self.variables.plan
         if self.settings.types:

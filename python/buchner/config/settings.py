@@ -19,6 +19,7 @@ from buchner.config.values import convert
 
 if TYPE_CHECKING:
     from buchner.config.content import Contents
+    from buchner.config.limits import Limits
     from buchner.config.places import Path, Report
     from buchner.config.upstream_tls import UpstreamTerms
 
@@ -42,12 +43,14 @@ class SettingsTable:
     Args:
         contents: checks variables and makes paths absolute.
         terms: reads the terms of TLS towards upstreams.
+        limits: knows the zones.
         report: takes the problems.
     """
 
-    def __init__(self, contents: Contents, terms: UpstreamTerms, report: Report) -> None:
+    def __init__(self, contents: Contents, terms: UpstreamTerms, limits: Limits, report: Report) -> None:
         self.contents = contents
         self.terms = terms
+        self.limits = limits
         self.report = report
         self.plan: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
@@ -98,6 +101,7 @@ class SettingsTable:
                 self.report.error((*path, "resolver", index), str(error))
         if "upstream_tls" in own:
             own["upstream_tls"] = self.terms.resolve(own["upstream_tls"], (*path, "upstream_tls"))
+        self.limits.check(own, path)
         if "mirror" in own:
             own["mirror"] = [uri for uri in own["mirror"] if uri != "off"]
         return own

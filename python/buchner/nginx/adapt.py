@@ -171,6 +171,8 @@ def defaults(prefix: Path, base: Path, root: str) -> gen.Document:
         ignore_invalid_headers=True,
         keepalive_time=3600,
         log_not_found=True,
+        limit_req_status=503,
+        limit_conn_status=503,
         max_fields=512,
         absolute_redirect=True,
         types=dict(_TYPES),

@@ -17,7 +17,7 @@ pub use crate::route::Match;
 pub use crate::tls::config::Tls;
 pub use crate::upstream::config::{Upstream, UpstreamServer};
 pub use crate::upstream::tls::config::UpstreamTls;
-use crate::variables;
+use crate::{limit, variables};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use server::*;
@@ -50,6 +50,10 @@ pub struct Config {
     pub access_log: Vec<AccessLog>,
     /// Variables beside the built-in ones.
     pub variable: Vec<Variable>,
+    /// Tables of rates by name, for `limit_req` and `limit`.
+    pub limit_req_zone: BTreeMap<String, limit::zone::ReqConfig>,
+    /// Tables of connections by name, for `limit_conn`.
+    pub limit_conn_zone: BTreeMap<String, limit::zone::ConnConfig>,
     /// Media types by file extension; settings refer to these by index.
     pub types: Vec<BTreeMap<String, String>>,
 }

@@ -2,6 +2,7 @@
 pub mod captures;
 pub mod conditions;
 pub mod id;
+pub mod limited;
 pub mod note;
 mod secure;
 pub mod whole;
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::exchange::captures::Captures;
 use crate::exchange::conditions::IfModifiedSince;
 use crate::exchange::id::RequestId;
+use crate::exchange::limited::Limited;
 use crate::io::local::Local;
 use crate::io::sock::Sock;
 use crate::net::peer::Peer;
@@ -227,6 +229,8 @@ pub struct Exchange {
     pub gzip_bytes: OnceCell<Rc<Cell<(u64, u64)>>>,
     /// Bytes a second the answer may take, where the request's own course said so; 0: no limit.
     pub limit_rate: Cell<Option<u64>>,
+    /// What limits said, once one was asked.
+    limited: OnceCell<Rc<Limited>>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
     /// The way for interim responses; `None` if no route has any or the client takes none.
@@ -281,6 +285,7 @@ impl Exchange {
             uid: OnceCell::new(),
             gzip_bytes: OnceCell::new(),
             limit_rate: Cell::new(None),
+            limited: OnceCell::new(),
             upstream: UpstreamNote::default(),
             interim: None,
             patience: None,
@@ -293,6 +298,21 @@ impl Exchange {
     /// It is what a client sent, not a subrequest of that.
     pub fn is_main(&self) -> bool {
         self.depth == 0
+    }
+
+    /// What limits said of it so far; nothing where none was asked.
+    pub fn limits(&self) -> Option<&Limited> {
+        self.limited.get().map(|limited| &**limited)
+    }
+
+    /// What limits say of it.
+    pub fn limited(&self) -> Rc<Limited> {
+        self.limited.get_or_init(Rc::default).clone()
+    }
+
+    /// What limits say of `main` they say of this one, too.
+    pub fn share_limits(&mut self, main: &Self) {
+        self.limited = OnceCell::from(main.limited());
     }
 
     /// The path was sent with something encoded in it, or with a plus sign.

@@ -27,8 +27,6 @@ pub const VARIABLES: &[Variable] = &[
     Variable::new("http2", http2, "`h2` for HTTP/2 over TLS, `h2c` for HTTP/2 without TLS, else empty."),
     Variable::new("http3", nothing, "Empty without HTTP/3."),
     Variable::new("is_request_port", is_request_port, "`:` if the request names a port."),
-    Variable::new("limit_conn_status", nothing, "Empty: connections are not limited by key."),
-    Variable::new("limit_req_status", nothing, "Empty: requests are not limited by rate."),
     Variable::new("nginx_version", version, "Version of Buchner."),
     Variable::new("pipe", pipe, "`p` for a pipelined request, else `.`."),
     Variable::new("realip_remote_port", realip_remote_port, "Port of the connection's other end."),

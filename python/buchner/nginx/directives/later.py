@@ -21,14 +21,6 @@ MODULES = {
     "ngx_http_geoip_module": refused(
         "geoip_country geoip_city geoip_org geoip_proxy geoip_proxy_recursive", HTTP, _LATER
     ),
-    "ngx_http_limit_conn_module": [
-        *refused("limit_conn limit_conn_dry_run limit_conn_log_level limit_conn_status", _ALL, _LATER),
-        *refused("limit_conn_zone limit_zone", HTTP, _LATER),
-    ],
-    "ngx_http_limit_req_module": [
-        *refused("limit_req limit_req_dry_run limit_req_log_level limit_req_status", _ALL, _LATER),
-        *refused("limit_req_zone", HTTP, _LATER),
-    ],
     "ngx_http_ssi_module": [
         *refused("ssi", WITH_IF, _LATER),
         *refused("ssi_last_modified ssi_min_file_chunk ssi_silent_errors ssi_types ssi_value_length", _ALL, _LATER),
