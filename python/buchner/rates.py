@@ -36,7 +36,7 @@ class Rate(NamedTuple):
     period: int
 
     @property
-    def count(self) -> int:
+    def requests(self) -> int:
         """Requests in the period."""
         return self.milli // 1000
 

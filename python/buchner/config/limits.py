@@ -83,7 +83,7 @@ class Limits:
             self.report.error(path, str(error))
             return 1
         plan |= {"rate": found.milli, "period": found.period}
-        return max(found.count, 1)
+        return max(found.requests, 1)
 
     def _preset(self, name: str, text: str, contents: Contents) -> dict[str, Any]:
         path: Path = ("limits", name)
