@@ -4,8 +4,9 @@
     benches/count.py                        every scenario, printed
     benches/count.py --only proxy --keep d  leaves callgrind's output in d, for callgrind_annotate
 
-Unlike times, counts hardly differ between runs and machines. One connection asks one request after the other, so what
-many connections share (a wake-up for several events) is not in them, nor is the kernel's part of a system call.
+Unlike times, counts hardly differ between runs and machines. One connection asks one request after the other; with
+--connections many ask at once, and share what is done for several (a wake-up). The kernel's part of a system call
+is not in the counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -111,18 +112,22 @@ def _control(pid: int, *words: str) -> None:
 
 
 @contextmanager
-def _connection(port: int, load: measure.Load) -> Iterator[Callable[[int], None]]:
-    """Yield what asks for the same thing some times over one connection."""
+def _asking(port: int, load: measure.Load, connections: int = 1) -> Iterator[Callable[[int], None]]:
+    """Yield what asks for the same thing some times over so many connections, all of them at once."""
     lines = [f"GET {load.path} HTTP/1.1", f"Host: {load.host}", *measure.BROWSER_HEADERS, *load.headers]
     request = ("\r\n".join(lines) + "\r\n\r\n").encode()
-    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(connections)]
 
         def ask(times: int) -> None:
-            for _ in range(times):
-                connection.sendall(request)
-                status = measure.read_response(connection)
-                if status != HTTPStatus.OK:
-                    raise RuntimeError(f"it responded with {status}")
+            for first in range(0, times, connections):
+                asked = opened[: times - first]
+                for connection in asked:
+                    connection.sendall(request)
+                for connection in asked:
+                    status = measure.read_response(connection)
+                    if status != HTTPStatus.OK:
+                        raise RuntimeError(f"it responded with {status}")
 
         yield ask
 
@@ -132,7 +137,7 @@ def _await(port: int, load: measure.Load) -> None:
     deadline = time.monotonic() + servers.START_DEADLINE
     while True:
         try:
-            with _connection(port, load) as ask:
+            with _asking(port, load) as ask:
                 return ask(1)
         except RuntimeError:
             if time.monotonic() > deadline:
@@ -171,31 +176,43 @@ def _running(subject: Subject, task: Task, load: measure.Load, under: list[str])
             running.stop()
 
 
-def count(subject: Subject, name: str, requests: int, places: tuple[int, Path, Path]) -> Count:
+def count(subject: Subject, name: str, arguments: argparse.Namespace, places: tuple[int, Path, Path]) -> Count:
     """Run one scenario against one process.
 
     Args:
         subject: the process.
         name: of the scenario.
-        requests: how many are counted.
+        arguments: how many requests are counted, and over how many connections.
         places: port of the upstream, directory of the files, directory for callgrind's output.
     """
     up, files, output = places
+    requests, connections = arguments.requests, arguments.connections
+    warm_up = max(WARM_UP, 4 * connections)
     scenario = SCENARIOS[name]
     task = scenario.task(up, files)
     stem = output / f"{name}.{subject.name.replace(' ', '-')}"
-    under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "-q", f"--callgrind-out-file={stem}"]
-    with _running(subject, task, scenario.load, under) as (port, pid), _connection(port, scenario.load) as ask:
+    under = [
+        "valgrind",
+        "--tool=callgrind",
+        "--instr-atstart=no",
+        "-q",
+        f"--callgrind-out-file={stem}",
+        *(f"--{option}" for option in arguments.callgrind),
+    ]
+    with _running(subject, task, scenario.load, under) as (port, pid), _asking(port, scenario.load, connections) as ask:
         _control(pid, "-i", "on")
-        ask(WARM_UP)
+        ask(warm_up)
         _control(pid, "-z")
         ask(requests)
         _control(pid, "-d")
     totals = re.search(r"^totals: (\d+)", Path(f"{stem}.1").read_text(errors="replace"), re.MULTILINE)
     if totals is None:
         raise RuntimeError("callgrind wrote no totals")
-    with _running(subject, task, scenario.load, ["env"]) as (port, pid), _connection(port, scenario.load) as ask:
-        ask(WARM_UP)
+    with (
+        _running(subject, task, scenario.load, ["env"]) as (port, pid),
+        _asking(port, scenario.load, connections) as ask,
+    ):
+        ask(warm_up)
         system_calls = _system_calls(pid, lambda: ask(requests))
     return Count(int(totals[1]) / requests, system_calls / requests)
 
@@ -214,6 +231,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), help="scenarios")
     parser.add_argument("--who", nargs="+", default=[""], help="subjects whose names have one of these in them")
     parser.add_argument("--requests", type=int, default=500, help="requests that are counted (default: 500)")
+    parser.add_argument("--connections", type=int, default=1, help="connections that ask at once (default: 1)")
+    parser.add_argument("--callgrind", nargs="+", default=[], help="options for it, as cache-sim=yes", metavar="OPTION")
     parser.add_argument("--seconds", type=float, default=600, help="begin nothing after this time (default: 600)")
     parser.add_argument("--keep", type=Path, help="directory for callgrind's output")
     return parser.parse_args()
@@ -229,7 +248,7 @@ def _counts(name: str, arguments: argparse.Namespace, until: float, places: tupl
             print(f"{name}: {subject.name} left out: the time is up", file=sys.stderr)
             continue
         try:
-            counts[subject.name] = count(subject, name, arguments.requests, places)
+            counts[subject.name] = count(subject, name, arguments, places)
         except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"{name}: {subject.name} left out: {error}", file=sys.stderr)
     return counts
