@@ -14,6 +14,7 @@ need named bind9
 need callgrind_control valgrind
 need strace strace
 need h2load nghttp2-client
+command -v php-fpm8.2 >/dev/null 2>&1 || command -v php-fpm8.4 >/dev/null 2>&1 || need no-such-program php-fpm
 [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need no-such-program uwsgi-core uwsgi-plugin-python3
 
 # Pebble, the ACME authority for tests. Debian 12 has 2.4, which knows neither renewal information nor profiles; the tests

@@ -42,6 +42,8 @@ HTTP1 = {
     "plan": "limits of heads as the codec has them",
     "upstream::link": "the protocols of upstreams share the head and framing of responses",
     "upstream::protocol": "the same",
+    "upstream::protocol::cgi": "the same",
+    "upstream::protocol::fastcgi": "the same",
 }
 """Modules outside `http::h1` and `upstream::protocol::h1` that name the codec of HTTP/1, and why."""
 

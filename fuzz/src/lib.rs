@@ -4,9 +4,12 @@
 //! the input chooses what isn't input: the size of the pieces, the method, the limits.
 pub mod waf;
 
+use buchner_wire::cgi;
 use buchner_wire::chunked::{BodyDecoder, Decoded, encode_chunk_header};
+use buchner_wire::fastcgi;
 use buchner_wire::h1::{self, Framing, H1Error, H1ErrorKind, Limits, RequestHead, ResponseHead};
 use buchner_wire::headers::Headers;
+use buchner_wire::malformed::Malformed;
 use buchner_wire::method::Method;
 use buchner_wire::path::{encode_path, parse_target};
 use buchner_wire::proxy_protocol;
@@ -23,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("chunked", chunked),
     ("path", path),
     ("proxy_protocol", proxy_protocol),
+    ("cgi", cgi),
     ("slot", slot),
     ("waf_transform", waf::transform),
     ("waf_operator", waf::operator),
@@ -277,6 +281,68 @@ pub fn proxy_protocol(data: &[u8]) {
         }
         outcome => panic!("{outcome:?}"),
     }
+}
+
+/// What CGI applications send: a head, or records of FastCGI with one in them.
+///
+/// Laws: the outcome does not depend on where the pieces end; what is handed out is not more than what came.
+pub fn cgi(data: &[u8]) {
+    let [choice, input @ ..] = data else { return };
+    if choice & 1 == 0 {
+        let limits = limits(*choice);
+        match (&read_cgi(input, input.len().max(1), &limits), &read_cgi(input, 1, &limits)) {
+            (Ok(Some((a, rest_a))), Ok(Some((b, rest_b)))) => {
+                same_response(a, b);
+                assert_eq!(rest_a, rest_b);
+                assert!(!a.keep_alive && (100..1000).contains(&a.status));
+                assert_safe(&a.headers);
+            }
+            (Ok(None), Ok(None)) | (Err(()), Err(())) => {}
+            (whole, pieces) => panic!("whole {whole:?}, byte by byte {pieces:?}"),
+        }
+        return;
+    }
+    let whole = read_records(input, input.len().max(1));
+    assert_eq!(whole, read_records(input, 1));
+    assert_eq!(whole, read_records(input, usize::from(choice >> 1) + 2));
+    assert!(whole.0.len() + whole.1.len() <= input.len());
+}
+
+/// The head and what is behind it; `None` if it isn't complete.
+fn read_cgi(input: &[u8], step: usize, limits: &Limits) -> Result<Option<(ResponseHead, Vec<u8>)>, ()> {
+    let (mut buf, mut scanned) = (BytesMut::new(), 0);
+    let mut pieces = input.chunks(step);
+    while let Some(piece) = pieces.next() {
+        buf.extend_from_slice(piece);
+        match cgi::parse_response(&mut buf, limits, &mut scanned, &Method::Get) {
+            Ok(None) => {}
+            Ok(Some(head)) => {
+                pieces.for_each(|piece| buf.extend_from_slice(piece));
+                return Ok(Some((head, buf.to_vec())));
+            }
+            Err(error) => {
+                assert!(!error.message.is_empty() && error.message.chars().all(|c| !c.is_control()), "{error:?}");
+                return Err(());
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Output, errors, and how it ended: all of it, too early, or with a complaint.
+fn read_records(input: &[u8], step: usize) -> (Vec<u8>, Vec<u8>, Result<bool, Malformed>) {
+    let (mut reader, mut buf, mut out) = (fastcgi::Reader::default(), BytesMut::new(), Vec::new());
+    for piece in input.chunks(step) {
+        buf.extend_from_slice(piece);
+        loop {
+            match reader.read(&mut buf) {
+                Ok(fastcgi::Event::Stdout(bytes)) => out.extend_from_slice(&bytes),
+                Ok(fastcgi::Event::NeedMore | fastcgi::Event::End) => break,
+                Err(error) => return (out, reader.take_stderr(), Err(error)),
+            }
+        }
+    }
+    (out, reader.take_stderr(), Ok(reader.is_done()))
 }
 
 /// Slot frames: nothing a peer sends panics, and what was read is written the same.

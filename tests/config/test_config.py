@@ -317,3 +317,32 @@ def test_ten_thousand_servers_and_routes_load_within_two_seconds_and_100_mb(tmp_
     assert float(seconds) < 2
     assert int(megabytes) < 100
     assert int(count) == 10_001
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("uwsgi://127.0.0.1:3031/path", 'has a URI, which uwsgi knows nothing of: take "/path" away'),
+        ("uwsgi://unix:/run/app.sock:/path", 'has a URI, which uwsgi knows nothing of: take ":/path" away'),
+        ("fastcgi://127.0.0.1", "has no port"),
+        ("scgi://", "names no server"),
+        (
+            "ajp://127.0.0.1:8009",
+            '"ajp://" is not supported as an upstream; http://, https://, uwsgi://, suwsgi://',
+        ),
+        ("fastcgi://one", '"one" is spoken to in http by another route'),
+    ],
+)
+def test_urls_of_applications_that_lead_nowhere(tmp_path: Path, url: str, problem: str) -> None:
+    text = """[upstream.one]
+servers = ["127.0.0.1:1"]
+[[server]]
+listen = ["8080"]
+route = [
+    { path = "/", proxy = "http://one" },
+    { path = "/a", proxy = "%s" },
+]
+"""
+    (message,) = errors(tmp_path, text % url)
+    assert message.startswith("gateway.toml:7:")
+    assert problem in message

@@ -99,23 +99,29 @@ def test_a_setting_stands_once_and_the_levels_refer_to_it() -> None:
     assert text.count("    gzip_vary: bool") == 1
 
 
-def _values(shape: dict[str, Any]) -> Iterator[Any]:
-    """Yield values of a setting with a variable that there is not, one for each form of it."""
+def _values(shape: dict[str, Any], *, is_named: bool = False) -> Iterator[Any]:
+    """Yield values of a setting with a variable that there is not, one for each form of it.
+
+    Args:
+        shape: what is in it.
+        is_named: it stands under a name already.
+
+    """
     if shape.get("text") in ("text", "pattern", "path-text"):
         yield "$nonsense"
     if "items" in shape:
         yield from ([value] for value in _values(shape["items"]))
     if "values" in shape:
-        yield from ({"404": value} for value in _values(shape["values"]))
+        yield from ({"404": value} for value in _values(shape["values"], is_named=True))
     for name in shape.get("fields", {}):
-        yield from ({**_others(shape), name: value} for value in _values(shape["fields"][name]))
+        yield from ({**_others(shape, is_named=is_named), name: value} for value in _values(shape["fields"][name]))
 
 
-def _others(shape: dict[str, Any]) -> dict[str, str]:
+def _others(shape: dict[str, Any], *, is_named: bool) -> dict[str, str]:
     """The fields that a table has to have: those of its texts, and a header's name."""
     names = ("value", "from", "to", "cookie", "text", "replacement")
     required = {name: "x" for name in names if name in shape["fields"]}
-    return {**required, "name": "x"} if "value" in required else required
+    return {**required, "name": "x"} if "value" in required and not is_named else required
 
 
 def _wrong_texts() -> Iterator[Any]:

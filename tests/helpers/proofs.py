@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROOFS = TESTS / "data" / "nginx_proofs.txt"
-_PROOF = re.compile(r"((?:\w+/)?test_\w+\.py)::(test_\w+)(?:\[(\w+)\])?")
+_PROOF = re.compile(r"((?:\w+/)?test_\w+\.py)::(test_\w+)(?:\[([\w-]+)\])?")
 
 
 def proofs() -> dict[str, list[str]]:
@@ -29,6 +29,8 @@ def proofs() -> dict[str, list[str]]:
 def text_of(proof: str) -> str:
     """Return the texts in a test and in all it uses of its module and of helpers.www. Of a site, its file.
 
+    A parameter is among them, with its parts joined as those of a directive; its first part takes the place of FAMILY.
+
     Raises:
         LookupError: there is no such test.
 
@@ -36,18 +38,19 @@ def text_of(proof: str) -> str:
     match = _PROOF.fullmatch(proof)
     if match is None:
         raise LookupError(f"{proof} is no name of a test")
-    file, test, site = match.groups()
+    file, test, parameter = match.groups()
     parts = _parts(TESTS / "helpers/www.py") | _parts(TESTS / file)
     if test not in parts:
         raise LookupError(f"{file} has no {test}")
-    if site:
-        return (TESTS / "nginx_sites" / f"{site}.conf").read_text()
+    if parameter and file == "nginx/test_nginx_sites.py":
+        return (TESTS / "nginx_sites" / f"{parameter}.conf").read_text()
     wanted, found = [test], {test}
     while wanted:
         new = {name for name in _names(parts[wanted.pop()]) if name in parts} - found
         found |= new
         wanted += new
-    return "\n".join(text for name in found for text in _texts(parts[name]))
+    text = "\n".join(text for name in found for text in _texts(parts[name]))
+    return text.replace("FAMILY", parameter.split("-")[0]) + "\n" + parameter.replace("-", "_") if parameter else text
 
 
 @cache

@@ -75,7 +75,8 @@ def test_version_help_and_modules() -> None:
 
 def test_modules_are_listed_by_what_their_directives_do() -> None:
     shown = configure_arguments()
-    assert "--without-http_fastcgi_module" in shown
+    assert "--without-http_memcached_module" in shown
+    assert "--without-http_fastcgi_module" not in shown
     assert "--without-http_proxy_module" not in shown
     assert "--with-http_ssl_module" in shown
     assert "--with-http_dav_module" not in shown

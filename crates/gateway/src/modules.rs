@@ -17,6 +17,7 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<upstream::resolve::Settings>::NEW,
     &Of::<backend::proxy::config::Settings>::NEW,
     &Of::<upstream::tls::config::Settings>::NEW,
+    &Of::<upstream::protocol::cgi::Settings>::NEW,
     &Of::<backend::app::Settings>::NEW,
     &Of::<error_page::Settings>::NEW,
     &Of::<observe::access_log::Settings>::NEW,

@@ -9,6 +9,7 @@ use pcre2::bytes::{CaptureLocations, RegexBuilder};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps one match may take. A subject of a few kilobytes needs some thousands; catastrophic backtracking needs billions.
@@ -125,6 +126,23 @@ impl Regex {
     /// Whether it matches, and nothing else.
     pub fn is_match(&self, subject: &[u8]) -> Result<bool, GivenUp> {
         self.groups(subject, |_| ())
+    }
+
+    /// How many groups it has.
+    pub fn groups_count(&self) -> usize {
+        self.code.captures_len().saturating_sub(1)
+    }
+
+    /// Where the first two groups are, if it matches; one that took no part is empty.
+    pub fn first_two(&self, subject: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
+        let mut found = [(0, 0); 2];
+        let matched = self.groups(subject, |groups| {
+            for (place, group) in found.iter_mut().zip(groups.skip(1)) {
+                *place = group;
+            }
+        });
+        let range = |(start, end): (u32, u32)| start as usize..end as usize;
+        matches!(matched, Ok(true)).then(|| (range(found[0]), range(found[1])))
     }
 
     /// Runs it; on a match `take` gets where each group is, `(0, 0)` for one that took no part.

@@ -22,7 +22,8 @@ pub use crate::chunked::{BodyDecoder, Decoded};
 pub use error::{H1Error, H1ErrorKind};
 pub(crate) use framing::Notes;
 pub use parse::{parse_request, parse_response};
-pub(crate) use parse::{parse_trailers, too_many_fields};
+pub(crate) use parse::{parse_trailers, read_fields, too_many_fields};
+pub(crate) use scan::FirstLine;
 pub(crate) use scan::target_too_long;
 pub use write::{nginx_reason, reason, write_request_line, write_status_line};
 

@@ -70,6 +70,11 @@ class AppContent(Table, kw_only=True):
     mount: str | UnsetType = UNSET
 
 
+class CgiParamTable(Table, kw_only=True):
+    value: str
+    if_not_empty: bool | UnsetType = UNSET
+
+
 class CharsetMap(Table, kw_only=True):
     codes: dict[str, str]
     from_: str = field(name='from')
@@ -209,6 +214,7 @@ class Map(Table, kw_only=True):
 
 class Proxy(Table, kw_only=True):
     authority: str | UnsetType = UNSET
+    language: Literal['http', 'uwsgi', 'fastcgi', 'scgi'] | UnsetType = UNSET
     tls: bool | UnsetType = UNSET
     upstream: str | UnsetType = UNSET
     uri: str | UnsetType = UNSET
@@ -290,6 +296,8 @@ class Settings(Table, kw_only=True):
     buffer_spool: str | int | UnsetType = UNSET
     buffering: bool | UnsetType = UNSET
     built_in_types: bool | UnsetType = UNSET
+    cgi_default_params: bool | UnsetType = UNSET
+    cgi_params: dict[str, str | CgiParamTable] | UnsetType = UNSET
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
@@ -300,6 +308,10 @@ class Settings(Table, kw_only=True):
     error_log: str | ErrorLog | list[str | ErrorLog] | UnsetType = UNSET
     error_page: dict[str, str | ErrorPage] | UnsetType = UNSET
     expires: str | UnsetType = UNSET
+    fastcgi_catch_stderr: list[str] | UnsetType = UNSET
+    fastcgi_index: str | UnsetType = UNSET
+    fastcgi_keep_conn: bool | UnsetType = UNSET
+    fastcgi_split_path_info: str | UnsetType = UNSET
     forwarded_headers: bool | UnsetType = UNSET
     gunzip: bool | UnsetType = UNSET
     gzip: bool | UnsetType = UNSET
@@ -418,6 +430,8 @@ class Settings(Table, kw_only=True):
     userid_p3p: str | UnsetType = UNSET
     userid_path: str | UnsetType = UNSET
     userid_service: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    uwsgi_modifier1: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
+    uwsgi_modifier2: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
 
 
@@ -607,6 +621,7 @@ FORMATS: dict[str, Any] = {
     "auth_basic": {"text": "text"},
     "auth_basic_user_file": {"text": "path-text"},
     "auth_request_set": {"values": {"text": "text"}},
+    "cgi_params": {"values": {"text": "text", "fields": {"value": {"text": "text"}}}},
     "charset": {"text": "text"},
     "early_hints": {"items": {"text": "text"}},
     "error_page": {"values": {"text": "text", "fields": {"to": {"text": "text"}}}},
@@ -670,6 +685,8 @@ SETTINGS: tuple[str, ...] = (
     "buffer_spool",
     "buffering",
     "built_in_types",
+    "cgi_default_params",
+    "cgi_params",
     "charset",
     "charset_map",
     "charset_types",
@@ -680,6 +697,10 @@ SETTINGS: tuple[str, ...] = (
     "error_log",
     "error_page",
     "expires",
+    "fastcgi_catch_stderr",
+    "fastcgi_index",
+    "fastcgi_keep_conn",
+    "fastcgi_split_path_info",
     "forwarded_headers",
     "gunzip",
     "gzip",
@@ -790,6 +811,8 @@ SETTINGS: tuple[str, ...] = (
     "userid_p3p",
     "userid_path",
     "userid_service",
+    "uwsgi_modifier1",
+    "uwsgi_modifier2",
     "valid_referers",
 )
 

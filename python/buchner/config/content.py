@@ -11,6 +11,7 @@ from msgspec import UNSET
 from buchner.config._generated import CONTENTS, AppContent, Files, If, LimitExcept, Proxy, Redirect, Respond, Route
 from buchner.config.suggest import hint
 from buchner.config.table import written
+from buchner.config.upstreams import HTTP, SCHEMES
 from buchner.config.variables import problems as variable_problems
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class Contents:
         if proxy.upstream is UNSET:
             self.report.error(path, "a proxy has an upstream or a url")
             return None
-        self.upstreams.by_name(proxy.upstream, (*path, "upstream"))
+        language = HTTP if proxy.language is UNSET else proxy.language
+        self.upstreams.by_name(proxy.upstream, (*path, "upstream"), language)
         self.upstreams.encrypted = self.upstreams.encrypted or proxy.tls is True
         if proxy.uri is not UNSET and not proxy.uri.startswith("/"):
             self.report.error((*path, "uri"), f'the URI "{proxy.uri}" does not begin with "/"')
@@ -149,8 +151,9 @@ class Contents:
 
     def _proxy_url(self, url: str, path: Path) -> dict[str, Any]:
         """Return the plan's `Proxy` for a URL with variables."""
-        if not url.lower().startswith(("http://", "https://", "$")):
-            self.report.error(path, f'the URL "{url}" does not begin with "http://", "https://" or a variable')
+        if not url.startswith("$") and url.lower().partition("://")[0] not in SCHEMES:
+            known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+            self.report.error(path, f'the URL "{url}" begins with none of {known}, nor with a variable')
         self.text(url, path)
         self.upstreams.by_variables(url)
         return {"url": url}

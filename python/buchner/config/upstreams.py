@@ -1,4 +1,4 @@
-"""Groups of HTTP servers, named in `[upstream]` or implied by a URL."""
+"""Groups of servers, named in `[upstream]` or implied by a URL."""
 
 from __future__ import annotations
 
@@ -19,8 +19,19 @@ if TYPE_CHECKING:
 _FLAGS = ("backup", "down")
 _NUMBERS = ("weight", "max_fails", "max_conns")
 _SETTINGS = ("balance", "host", "keepalive", "keepalive_timeout", "keepalive_requests", "keepalive_time")
-_SCHEMES = ("http", "https")
-_HTTPS_PORT = 443
+_HTTP_PORT, _HTTPS_PORT = 80, 443
+HTTP = "http"
+SCHEMES = {
+    HTTP: (HTTP, False),
+    "https": (HTTP, True),
+    "uwsgi": ("uwsgi", False),
+    "suwsgi": ("uwsgi", True),
+    "fastcgi": ("fastcgi", False),
+    "fastcgis": ("fastcgi", True),
+    "scgi": ("scgi", False),
+    "scgis": ("scgi", True),
+}
+"""What URLs of upstreams begin with: the language that is spoken there, and whether inside TLS."""
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
@@ -31,16 +42,18 @@ class Target(NamedTuple):
         authority: ``name``, ``host:port``, ``unix:/path``.
         uri: the URI, if it has one.
         tls: it is spoken to in TLS.
+        language: what is spoken there.
     """
 
     authority: str
     uri: str | None
     tls: bool = False
+    language: str = HTTP
 
 
 @lru_cache(4096)
 def target(url: str) -> Target:
-    """Read the URL of a proxy: ``http://name``, ``https://host:port/uri``, ``http://unix:/path:/uri``.
+    """Read the URL of a proxy: ``http://name``, ``https://host:port/uri``, ``http://unix:/path:/uri``, ``uwsgi://host:port``.
 
     Raises:
         ValueError: it is no such URL; the message says what is.
@@ -50,31 +63,37 @@ def target(url: str) -> Target:
     if found is None:
         raise ValueError(f'"{url}" is not a URL: write http://{url}' if url else "is empty: http://host:port is a URL")
     scheme, rest = found["scheme"].lower(), found["rest"]
-    if scheme not in _SCHEMES:
-        raise ValueError(f'"{found["scheme"]}://" is not supported as an upstream; http:// and https:// are')
-    tls = scheme == "https"
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ValueError(f'"{found["scheme"]}://" is not supported as an upstream; {known} are')
+    language, tls = SCHEMES[scheme]
     if rest.startswith("unix:"):
         path, colon, uri = rest[len("unix:") :].partition(":")
-        return Target(addresses.unix(f"unix:{path}"), (uri or "/") if colon else None, tls)
+        if colon and language != HTTP:
+            raise ValueError(f'"{url}" has a URI, which {language} knows nothing of: take ":{uri}" away')
+        return Target(addresses.unix(f"unix:{path}"), (uri or "/") if colon else None, tls, language)
     cut = re.search(r"[/?#]", rest)
     authority, uri = (rest[: cut.start()], rest[cut.start() :]) if cut else (rest, "")
+    if uri and language != HTTP:
+        raise ValueError(f'"{url}" has a URI, which {language} knows nothing of: take "{uri}" away')
     if not authority:
-        raise ValueError(f'"{url}" names no server: http://host:port does')
+        raise ValueError(f'"{url}" names no server: {language}://host:port does')
     if "@" in authority:
         raise ValueError(f'"{url}": a user name is not allowed in the URL of an upstream')
-    return Target(authority, (uri if uri.startswith("/") else f"/{uri}") if uri else None, tls)
+    return Target(authority, (uri if uri.startswith("/") else f"/{uri}") if uri else None, tls, language)
 
 
-def implied(authority: str, *, tls: bool) -> str:
+def implied(authority: str, *, tls: bool, language: str = HTTP) -> str:
     """Return the name of the upstream that a URL stands for, if no `[upstream]` has the name of its authority.
 
     Raises:
         ValueError: the authority is no address.
 
     """
-    if authority.startswith("unix:"):
-        return f"https://{authority}" if tls else authority
-    return f"https://{addresses.upstream(authority, _HTTPS_PORT)}" if tls else addresses.upstream(authority)
+    named = next(scheme for scheme, spoken in SCHEMES.items() if spoken == (language, tls))
+    if not authority.startswith("unix:"):
+        authority = addresses.upstream(authority, _HTTPS_PORT if named == "https" else _HTTP_PORT)
+    return authority if named == HTTP else f"{named}://{authority}"
 
 
 class Upstreams:
@@ -92,17 +111,22 @@ class Upstreams:
         self.used: set[str] = set()
         self.encrypted = False
         """Servers may be spoken to in TLS."""
+        self.languages: dict[str, str] = {}
+        """What is spoken to each upstream: a kept connection cannot change its language."""
 
     def by_url(self, url: str, path: Path) -> dict[str, Any] | None:
         """Return the plan's `Proxy` for a URL, or None after reporting what is wrong."""
         try:
-            authority, uri, tls = target(url)
-            name = authority if authority in self.named else self._implied(authority, tls=tls)
+            authority, uri, tls, language = target(url)
+            name = authority if authority in self.named else self._implied(authority, tls=tls, language=language)
+            self._speak(name, language)
         except ValueError as error:
             self.report.error(path, str(error))
             return None
         self.used.add(name)
         plan: dict[str, Any] = {"upstream": name}
+        if language != HTTP:
+            plan["language"] = language
         if tls:
             plan["tls"] = self.encrypted = True
         if uri is not None:
@@ -116,10 +140,19 @@ class Upstreams:
         self.encrypted = self.encrypted or not url.lower().startswith("http://")
         self.used.update(self.named)
 
-    def by_name(self, name: str, path: Path) -> None:
-        """Check that `name` is an upstream."""
+    def _speak(self, name: str, language: str) -> None:
+        before = self.languages.setdefault(name, language)
+        if before != language:
+            raise ValueError(f'"{name}" is spoken to in {before} by another route: it needs an upstream for {language}')
+
+    def by_name(self, name: str, path: Path, language: str = HTTP) -> None:
+        """Check that `name` is an upstream, and spoken to in one language."""
         if name in self.named:
             self.used.add(name)
+            try:
+                self._speak(name, language)
+            except ValueError as error:
+                self.report.error(path, str(error))
         else:
             known = f"; known are {', '.join(sorted(self.named))}" if self.named else "; no [upstream] is defined"
             self.report.error(path, f'unknown upstream "{name}"{hint(name, self.named) or known}')
@@ -130,20 +163,22 @@ class Upstreams:
             if name not in self.used:
                 self.report.warn(("upstream", name), f'no route uses the upstream "{name}"', key=True)
 
-    def _implied(self, authority: str, *, tls: bool) -> str:
+    def _implied(self, authority: str, *, tls: bool, language: str) -> str:
         if authority.startswith("unix:"):
-            name = implied(authority, tls=tls)
+            name = implied(authority, tls=tls, language=language)
             self.plan.setdefault(name, {"server": [{"address": authority}], "host": "localhost"})
             return name
         host, port = addresses.split(authority)
         if port is None and "." not in host and closest(host, self.named):
             raise ValueError(f'unknown upstream "{host}"{hint(host, self.named)}')
-        name = implied(authority, tls=tls)
+        if port is None and language != HTTP:
+            raise ValueError(f'"{authority}" has no port: {language}://{authority}:9000 has one')
+        name = implied(authority, tls=tls, language=language)
         if port == 0:
             raise ValueError(f'"{authority}" has no usable port')
         if name not in self.plan:
             shown = host if port in (None, _HTTPS_PORT if tls else 80) else authority
-            self.plan[name] = {"server": [{"address": name.removeprefix("https://")}], "host": shown}
+            self.plan[name] = {"server": [{"address": name.rpartition("://")[2]}], "host": shown}
         return name
 
     def _upstream(self, name: str, table: Upstream) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def convert(table: Table, names: tuple[str, ...], path: Path, report: Report) ->
             except ValueError as error:
                 report.error((*path, name), str(error))
         else:
-            plan[name] = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct | list) else value
+            plan[name] = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct | list | dict) else value
     return plan
 
 

@@ -16,7 +16,7 @@ from buchner.config.overrides import OverriddenPlaces, merged
 from buchner.config.places import Report, dotted, sorted_problems
 from buchner.config.resolve import Resolver
 from buchner.config.suggest import closest
-from buchner.config.upstreams import implied
+from buchner.config.upstreams import HTTP, implied
 from buchner.errors import ConfigError, Problem
 from buchner.nginx import blocks
 from buchner.nginx.directives import ROWS
@@ -238,11 +238,12 @@ def _imply_upstreams(state: State) -> None:
     if upstreams is UNSET:
         return
     groups = set(upstreams)
-    for authority, tls in sorted(state.proxied):
+    for authority, tls, language in sorted(state.proxied):
         if authority in groups:
             continue
         if authority.startswith("unix:"):
-            upstreams[implied(authority, tls=tls)] = gen.Upstream(servers=[authority], host="localhost", keepalive=0)
+            name = implied(authority, tls=tls, language=language)
+            upstreams[name] = gen.Upstream(servers=[authority], host="localhost", keepalive=0)
             continue
         try:
             host, port = addresses.split(authority)
@@ -250,12 +251,12 @@ def _imply_upstreams(state: State) -> None:
             continue  # the resolver reports it, with the place
         if host in groups:
             state.problems.append(
-                state.proxied[authority, tls].problem(f'the upstream "{host}" has no port: take it out')
+                state.proxied[authority, tls, language].problem(f'the upstream "{host}" has no port: take it out')
             )
             continue
         if port is None and "." not in host and closest(host, upstreams):
             continue
         shown = host if port in (None, _HTTPS_PORT if tls else _HTTP_PORT) else authority
         address = f"{authority}:{_HTTPS_PORT}" if tls and port is None else authority
-        name = implied(authority, tls=True) if tls else authority
+        name = authority if (tls, language) == (False, HTTP) else implied(authority, tls=tls, language=language)
         upstreams[name] = gen.Upstream(servers=[address], host=shown, keepalive=0)

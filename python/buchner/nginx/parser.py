@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,10 @@ class Directive:
     def words(self) -> list[str]:
         """The arguments' texts."""
         return [arg.text for arg in self.args]
+
+
+SHIPPED = ("fastcgi_params", "fastcgi.conf", "scgi_params", "uwsgi_params")
+"""Files of nginx that a configuration may include although they are not beside it: ours take their place."""
 
 
 class Parser:
@@ -162,6 +167,8 @@ class Parser:
             self.problems.append(directive.token.problem('"include" takes one file name or pattern'))
             return []
         pattern = str(self.base / directive.args[0].text)
+        if directive.args[0].text in SHIPPED and not os.path.exists(pattern):  # noqa: PTH110
+            pattern = str(Path(__file__).with_name("params") / directive.args[0].text)
         # nginx expands a pattern with glob(3), which sorts; one without a match is fine there as well
         names = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
         return [inner for name in names for inner in self._include(name, directive.args[0])]

@@ -44,7 +44,8 @@ class State:
         formats: log formats by name, and how their values are escaped.
         problems: errors found.
         warnings: what is odd but works.
-        proxied: authorities of proxy_pass with whether they are spoken to in TLS, and where each stands first.
+        proxied: authorities of proxy_pass and its like, with whether they are spoken to in TLS, and in which language;
+            where each stands first.
         sockets: addresses of `listen` with options of sockets, and where.
         encrypted: addresses of `listen … ssl`, in their normal form.
         refused_files: names of files that `ssl_certificate` and others refuse.
@@ -63,7 +64,7 @@ class State:
     formats: dict[str, tuple[str, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-    proxied: dict[tuple[str, bool], Token] = field(default_factory=dict)
+    proxied: dict[tuple[str, bool, str], Token] = field(default_factory=dict)
     sockets: dict[str, Token] = field(default_factory=dict)
     encrypted: set[str] = field(default_factory=set)
     refused_files: set[str] = field(default_factory=set)
@@ -91,6 +92,7 @@ class Scope:
         seen: directives met in this block, by name.
         children: the blocks in it.
         finish: called when the block is settled.
+        families: what the directives of uwsgi, FastCGI and SCGI say here, by family; tables of the document's kind.
     """
 
     kind: str
@@ -103,6 +105,7 @@ class Scope:
     seen: dict[str, Token] = field(default_factory=dict)
     children: list[Scope] = field(default_factory=list)
     finish: list[Callable[[], None]] = field(default_factory=list)
+    families: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Add the block to its parent."""

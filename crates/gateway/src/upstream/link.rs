@@ -8,8 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::exchange::Streamed;
 use crate::io::sock::READ_SIZE;
 use crate::io::stream::Io;
-use buchner_wire::chunked::{self, Decoded};
-use buchner_wire::h1::{H1ErrorKind, ResponseHead};
+use buchner_wire::chunked::Decoded;
+use buchner_wire::h1::ResponseHead;
 use buchner_wire::headers::Headers;
 use bytes::{Bytes, BytesMut};
 use std::borrow::Cow;
@@ -34,6 +34,8 @@ pub struct Uplink {
     rest: Rest,
     /// How that is sent.
     frame: Frame,
+    /// Bytes of a file that belong to the frame under way.
+    left: u64,
 }
 
 /// The rest of a request's body.
@@ -49,7 +51,7 @@ pub enum Rest {
 impl Uplink {
     /// Sends `out` and what follows.
     pub fn new(out: Bytes, rest: Rest, frame: Frame) -> Self {
-        Self { out, rest, frame }
+        Self { out, rest, frame, left: 0 }
     }
 
     /// What is missing has to come from the client first.
@@ -83,15 +85,25 @@ impl Uplink {
     fn poll_rest(&mut self, cx: &mut Context<'_>, io: &Io) -> Poll<Result<Option<io::Result<()>>>> {
         match &mut self.rest {
             Rest::Nothing => Poll::Ready(Ok(None)),
-            Rest::File(_, at, end) if at == end => Poll::Ready(Ok(None)),
-            Rest::File(file, at, end) => {
-                let count = (*end - *at).min(1 << 30) as usize;
-                match ready!(io.stream.poll_send_file(cx, file.as_fd(), at, count)) {
+            Rest::File(_, at, end) if at == end => {
+                self.out = self.end();
+                Poll::Ready(Ok(Some(Ok(()))))
+            }
+            Rest::File(_, at, end) if self.left == 0 => {
+                (self.out, self.left) = self.frame.before((*end - *at).min(1 << 30));
+                Poll::Ready(Ok(Some(Ok(()))))
+            }
+            Rest::File(file, at, _) => {
+                let before = *at;
+                match ready!(io.stream.poll_send_file(cx, file.as_fd(), at, self.left as usize)) {
                     Ok(0) => {
                         let cause = "the file of the request's body became shorter while it was sent";
                         Poll::Ready(Err(Error::new(Kind::Internal, cause)))
                     }
-                    sent => Poll::Ready(Ok(Some(sent.map(drop)))),
+                    sent => {
+                        self.left -= *at - before;
+                        Poll::Ready(Ok(Some(sent.map(drop))))
+                    }
                 }
             }
             Rest::Client(source) => {
@@ -104,21 +116,16 @@ impl Uplink {
 
     /// Makes a piece of the client's body, or its end, what is sent next.
     fn frame(&mut self, chunk: Option<Bytes>) {
-        if chunk.is_none() {
-            self.rest = Rest::Nothing;
-        }
-        self.out = match (chunk, self.frame) {
-            (Some(chunk), Frame::Plain) => chunk,
-            (Some(chunk), Frame::Chunked) => {
-                let mut out = Vec::with_capacity(chunk.len() + 20);
-                chunked::encode_chunk_header(chunk.len(), &mut out);
-                out.extend_from_slice(&chunk);
-                out.extend_from_slice(b"\r\n");
-                out.into()
-            }
-            (None, Frame::Plain) => Bytes::new(),
-            (None, Frame::Chunked) => Bytes::from_static(chunked::LAST_CHUNK),
+        self.out = match chunk {
+            Some(chunk) => self.frame.piece(chunk),
+            None => self.end(),
         };
+    }
+
+    /// Nothing follows but the end of the body.
+    fn end(&mut self) -> Bytes {
+        self.rest = Rest::Nothing;
+        Bytes::from_static(self.frame.end())
     }
 }
 
@@ -279,7 +286,7 @@ impl UpstreamBody {
                 let _ = noted.trailers.set(trailers.clone());
             }
         }
-        link.finish(well && self.keep_alive);
+        link.finish(well && self.keep_alive && self.talk.is_complete());
     }
 
     /// The next piece from the upstream itself.
@@ -287,7 +294,9 @@ impl UpstreamBody {
         let mut eof = false;
         loop {
             let Some(link) = &mut self.link else { return Poll::Ready(Ok(None)) };
-            match self.talk.read_body(&mut link.buf, eof) {
+            let read = self.talk.read_body(&mut link.buf, eof);
+            note_stderr(link, &self.talk.take_stderr());
+            match read {
                 Ok(Decoded::Data(bytes)) => {
                     if let Some(noted) = &self.noted {
                         noted.length.set(noted.length.get() + bytes.len() as u64);
@@ -299,7 +308,7 @@ impl UpstreamBody {
                     self.end(!eof);
                     return Poll::Ready(Ok(None));
                 }
-                Err(e) if eof && e.kind == H1ErrorKind::Truncated => return Poll::Ready(Err(cut(link))),
+                Err(e) if eof && e.is_truncated => return Poll::Ready(Err(cut(link))),
                 Ok(Decoded::NeedMore) => {
                     link.io.deadline(link.read_timeout);
                     eof = ready!(link.poll_fill(cx, RELAY_SIZE))? == 0;
@@ -311,6 +320,15 @@ impl UpstreamBody {
                 }
             }
         }
+    }
+}
+
+/// Logs what an application wrote as errors beside the body of its response.
+fn note_stderr(link: &Link, text: &[u8]) {
+    if !text.is_empty() {
+        let (label, text) = (link.peer().label(), String::from_utf8_lossy(text));
+        let line = format!("[error] upstream {label} wrote to FastCGI's stderr: {:?}", text.trim_end());
+        link.io.thread().shared.log.line(&line);
     }
 }
 

@@ -7,7 +7,7 @@ mod health;
 mod kept;
 mod link;
 pub mod pool;
-mod protocol;
+pub mod protocol;
 pub mod resolve;
 mod secure;
 pub mod tls;

@@ -1,4 +1,5 @@
 //! The values of built-in variables.
+use crate::body::RequestBody;
 use crate::exchange::Exchange;
 use crate::text::{write_addr, write_number, write_port, write_seconds};
 use crate::vars::{Sent, Var, Writer};
@@ -83,7 +84,7 @@ fn write_request_var(var: &Var, ex: &Exchange, out: &mut Vec<u8>) {
             joined(request.headers.get_all(*id), between, out);
         }
         Var::HttpHost => header(ex, HeaderId::Host, out),
-        Var::ContentLength => header(ex, HeaderId::ContentLength, out),
+        Var::ContentLength => write_content_length(ex, out),
         Var::ContentType => joined(request.headers.get_all(HeaderId::ContentType), b", ", out),
         Var::RequestMethod => out.extend_from_slice(request.method.as_bytes()),
         Var::Request if ex.line.is_some() => out.extend_from_slice(ex.line.as_deref().unwrap_or_default()),
@@ -191,4 +192,15 @@ pub(super) fn find_cookie<'e>(ex: &'e Exchange, name: &str) -> Option<&'e [u8]> 
         let at = memchr::memchr(b'=', pair)?;
         pair[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| &pair[at + 1..])
     })
+}
+
+/// `$content_length`: what the client says, or the length of a body that came in pieces and was read (as in nginx).
+fn write_content_length(ex: &Exchange, out: &mut Vec<u8>) {
+    match ex.request.headers.get(HeaderId::ContentLength) {
+        Some(length) => out.extend_from_slice(length),
+        None if matches!(ex.request.body, RequestBody::Buffered(_)) => {
+            write_number(ex.request.body.length().unwrap_or(0), out);
+        }
+        None => {}
+    }
 }

@@ -312,13 +312,21 @@ pub(crate) fn parse_trailers(
     let section = &buf[..end];
     let mut slots = [httparse::EMPTY_HEADER; 64];
     let limit = limits.max_fields.min(slots.len());
-    let fields = match httparse::parse_headers(section, &mut slots[..limit]) {
-        Ok(Status::Complete((len, headers))) if len == end => walk(section, headers, limits)?.0,
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(too_many_fields(&Limits { max_fields: limit, ..limits.clone() }));
-        }
-        _ => return Err(explain::fields(section)),
-    };
+    let (fields, _) = read_fields(section, &mut slots[..limit], limits)?;
     let raw = buf.split_to(end).freeze();
     Ok(Some(fields.over(raw)))
+}
+
+/// Reads a section of fields with the empty line at its end; `slots` are as many as there may be.
+pub(crate) fn read_fields<'a>(
+    section: &'a [u8],
+    slots: &mut [httparse::Header<'a>],
+    limits: &Limits,
+) -> Result<(Received, Notes<'a>), H1Error> {
+    let most = slots.len();
+    match httparse::parse_headers(section, slots) {
+        Ok(Status::Complete((length, headers))) if length == section.len() => walk(section, headers, limits),
+        Err(httparse::Error::TooManyHeaders) => Err(too_many_fields(&Limits { max_fields: most, ..limits.clone() })),
+        _ => Err(explain::fields(section)),
+    }
 }

@@ -7,7 +7,7 @@ are in ``later`` and ``never``: whoever adds one takes it out of there and gives
 from importlib import import_module
 from pkgutil import iter_modules
 
-from buchner.nginx.directives import core, http_core, later, never, other_backends
+from buchner.nginx.directives import core, families, http_core, later, never, other_backends
 from buchner.nginx.rows import Row, Rows
 
 
@@ -23,7 +23,7 @@ def _modules() -> dict[str, list[Row]]:
 
 MODULES: dict[str, list[Row]] = _modules()
 """Rows by module."""
-MODULES |= later.MODULES | never.MODULES | other_backends.MODULES
+MODULES |= later.MODULES | never.MODULES | other_backends.MODULES | families.MODULES
 MODULES = {
     name: MODULES[name]
     for name in sorted(MODULES, key=lambda name: (name != core.MODULE, name != http_core.MODULE, name))

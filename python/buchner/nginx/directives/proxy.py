@@ -79,6 +79,8 @@ def _proxy_pass(scope: Scope, directive: Directive) -> None:
         return
     try:
         target = upstreams.target(url)
+        if target.language != upstreams.HTTP:
+            raise ValueError(f'invalid URL prefix in "{url}": {target.language}_pass is for that')  # noqa: TRY301
     except ValueError as error:
         scope.error(directive.args[0], str(error))
         return
@@ -88,7 +90,7 @@ def _proxy_pass(scope: Scope, directive: Directive) -> None:
             '"proxy_pass" cannot have a URI in a named location, one by regular expression, an "if" or '
             'a "limit_except": there is no path to replace',
         )
-    scope.state.proxied.setdefault((target.authority, target.tls), directive.args[0])
+    scope.state.proxied.setdefault((target.authority, target.tls, target.language), directive.args[0])
     scope.put("proxy", url, directive.args[0])
     if target.tls:
         scope.finish.append(lambda: encrypt(scope, directive.args[0]))

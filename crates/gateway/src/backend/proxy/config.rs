@@ -2,6 +2,7 @@
 use crate::kept;
 use crate::kinds::{Pattern, Text};
 use crate::units::Millis;
+use crate::upstream::Language;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -105,13 +106,16 @@ impl Default for Settings {
 
 kept!(Settings);
 
-/// A proxied HTTP server.
+/// A proxied server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
     /// Key into [`Config::upstream`]; empty where there is a `url`.
     #[serde(default)]
     pub upstream: String,
+    /// What the servers speak: `http`, `uwsgi`, `fastcgi`, `scgi`. Default: http.
+    #[serde(default)]
+    pub language: Language,
     /// Name and port of the server as written, where `upstream` is not that. Default: `upstream`.
     #[serde(default)]
     pub authority: Option<String>,

@@ -1,4 +1,4 @@
-//! Another HTTP/1.1 server as the backend (nginx: proxy_pass).
+//! Another server as the backend (nginx: proxy_pass, uwsgi_pass, fastcgi_pass, scgi_pass).
 pub mod config;
 mod cookie;
 pub mod head;
@@ -25,6 +25,7 @@ use crate::settings::buffering;
 use crate::settings::connection;
 use crate::units::size;
 use crate::upstream::pool::{self, Busy, Outgoing, Peer, Used};
+use crate::upstream::protocol::cgi::{self, Param};
 use crate::upstream::resolve::{NameServers, Resolvers};
 use crate::upstream::tls::handshake;
 use crate::upstream::tls::terms::{AllTerms, Terms};
@@ -49,8 +50,8 @@ use target::{Uri, bare_host, host_and_port};
 pub enum Proxy {
     /// To a group of servers.
     Group(Target),
-    /// To wherever the variables in a URL lead.
-    Url(Template),
+    /// To wherever the variables in a URL lead, with the variables that an application there gets.
+    Url(Template, Option<Arc<[Param]>>),
 }
 
 /// What came of asking one server.
@@ -89,8 +90,14 @@ impl Handler for Arc<Proxy> {
 
 impl Proxy {
     fn compile(proxy: &config::Proxy, place: &Place<'_>) -> std::result::Result<Self, String> {
+        let params = |language: Language| {
+            let settings = place.settings.get::<cgi::Settings>();
+            language.params().map(|own| cgi::compile(settings, own, place.cx.names)).transpose()
+        };
         if let Some(url) = &proxy.url {
-            return Template::compile(url, place.cx.names).map(Self::Url).map_err(|e| format!("proxy.url: {e}"));
+            let language = Language::of_url(url.as_bytes()).map_or(Language::default(), |(language, ..)| language);
+            let template = Template::compile(url, place.cx.names).map_err(|e| format!("proxy.url: {e}"))?;
+            return Ok(Self::Url(template, params(language)?));
         }
         let group = place.cx.table::<Groups>().and_then(|groups| groups.0.get(&proxy.upstream));
         let group = group.ok_or_else(|| format!("proxy: unknown upstream {:?}", proxy.upstream))?;
@@ -98,7 +105,7 @@ impl Proxy {
             return Err(format!("proxy.uri: {:?} must start with /", proxy.uri));
         }
         let authority = proxy.authority.as_deref().unwrap_or(&proxy.upstream);
-        let language = Language::default();
+        let language = proxy.language;
         let (host, port) = host_and_port(authority, language.port(proxy.tls));
         if proxy.tls {
             check_terms(place)?;
@@ -112,6 +119,7 @@ impl Proxy {
         Ok(Self::Group(Target {
             language,
             secure: proxy.tls,
+            params: params(language)?,
             group: group.clone(),
             host: group.config.host.as_deref().unwrap_or(host).into(),
             port: port.into_owned().into_bytes(),
@@ -119,7 +127,7 @@ impl Proxy {
                 Some(uri) => Uri::Replaced { by: uri.into(), matched: place.path.len() },
                 None => Uri::Same,
             },
-            default: Some((default.0.into_bytes(), default.1.into_bytes())),
+            default: (proxy.language == Language::default()).then(|| (default.0.into_bytes(), default.1.into_bytes())),
         }))
     }
 
@@ -127,7 +135,15 @@ impl Proxy {
     pub fn target<'a>(&'a self, ex: &'a Exchange) -> Option<&'a Target> {
         match self {
             Self::Group(target) => Some(target),
-            Self::Url(_) => ex.upstream.target.as_ref()?.downcast_ref(),
+            Self::Url(..) => ex.upstream.target.as_ref()?.downcast_ref(),
+        }
+    }
+
+    /// What the servers speak has variables, among them the length of the body.
+    fn has_params(&self) -> bool {
+        match self {
+            Self::Group(target) => target.params.is_some(),
+            Self::Url(_, params) => params.is_some(),
         }
     }
 
@@ -139,15 +155,15 @@ impl Proxy {
         }
         let unknown_length = matches!(&ex.request.body, RequestBody::Stream(body) if body.length().is_none());
         if ex.settings().get::<buffering::Settings>().request_buffering
-            || (unknown_length && options.is_some_and(|options| options.http10))
+            || (unknown_length && (self.has_params() || options.is_some_and(|options| options.http10)))
         {
             let memory = ex.settings().get::<buffering::Settings>().buffer_memory.0;
             whole::read(ex, memory).await?;
         }
         match self {
             Self::Group(target) => target.handle(ex).await,
-            Self::Url(url) => {
-                let target = Rc::new(Target::of_url(ex, url)?);
+            Self::Url(url, params) => {
+                let target = Rc::new(Target::of_url(ex, url, params.clone())?);
                 ex.upstream.target = Some(target.clone());
                 target.handle(ex).await
             }
@@ -309,10 +325,11 @@ impl Target {
         let method = own.method.as_ref().unwrap_or(&ex.request.method);
         let settings = ex.settings().get::<config::Settings>();
         let timeouts = (settings.read_timeout.0, settings.upstream_send_timeout.0);
-        let mut talk = self.language.talk(method, settings.upstream_bare_lf);
         let mut head = ex.thread.bufs.take_write();
         let own_body = own.body.as_ref().map(Bytes::len);
-        talk.write_request(&Outbound { ex, target: self, method, own_body }, &mut head)?;
+        let outbound = Outbound { ex, target: self, method, own_body };
+        let mut talk = self.language.talk(&outbound);
+        talk.write_request(&outbound, &mut head)?;
         io.write_deadline(timeouts.1);
         let uplink = Self::send(ex, &io, &talk, &head, own.body.as_ref()).await?;
         let body = own_body.map_or_else(|| ex.request.body.length().unwrap_or(0), |length| length as u64);
@@ -324,7 +341,9 @@ impl Target {
                 options.hint(ex, headers);
             }
         };
-        let response = link.read_head(&mut talk, hint).await?;
+        let response = link.read_head(&mut talk, hint).await;
+        note_stderr(ex, &talk.take_stderr())?;
+        let response = response?;
         ex.upstream.status = response.status;
         ex.upstream.answered = true;
         ex.upstream.head_bytes = link.head_bytes as u64;
@@ -355,7 +374,8 @@ impl Target {
                 None
             }
         };
-        let body = body.unwrap_or_default();
+        // What comes in pieces has its end behind it.
+        let body = if matches!(rest, Rest::Nothing) { frame.whole(body.unwrap_or_default()) } else { Bytes::new() };
         let sent = match io.send_once(head, &body, matches!(rest, Rest::File(..))).await {
             Ok(sent) => sent,
             // It may have responded and closed.
@@ -404,10 +424,10 @@ impl Target {
         let body = match framing {
             Framing::None => {
                 let bodiless = matches!(status, 204 | 304) || ex.request.method == Method::Head;
-                link.finish(keep_alive);
+                link.finish(keep_alive && talk.is_complete());
                 Body::None { length: if bodiless { length } else { Some(0) } }
             }
-            Framing::Length(length) if link.buf.len() as u64 >= length => {
+            Framing::Length(length) if !self.language.is_in_records() && link.buf.len() as u64 >= length => {
                 let body = link.buf.split_to(length as usize).freeze();
                 link.finish(keep_alive);
                 ex.upstream.length = length;
@@ -481,6 +501,24 @@ impl Target {
             Response::new(101, Body::Upgraded(Box::new(Upgraded { io: link.io, received, idle_ms, guard })));
         response.headers = headers;
         Ok(response)
+    }
+}
+
+/// Logs what a FastCGI application wrote as errors. Fails if that makes its response count as invalid.
+fn note_stderr(ex: &Exchange, text: &[u8]) -> Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(text);
+    ex.log_error(&format!("upstream {} wrote to FastCGI's stderr: {:?}", ex.upstream.address(), text.trim_end()));
+    let caught = &ex.settings().get::<cgi::Settings>().fastcgi_catch_stderr;
+    match caught.iter().find(|part| text.contains(part.as_str())) {
+        Some(part) => {
+            let cause =
+                format!("upstream {} wrote {part:?} to FastCGI's stderr (fastcgi_catch_stderr)", ex.upstream.address());
+            Err(Error::new(Kind::UpstreamInvalid, cause))
+        }
+        None => Ok(()),
     }
 }
 

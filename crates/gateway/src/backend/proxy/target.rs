@@ -4,6 +4,7 @@ use crate::exchange::Exchange;
 use crate::rewrite::escape::{Escape, escape};
 use crate::upstream::Groups;
 use crate::upstream::pool;
+use crate::upstream::protocol::cgi::Param;
 use crate::upstream::{Address, Group, Language};
 use crate::vars::{Sent, Template};
 use std::borrow::Cow;
@@ -23,6 +24,8 @@ pub struct Target {
     pub port: Vec<u8>,
     /// The URI.
     pub uri: Uri,
+    /// The variables that an application gets, where the language has some.
+    pub params: Option<Arc<[Param]>>,
     /// The URL and what stands for it on this side, for `proxy_redirect default`.
     pub default: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -44,14 +47,14 @@ pub enum Uri {
 
 impl Target {
     /// Reads a URL whose variables have got their values.
-    pub fn of_url(ex: &Exchange, url: &Template) -> Result<Self> {
+    pub fn of_url(ex: &Exchange, url: &Template, params: Option<Arc<[Param]>>) -> Result<Self> {
         let url = url.value(ex, Sent::default());
         let wrong =
             |why: &str| Error::new(Kind::Internal, format!("proxy: the URL {:?} {why}", String::from_utf8_lossy(&url)));
         let Some((language, secure, rest)) = Language::of_url(&url) else {
-            return Err(wrong("does not begin with http:// or https://"));
+            return Err(wrong(&format!("begins with none of {}", Language::SCHEMES.join("://, ") + "://")));
         };
-        let (authority, uri) = split(rest);
+        let (authority, uri) = if language.params().is_some() { (rest, &b""[..]) } else { split(rest) };
         let authority = std::str::from_utf8(authority).map_err(|_| wrong("has a name that is no text"))?;
         if authority.is_empty() {
             return Err(wrong("names no server"));
@@ -66,7 +69,7 @@ impl Target {
         let (host, port) = host_and_port(authority, default_port);
         let port = port.into_owned().into_bytes();
         let uri = if uri.is_empty() { Uri::Same } else { Uri::Whole(with_path(uri)) };
-        Ok(Self { language, secure, group, host: host.into(), port, uri, default: None })
+        Ok(Self { language, secure, group, host: host.into(), port, uri, params, default: None })
     }
 
     /// Appends the URI.

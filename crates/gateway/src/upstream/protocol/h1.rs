@@ -11,8 +11,9 @@ use crate::settings::connection;
 use crate::text;
 use crate::vars::{self, Sent};
 use buchner_wire::chunked::{BodyDecoder, Decoded};
-use buchner_wire::h1::{self, Framing, H1Error, Limits, ResponseHead};
+use buchner_wire::h1::{self, Framing, Limits, ResponseHead};
 use buchner_wire::headers::{HeaderId, Headers, is_valid_value, speaks_for_client};
+use buchner_wire::malformed::Malformed;
 use buchner_wire::method::Method;
 use buchner_wire::target::seal;
 use bytes::BytesMut;
@@ -39,9 +40,10 @@ impl Protocol for Http1 {
     const ALPN: &'static [&'static [u8]] = &[b"http/1.1"];
     const PORTS: (u16, u16) = (80, 443);
 
-    fn new(method: &Method, bare_lf: bool) -> Self {
+    fn new(request: &Outbound<'_>) -> Self {
+        let bare_lf = request.ex.settings().get::<Settings>().upstream_bare_lf;
         let limits = if bare_lf { &LENIENT } else { &LIMITS };
-        Self { method: method.clone(), limits, scanned: 0, body: None }
+        Self { method: request.method.clone(), limits, scanned: 0, body: None }
     }
 
     fn write_request(&self, request: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()> {
@@ -52,20 +54,16 @@ impl Protocol for Http1 {
         if length.is_some() { Frame::Plain } else { Frame::Chunked }
     }
 
-    fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, H1Error> {
-        let head = h1::parse_response(buf, self.limits, &mut self.scanned, &self.method);
-        if matches!(head, Ok(Some(_))) {
-            self.scanned = 0;
-        }
-        head
+    fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, Malformed> {
+        Ok(h1::parse_response(buf, self.limits, &mut self.scanned, &self.method)?)
     }
 
     fn begin_body(&mut self, framing: Framing) {
         self.body = Some(BodyDecoder::new(framing, &LIMITS));
     }
 
-    fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, H1Error> {
-        self.body.as_mut().map_or(Ok(Decoded::End), |body| body.decode(buf, eof))
+    fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, Malformed> {
+        Ok(self.body.as_mut().map_or(Ok(Decoded::End), |body| body.decode(buf, eof))?)
     }
 
     fn remaining(&self) -> Option<u64> {

@@ -1,15 +1,27 @@
 //! The languages of upstreams. A new one is a codec in `wire`, a file here and a row of `protocols!` below; attempts, connections,
 //! bodies and their buffers are the same for all.
+pub mod cgi;
+mod fastcgi;
 mod h1;
+mod scgi;
+mod uwsgi;
 
 use crate::backend::proxy::Target;
+use crate::backend::proxy::proxying::Proxying;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use buchner_wire::chunked::Decoded;
-use buchner_wire::h1::{Framing, H1Error, ResponseHead};
+use buchner_wire::chunked::{self, Decoded};
+use buchner_wire::fastcgi as records;
+use buchner_wire::h1::{Framing, ResponseHead};
 use buchner_wire::headers::Headers;
+use buchner_wire::malformed::Malformed;
 use buchner_wire::method::Method;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Names and values with variables.
+pub type Pairs = &'static [(&'static str, &'static str)];
 
 /// A request on its way to an upstream.
 pub struct Outbound<'a> {
@@ -23,6 +35,15 @@ pub struct Outbound<'a> {
     pub own_body: Option<usize>,
 }
 
+impl Outbound<'_> {
+    /// Bytes of the body that is sent; 0 where nobody knows.
+    pub fn body_length(&self) -> u64 {
+        let pass = self.ex.settings().get::<Proxying>().options.as_deref().is_none_or(|options| options.pass_body);
+        let clients = || if pass { self.ex.request.body.length().unwrap_or(0) } else { 0 };
+        self.own_body.map_or_else(clients, |length| length as u64)
+    }
+}
+
 /// How the pieces of a request's body are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -30,6 +51,60 @@ pub enum Frame {
     Plain,
     /// As chunks of HTTP/1.1.
     Chunked,
+    /// As records of FastCGI.
+    Records,
+}
+
+impl Frame {
+    /// All of a body, with its end.
+    pub fn whole(self, body: Bytes) -> Bytes {
+        match self {
+            // A body that is there has its length in the head.
+            Self::Plain | Self::Chunked => body,
+            Self::Records => {
+                let mut out =
+                    Vec::with_capacity(body.len() + (body.len() / records::MAX_CONTENT + 2) * records::HEADER);
+                records::encode_stdin(&body, &mut out);
+                out.extend_from_slice(&records::STDIN_END);
+                out.into()
+            }
+        }
+    }
+
+    /// A piece of a body.
+    pub fn piece(self, piece: Bytes) -> Bytes {
+        let mut out = Vec::with_capacity(piece.len() + 32);
+        match self {
+            Self::Plain => return piece,
+            Self::Chunked => {
+                chunked::encode_chunk_header(piece.len(), &mut out);
+                out.extend_from_slice(&piece);
+                out.extend_from_slice(chunked::CHUNK_END);
+            }
+            Self::Records => records::encode_stdin(&piece, &mut out),
+        }
+        out.into()
+    }
+
+    /// What stands before so many bytes of a file, and how many of them belong to it.
+    pub fn before(self, bytes: u64) -> (Bytes, u64) {
+        match self {
+            Self::Plain | Self::Chunked => (Bytes::new(), bytes),
+            Self::Records => {
+                let part = bytes.min(records::MAX_CONTENT as u64);
+                (Bytes::copy_from_slice(&records::stdin_header(part as usize)), part)
+            }
+        }
+    }
+
+    /// The end of a body that was sent in pieces.
+    pub fn end(self) -> &'static [u8] {
+        match self {
+            Self::Plain => b"",
+            Self::Chunked => chunked::LAST_CHUNK,
+            Self::Records => &records::STDIN_END,
+        }
+    }
 }
 
 /// One request and its response in a language.
@@ -49,8 +124,14 @@ pub trait Protocol {
     /// Requests that a connection carries at a time: one, unless the language numbers them.
     const AT_A_TIME: usize = 1;
 
-    /// A request with this method; `bare_lf`: the head of its response may end its lines with LF alone.
-    fn new(method: &Method, bare_lf: bool) -> Self;
+    /// The variables an application gets in this language beside the usual ones of CGI; `None`: it gets no variables, but a head of HTTP.
+    const PARAMS: Option<Pairs> = None;
+
+    /// Bodies of responses come in records, not as they are.
+    const IN_RECORDS: bool = false;
+
+    /// What is to become of a request.
+    fn new(request: &Outbound<'_>) -> Self;
 
     /// Appends the request without its body.
     fn write_request(&self, request: &Outbound<'_>, out: &mut Vec<u8>) -> Result<()>;
@@ -59,19 +140,31 @@ pub trait Protocol {
     fn frame(&self, length: Option<u64>) -> Frame;
 
     /// Takes the head of the response, interim ones too, once all of it was read.
-    fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, H1Error>;
+    fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, Malformed>;
 
     /// A body with this framing follows the head.
     fn begin_body(&mut self, framing: Framing);
 
     /// Takes the next piece of the body.
-    fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, H1Error>;
+    fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, Malformed>;
 
     /// Bytes of the body still to come, where known.
     fn remaining(&self) -> Option<u64>;
 
     /// The trailers, at the end of the body.
-    fn trailers(&self) -> Option<&Headers>;
+    fn trailers(&self) -> Option<&Headers> {
+        None
+    }
+
+    /// Nothing of the response is still to come once its body has ended.
+    fn is_complete(&self) -> bool {
+        true
+    }
+
+    /// What the application wrote as errors since this was asked last.
+    fn take_stderr(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 fn after_scheme<'u>(url: &'u [u8], scheme: &str) -> Option<&'u [u8]> {
@@ -83,7 +176,8 @@ fn after_scheme<'u>(url: &'u [u8], scheme: &str) -> Option<&'u [u8]> {
 macro_rules! protocols {
     ($($(#[$meta:meta])* $name:ident = $type:ty,)*) => {
         /// Which language an upstream speaks.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "lowercase")]
         pub enum Language {
             $($(#[$meta])* $name,)*
         }
@@ -126,10 +220,27 @@ macro_rules! protocols {
                 }
             }
 
-            /// See [`Protocol::new`].
-            pub fn talk(self, method: &Method, bare_lf: bool) -> Talk {
+            /// What URLs begin with, before `://`.
+            pub const SCHEMES: &[&str] = &[$(<$type>::SCHEME, <$type>::SECURE_SCHEME,)*];
+
+            /// See [`Protocol::PARAMS`].
+            pub fn params(self) -> Option<Pairs> {
                 match self {
-                    $(Self::$name => Talk::$name(<$type>::new(method, bare_lf)),)*
+                    $(Self::$name => <$type>::PARAMS,)*
+                }
+            }
+
+            /// See [`Protocol::IN_RECORDS`].
+            pub fn is_in_records(self) -> bool {
+                match self {
+                    $(Self::$name => <$type>::IN_RECORDS,)*
+                }
+            }
+
+            /// See [`Protocol::new`].
+            pub fn talk(self, request: &Outbound<'_>) -> Talk {
+                match self {
+                    $(Self::$name => Talk::$name(<$type>::new(request)),)*
                 }
             }
 
@@ -157,7 +268,7 @@ macro_rules! protocols {
             }
 
             /// See [`Protocol::read_head`].
-            pub fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, H1Error> {
+            pub fn read_head(&mut self, buf: &mut BytesMut) -> std::result::Result<Option<ResponseHead>, Malformed> {
                 match self {
                     $(Self::$name(talk) => talk.read_head(buf),)*
                 }
@@ -171,7 +282,7 @@ macro_rules! protocols {
             }
 
             /// See [`Protocol::read_body`].
-            pub fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, H1Error> {
+            pub fn read_body(&mut self, buf: &mut BytesMut, eof: bool) -> std::result::Result<Decoded, Malformed> {
                 match self {
                     $(Self::$name(talk) => talk.read_body(buf, eof),)*
                 }
@@ -190,6 +301,20 @@ macro_rules! protocols {
                     $(Self::$name(talk) => talk.trailers(),)*
                 }
             }
+
+            /// See [`Protocol::is_complete`].
+            pub fn is_complete(&self) -> bool {
+                match self {
+                    $(Self::$name(talk) => talk.is_complete(),)*
+                }
+            }
+
+            /// See [`Protocol::take_stderr`].
+            pub fn take_stderr(&mut self) -> Vec<u8> {
+                match self {
+                    $(Self::$name(talk) => talk.take_stderr(),)*
+                }
+            }
         }
     };
 }
@@ -197,7 +322,14 @@ macro_rules! protocols {
 protocols! {
     /// HTTP/1.0 and 1.1.
     #[default]
+    #[serde(rename = "http")]
     Http1 = h1::Http1,
+    /// uwsgi.
+    Uwsgi = cgi::Cgi<uwsgi::Uwsgi>,
+    /// FastCGI.
+    FastCgi = fastcgi::FastCgi,
+    /// SCGI.
+    Scgi = cgi::Cgi<scgi::Scgi>,
 }
 
 #[cfg(test)]
@@ -208,6 +340,8 @@ mod tests {
     fn a_url_tells_its_language() {
         assert_eq!(Language::of_url(b"HTTP://a/"), Some((Language::Http1, false, &b"a/"[..])));
         assert_eq!(Language::of_url(b"https://a"), Some((Language::Http1, true, &b"a"[..])));
+        assert_eq!(Language::of_url(b"fastcgi://a:9"), Some((Language::FastCgi, false, &b"a:9"[..])));
+        assert_eq!(Language::of_url(b"suwsgi://a:9"), Some((Language::Uwsgi, true, &b"a:9"[..])));
         for other in [&b"ftp://a"[..], b"http:/a", b"http:", b""] {
             assert_eq!(Language::of_url(other), None);
         }
