@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from buchner import counts
 from buchner.supervisor import channel
 from buchner.supervisor.channel import Channel
 from buchner.supervisor.child import DEFAULT_THREADS
@@ -38,12 +39,14 @@ class Launcher:
         loop: Watches their control sockets.
         reaper: Waits for them.
         worker_command: The program of a worker; tests put another one here.
+        counts: Descriptor of the table that workers count rates in.
     """
 
     loop: Loop
     reaper: Reaper
     worker_command: Sequence[str] = field(default_factory=lambda: python_command("buchner.worker"))
     last_worker: int = 0
+    counts: int = field(default_factory=counts.create)
 
     def next_worker(self) -> int:
         """A worker id that was never used."""
@@ -138,12 +141,13 @@ class ExecSource:
         )
         ours, theirs = channel.pair()
         options = ["--control-fd", str(theirs.fileno()), "--dump-fd", str(worker.dump)]
+        options += ["--counts-fd", str(launcher.counts)]
         with theirs:
             worker.child = launcher.reaper.spawn(
                 str(worker),
                 [*launcher.worker_command, *arguments(self._settings, self._identity, *options)],
                 worker.ended,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), launcher.counts],
                 dump=worker.dump,
                 cwd=self._settings.chdir,
                 env=environment(self._settings, self._identity),
@@ -188,12 +192,13 @@ class PreloadSource:
             ours, theirs = channel.pair()
             dump = dump_file(f"preload-{pool}")
             options = ["--preload", "--control-fd", str(theirs.fileno()), "--dump-fd", str(dump)]
+            options += ["--counts-fd", str(launcher.counts)]
             with theirs:
                 self._child = launcher.reaper.spawn(
                     f"preload of {pool}",
                     [*launcher.worker_command, *arguments(settings, identity, *options)],
                     lambda _status: self._child.close(),
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), launcher.counts],
                     dump=dump,
                     cwd=settings.chdir,
                     env=environment(settings, identity),

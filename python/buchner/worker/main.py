@@ -30,6 +30,7 @@ from buchner.supervisor.child import GROUP_SIGNALS, STACKS_SIGNAL, drop, raise_o
 from buchner.worker import control as messages
 from buchner.worker.descriptors import await_replacement, readable
 from buchner.worker.folders import hidden, own_folders, wants_sendfile
+from buchner.worker.inherited import keep
 from buchner.worker.load import WsgiApp, load_app
 from buchner.worker.options import Options, parse
 from buchner.worker.patched import threads
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None, slots: SlotsFactory | None = None) 
     """
     options = parse(arguments)
     _set_up_dump(options.dump_fd)
+    keep(options.counts_fd)
     raise_open_files()
     factory = slots or importlib.import_module("buchner._native").Slots
     if options.identity:

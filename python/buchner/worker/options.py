@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-_NUMBERS = {"control-fd", "dump-fd", "threads", "max-requests", "max-rss", "max-detached"}
+_NUMBERS = {"control-fd", "counts-fd", "dump-fd", "threads", "max-requests", "max-rss", "max-detached"}
 _SWITCHES = {
     "static": ("static", True),
     "no-static": ("static", False),
@@ -29,6 +29,8 @@ class Options:
     control_fd: int
     dump_fd: int = -1
     """Where stacks are written; -1: nowhere."""
+    counts_fd: int = -1
+    """The table of `buchner.counts`; -1: the process has its own."""
     identity: str = ""
     """Whom to become (`supervisor.child.drop`); empty: nobody else."""
     pythonpath: list[str] = field(default_factory=list)
