@@ -30,6 +30,20 @@ if ! command -v pebble >/dev/null 2>&1 || ! command -v pebble-challtestsrv >/dev
         wanted="$wanted pebble"
     fi
 fi
+# The OWASP Core Rule Set, rules and regression tests, is a module of Go; Debian 12 has version 3.
+crs=/usr/local/share/coreruleset
+if [ ! -d $crs/rules ]; then
+    if [ "$(id -u)" = 0 ] && command -v go >/dev/null 2>&1 && echo "fetching: coraza-coreruleset" &&
+        module=$(go mod download -json github.com/corazawaf/coraza-coreruleset/v4@v4.25.0 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+        [ -n "$module" ]; then
+        rm -rf $crs.new && mkdir -p $crs.new && cp -r "$module/rules/@owasp_crs" $crs.new/rules &&
+            cp "$module/rules/@crs-setup.conf.example" $crs.new/crs-setup.conf.example &&
+            { [ ! -d "$module/tests" ] || cp -r "$module/tests" $crs.new/tests; } &&
+            chmod -R u+w,a+rX $crs.new && mv $crs.new $crs
+    else
+        echo "note: tests that need the Core Rule Set are skipped: install Go, and run this as root" >&2
+    fi
+fi
 # h2spec is no package: Go builds it.
 if ! command -v h2spec >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ] && command -v go >/dev/null 2>&1; then

@@ -1,7 +1,7 @@
 """The native half of the package: the gateway process, and a worker's slot loop."""
 
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TextIO, TypeAlias
 
 __version__: str
 
@@ -118,3 +118,93 @@ class Slots:
 
     def stats(self) -> dict[str, int]:
         """Numbers: `slots`, `busy`, `detached`, `requests`, `failed`."""
+
+class _WafRequest(Protocol):
+    """The header section of a request."""
+
+    @property
+    def client(self) -> tuple[str, int]: ...
+    @property
+    def server(self) -> tuple[str, int]: ...
+    @property
+    def server_name(self) -> bytes: ...
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def target(self) -> bytes: ...
+    @property
+    def protocol(self) -> bytes: ...
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def user(self) -> bytes: ...
+
+class _WafResponse(Protocol):
+    """The header section of a response."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> bytes: ...
+    @property
+    def protocol(self) -> bytes: ...
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+
+_WafOutcome: TypeAlias = tuple[str, int, int, int, bytes | None]
+
+class WafRules:
+    """The rules of a firewall, compiled; shared by all threads."""
+
+    def __init__(self, sources: Sequence[tuple[str, str | None]]) -> None:
+        """Read files (path, None) and texts (name, text), in order.
+
+        Raises:
+            ValueError: A rule cannot be used: file, line and the line itself.
+        """
+
+    def transaction(self) -> WafTransaction:
+        """Begin the judgement of one request."""
+
+    def __len__(self) -> int: ...
+    def without_effect(self) -> list[tuple[str, int, str]]:
+        """Return the directives that were accepted and have no effect: file, line, name."""
+
+class WafTransaction:
+    """One request and its response. The phases are called in order; each returns what to do instead, if anything.
+
+    That is `deny`, `drop` or `redirect`, the status, the rule's id, the phase, and the URL of a redirect.
+    """
+
+    def request_head(self, request: _WafRequest) -> _WafOutcome | None:
+        """Run phase 1.
+
+        Raises:
+            ValueError: An address is not an IP address.
+        """
+
+    def request_body(self, body: bytes) -> _WafOutcome | None:
+        """Run phase 2."""
+
+    def response_head(self, response: _WafResponse) -> _WafOutcome | None:
+        """Run phase 3."""
+
+    def response_body(self, body: bytes) -> _WafOutcome | None:
+        """Run phase 4."""
+
+    def finish(self) -> None:
+        """Run phase 5 and save collections."""
+
+    def wants_request_body(self) -> tuple[bool, int]:
+        """Return whether rules look at the request's body, and at how many bytes of it."""
+
+    def wants_response_body(self) -> tuple[bool, int]:
+        """Return whether rules look at the response's body, and at how many bytes of it; after phase 3."""
+
+    def number(self, name: str) -> int | None:
+        """Return the number of a variable of TX, named in lower case."""
+
+    def matches(self, start: int = 0) -> list[dict[str, Any]]:
+        """Return the matches from the one of this index on."""

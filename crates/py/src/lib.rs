@@ -25,6 +25,7 @@ mod process;
 mod request;
 mod start;
 mod toml;
+mod waf;
 mod worker;
 
 use pyo3::prelude::*;
@@ -47,6 +48,8 @@ mod _native {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     use crate::toml::{parse_toml, toml_spans};
+    #[pymodule_export]
+    use crate::waf::{WafRules, WafTransaction};
     #[pymodule_export]
     use crate::worker::Slots;
 

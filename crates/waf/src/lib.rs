@@ -43,4 +43,4 @@ pub use seclang::ctl::{AuditMode, EngineMode};
 pub use seclang::setting::{Audit, LimitAction, Settings};
 pub use seclang::{LoadError, Location};
 pub use store::{MemoryStore, Persisted, Store, Update};
-pub use transaction::{Transaction, Waf};
+pub use transaction::{RuleSource, Transaction, Waf};

@@ -15,6 +15,7 @@ use crate::seclang::variable::Variable as V;
 use crate::seclang::{LoadError, Location};
 use crate::state::State;
 use crate::store::Store;
+use crate::tx::Tx;
 use crate::{act, clock, compile, payload, run};
 
 /// States kept for further transactions.
@@ -29,12 +30,38 @@ pub struct Waf {
     spare: Mutex<Vec<Box<State>>>,
 }
 
+/// A file of rules, or their text.
+#[derive(Clone, Copy, Debug)]
+pub enum RuleSource<'a> {
+    /// A file.
+    File(&'a Path),
+    /// A text.
+    Text {
+        /// What errors call it.
+        name: &'a str,
+        /// The rules.
+        text: &'a str,
+        /// The directory that files named in it are relative to.
+        base: &'a Path,
+    },
+}
+
 impl Waf {
     /// Reads rules from files, in order.
     pub fn from_files(files: &[PathBuf], store: Option<Arc<dyn Store>>) -> Result<Arc<Self>, LoadError> {
         let mut source = Source::default();
         files.iter().try_for_each(|file| source.file(file))?;
         Self::new(source, store)
+    }
+
+    /// Reads rules from files and texts, in order.
+    pub fn from_sources(sources: &[RuleSource<'_>], store: Option<Arc<dyn Store>>) -> Result<Arc<Self>, LoadError> {
+        let mut read = Source::default();
+        sources.iter().try_for_each(|source| match source {
+            RuleSource::File(path) => read.file(path),
+            RuleSource::Text { name, text, base } => read.text(name, text, base),
+        })?;
+        Self::new(read, store)
     }
 
     /// Reads rules from a text. `name` stands in errors; files that the text names are relative to `base`.
@@ -187,6 +214,15 @@ impl Transaction {
     /// The matches so far, in order.
     pub fn matches(&self) -> &[Match] {
         &self.state.matches
+    }
+
+    /// The number of a variable of TX, named in lower case; `None` if it is not set. The rules keep scores there.
+    pub fn tx_number(&self, name: &str) -> Option<i64> {
+        let slot = self.waf.rules.names.find(name.as_bytes())?;
+        match self.state.tx.get(usize::from(slot)) {
+            None | Some(Tx::Absent) => None,
+            Some(value) => Some(value.number(&self.state.memory)),
+        }
     }
 
     /// The intervention, if there was one.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use buchner_waf::{Intervention, MemoryStore, RequestHead, ResponseHead, Transaction, Verdict, Waf};
+use buchner_waf::{Intervention, MemoryStore, RequestHead, ResponseHead, RuleSource, Transaction, Verdict, Waf};
 
 fn load(rules: &str) -> Arc<Waf> {
     let text = format!("SecRuleEngine On\nSecRequestBodyAccess On\nSecResponseBodyAccess On\n{rules}");
@@ -204,4 +204,17 @@ fn a_state_is_clean_for_the_next_transaction() {
     );
     assert_eq!(ids(&request(&waf, "/?q=x", &[], "").1), [1, 2]);
     assert_eq!(ids(&request(&waf, "/?q=y", &[], "").1), [] as [u64; 0]);
+}
+
+#[test]
+fn files_and_texts_are_read_in_order_and_scores_are_told() {
+    let text = |text| RuleSource::Text { name: "a text", text, base: Path::new("") };
+    let first = text("SecAction \"id:1,phase:1,pass,setvar:tx.score=4\"");
+    let waf =
+        Waf::from_sources(&[first, text("SecRuleEngine On\nSecAction \"id:2,phase:1,pass,setvar:tx.score=+3\"")], None);
+    let (_, transaction) = request(&waf.unwrap(), "/", &[], "");
+    assert_eq!((transaction.tx_number("score"), transaction.tx_number("other")), (Some(7), None));
+    let missing = Path::new("/nowhere/a.conf");
+    let error = Waf::from_sources(&[first, RuleSource::File(missing)], None).unwrap_err();
+    assert!(error.to_string().contains("cannot read /nowhere/a.conf"), "{error}");
 }
