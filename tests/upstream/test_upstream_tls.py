@@ -504,6 +504,26 @@ def test_a_real_server_of_http(run_gateway: Run, authority: TestAuthority, tmp_p
             server.terminate()
 
 
+def test_a_server_whose_first_messages_share_a_record(run_gateway: Run, authority: TestAuthority) -> None:
+    """The gateway itself is one: what is wrong with its certificate is found while later messages wait."""
+    own, port = authority.write("up", "localhost"), free_port()
+    server = f'[[server]]\nlisten = ["127.0.0.1:{port} tls"]\n[server.tls]\ncertificate = "{own}"\n'
+    answering = server + '[[server.route]]\npath = "/"\nrespond = "inside"\n'
+    url, ca = f"https://127.0.0.1:{port}", f'ca = "{authority.file}"'
+    gateway = run_gateway(
+        toml(
+            route(url, f'{ca}, name = "localhost"', path="/good"),
+            route(url, f'{ca}, name = "other.test"', path="/name"),
+            route(url, f'ca = "{TestAuthority(authority.file.parent, "other").file}", name = "localhost"', path="/ca"),
+            upstreams=answering,
+        )
+    )
+    for _ in range(2):
+        assert [gateway.get(path).status for path in ("/good", "/name", "/ca")] == [200, 502, 502]
+    logged(gateway, "its certificate is for localhost, not for other.test")
+    assert "panicked" not in gateway.log
+
+
 def test_buchner_check_says_nothing_of_gateway_toml_that_verifies(authority: TestAuthority) -> None:
     file = authority.file.parent / "gateway.toml"
     file.write_text(toml(route("https://localhost", f'ca = "{authority.file}"')))

@@ -15,6 +15,8 @@ const OVERHEAD: usize = 5 + 8 + 16 + 1;
 pub struct Engine {
     side: Side,
     ended: bool,
+    /// It broke: rustls may still know of messages in bytes that are gone, and must not look for them in others.
+    failed: bool,
 }
 
 /// Which end it is.
@@ -47,7 +49,7 @@ enum Seen {
 impl Engine {
     /// A connection that begins.
     pub fn new(side: Side) -> Self {
-        Self { side, ended: false }
+        Self { side, ended: false, failed: false }
     }
 
     /// What rustls knows of the connection.
@@ -74,6 +76,9 @@ impl Engine {
         plain: &mut BytesMut,
         out: &mut Vec<u8>,
     ) -> Result<Phase, Error> {
+        if self.failed {
+            return Err(broken());
+        }
         loop {
             let (discard, seen) = match &mut self.side {
                 Side::Server(connection) => {
@@ -102,22 +107,23 @@ impl Engine {
                 Ok(Seen::Ended) => self.ended = true,
                 Ok(Seen::Wait(phase)) => return Ok(phase),
                 Err(error) => {
-                    self.last_words(out);
+                    self.failed = true;
+                    self.last_words(incoming, out);
                     return Err(error);
                 }
             }
         }
     }
 
-    /// The alert that tells the other end what was wrong.
-    fn last_words(&mut self, out: &mut Vec<u8>) {
+    /// The alert that tells the other end what was wrong. `rest` is what has not been taken of the records.
+    fn last_words(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
         loop {
             let state = match &mut self.side {
-                Side::Server(connection) => match connection.process_tls_records(&mut []).state {
+                Side::Server(connection) => match connection.process_tls_records(rest).state {
                     Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
                     _ => return,
                 },
-                Side::Client(connection) => match connection.process_tls_records(&mut []).state {
+                Side::Client(connection) => match connection.process_tls_records(rest).state {
                     Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
                     _ => return,
                 },
@@ -148,6 +154,9 @@ impl Engine {
     }
 
     fn write(&mut self, f: impl FnOnce(&mut dyn Traffic) -> Result<usize, EncryptError>) -> Result<usize, Error> {
+        if self.failed {
+            return Err(broken());
+        }
         let written = match &mut self.side {
             Side::Server(connection) => match connection.process_tls_records(&mut []).state? {
                 ConnectionState::WriteTraffic(mut traffic) => f(&mut traffic),
@@ -163,6 +172,10 @@ impl Engine {
             EncryptError::InsufficientSize(_) => Error::General("a record did not fit its buffer".to_owned()),
         })
     }
+}
+
+fn broken() -> Error {
+    Error::General("the connection broke before".to_owned())
 }
 
 /// The writing half, of either end.
