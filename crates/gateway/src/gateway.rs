@@ -17,6 +17,8 @@ pub struct Gateway {
     pub max_connections: u32,
     /// Connections per client address; further ones are closed at once. Default: 0, no limit.
     pub max_connections_per_address: u32,
+    /// TLS handshakes with clients at a time; above it the one that has lasted longest is given up, as honest clients need a few round trips. Each takes about 20 KiB. Default: 4096; 0: no limit.
+    pub max_handshakes: u32,
     /// Networks whose forwarded headers (X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host) are believed: addresses, CIDR, `unix`, or `*`. Default: none.
     pub trusted_proxies: Vec<String>,
     /// Directory of the unlinked files that large bodies spill into. Default: /var/tmp.
@@ -63,6 +65,7 @@ impl Default for Gateway {
             io_threads: 1,
             max_connections: 0,
             max_connections_per_address: 0,
+            max_handshakes: 4096,
             trusted_proxies: Vec::new(),
             spool_dir: "/var/tmp".into(),
             spool_max: Size(1 << 30),

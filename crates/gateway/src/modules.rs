@@ -38,6 +38,7 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<settings::redirects::Settings>::NEW,
     &Of::<accel::Settings>::NEW,
     &Of::<filter::headers::Settings>::NEW,
+    &Of::<filter::transport::Settings>::NEW,
     &Of::<filter::userid::Settings>::NEW,
     &Of::<filter::gunzip::Settings>::NEW,
     &Of::<filter::addition::Settings>::NEW,

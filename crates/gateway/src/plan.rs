@@ -62,6 +62,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// App pools by name.
     pub apps: BTreeMap<String, config::AppPool>,
+    /// Policies of TLS, in the order of the document.
+    policies: Vec<Arc<tls::policy::Policy>>,
 }
 
 /// What the phases go by: the servers, in the order of [`Scope::servers`].
@@ -191,7 +193,9 @@ impl Plan {
             variable.value.compile(&names).map_err(|e| format!("variable[{i}] ${}: {e}", variable.name))
         });
         let definitions = definitions.collect::<Result<_, _>>()?;
-        let listeners = compile_listeners(config, &settings, &names)?;
+        let mut listeners = compile_listeners(config, &names)?;
+        let policies = compile_policies(config, previous)?;
+        encrypt(config, &settings, &policies, &mut listeners)?;
         let tables = NameTables(listeners.iter().map(|listener| listener.names.clone()).collect());
         let mut kept: Vec<Box<dyn Any + Send + Sync>> =
             vec![Box::new(Line(servers)), Box::new(logs), Box::new(upstreams), Box::new(tables), Box::new(terms)];
@@ -214,6 +218,7 @@ impl Plan {
                 .map_err(|e| format!("gateway.trusted_proxies: {e}"))?,
             listeners,
             apps: config.app.clone(),
+            policies,
         }))
     }
 }
@@ -257,7 +262,7 @@ fn compile_upstreams(config: &Config, previous: Option<&Plan>) -> Result<Groups,
     Ok(Groups(groups))
 }
 
-fn compile_listeners(config: &Config, settings: &[Settings], names: &Names) -> Result<Vec<Listener>, String> {
+fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::with_capacity(config.listen.len());
     for (i, listen) in config.listen.iter().enumerate() {
         if listen.default_server as usize >= config.server.len() {
@@ -306,26 +311,40 @@ fn compile_listeners(config: &Config, settings: &[Settings], names: &Names) -> R
             }
         }
     }
-    encrypt(config, settings, &mut listeners)?;
     Ok(listeners)
 }
 
+/// Compiles the policies of TLS; one that is the same in the plan before is taken from there, nearly always at the same index.
+fn compile_policies(config: &Config, previous: Option<&Plan>) -> Result<Vec<Arc<tls::policy::Policy>>, String> {
+    let before = previous.map_or(&[][..], |plan| &plan.policies);
+    let compile = |(i, raw): (usize, &config::Tls)| {
+        if let Some(same) = before.get(i).filter(|policy| policy.is_of(raw)) {
+            return Ok(same.clone());
+        }
+        tls::policy::Policy::compile(raw).map(Arc::new).map_err(|e| format!("tls[{i}]: {e}"))
+    };
+    config.tls.iter().enumerate().map(compile).collect()
+}
+
 /// Gives the listeners that are encrypted the policies of their servers.
-fn encrypt(config: &Config, settings: &[Settings], listeners: &mut [Listener]) -> Result<(), String> {
-    let compile = |(i, tls)| tls::policy::Policy::compile(tls).map(Arc::new).map_err(|e| format!("tls[{i}]: {e}"));
-    let policies: Vec<_> = config.tls.iter().enumerate().map(compile).collect::<Result<_, String>>()?;
+fn encrypt(
+    config: &Config,
+    settings: &[Settings],
+    policies: &[Arc<tls::policy::Policy>],
+    listeners: &mut [Listener],
+) -> Result<(), String> {
+    let mut here = vec![Vec::new(); config.listen.len()];
     for (i, server) in config.server.iter().enumerate() {
-        if server.tls.is_some_and(|tls| tls as usize >= policies.len()) {
-            return Err(format!("server[{i}].tls: no tls[{}]", server.tls.unwrap_or_default()));
+        let Some(tls) = server.tls else { continue };
+        let policy = policies.get(tls as usize).ok_or_else(|| format!("server[{i}].tls: no tls[{tls}]"))?;
+        let http2 = settings[server.settings as usize].get::<http2::Settings>().http2;
+        for at in &server.listen {
+            here[*at as usize].push((i as u32, policy.clone(), http2));
         }
     }
-    for (at, listen) in config.listen.iter().enumerate().filter(|(_, listen)| listen.tls) {
-        let here = config.server.iter().enumerate().filter(|(_, server)| server.listen.contains(&(at as u32)));
-        let policy = |(i, server): (usize, &config::Server)| {
-            let http2 = listen.http2 || settings[server.settings as usize].get::<http2::Settings>().http2;
-            Some((i as u32, policies[server.tls? as usize].clone(), http2))
-        };
-        let bound = tls::policy::Listener::new(&listen.address, listen.default_server, here.filter_map(policy));
+    for ((at, listen), here) in config.listen.iter().enumerate().zip(here).filter(|((_, listen), _)| listen.tls) {
+        let servers = here.into_iter().map(|(server, policy, http2)| (server, policy, http2 || listen.http2));
+        let bound = tls::policy::Listener::new(&listen.address, listen.default_server, servers);
         listeners[at].tls = Some(bound.map_err(|e| format!("listen[{at}] {}: {e}", listen.address))?);
     }
     Ok(())

@@ -149,6 +149,7 @@ class Gateway(Table, kw_only=True):
     io_threads: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     max_connections_per_address: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
+    max_handshakes: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     prefix: str | UnsetType = UNSET
     resolver: list[str] | UnsetType = UNSET
     resolver_ipv4: bool | UnsetType = UNSET
@@ -324,6 +325,7 @@ class Settings(Table, kw_only=True):
     )
     gzip_types: list[str] | UnsetType = UNSET
     gzip_vary: bool | UnsetType = UNSET
+    hsts: str | UnsetType = UNSET
     http2: bool | UnsetType = UNSET
     http2_body_preread_size: str | int | UnsetType = UNSET
     http2_chunk_size: str | int | UnsetType = UNSET
@@ -400,6 +402,7 @@ class Settings(Table, kw_only=True):
     resolver_valid: str | float | UnsetType = UNSET
     root: str | Root | UnsetType = UNSET
     satisfy: Literal['all', 'any'] | UnsetType = UNSET
+    secure_cookies: bool | UnsetType = UNSET
     secure_link: str | UnsetType = UNSET
     secure_link_md5: str | UnsetType = UNSET
     secure_link_secret: str | UnsetType = UNSET
@@ -711,6 +714,7 @@ SETTINGS: tuple[str, ...] = (
     "gzip_proxied",
     "gzip_types",
     "gzip_vary",
+    "hsts",
     "http2",
     "http2_body_preread_size",
     "http2_chunk_size",
@@ -781,6 +785,7 @@ SETTINGS: tuple[str, ...] = (
     "resolver_valid",
     "root",
     "satisfy",
+    "secure_cookies",
     "secure_link",
     "secure_link_md5",
     "secure_link_secret",
@@ -836,6 +841,7 @@ GATEWAY: tuple[str, ...] = (
     "io_threads",
     "max_connections",
     "max_connections_per_address",
+    "max_handshakes",
     "prefix",
     "resolver",
     "resolver_ipv4",

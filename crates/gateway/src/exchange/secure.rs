@@ -16,8 +16,12 @@ pub struct Secure {
     pub reused: bool,
     /// What the policy asks of clients; servers whose policies ask for something else do not answer here.
     pub terms: [u8; 32],
-    /// What the client offered.
-    pub hello: ClientHello,
+    /// The host that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// What the client offered, if some variable wants it.
+    pub hello: Option<Box<ClientHello>>,
+    /// The certificate that it was shown is by no authority, its own included.
+    pub self_signed: bool,
     /// The client's certificate (DER).
     pub certificate: Option<Box<[u8]>>,
     /// What it is worth, in nginx's words: `SUCCESS`, `FAILED:reason`, `NONE`; empty where none was asked for.

@@ -16,6 +16,7 @@ pub mod limit_rate;
 pub mod range;
 pub mod sub_filter;
 pub mod trailers;
+pub mod transport;
 pub mod types;
 pub mod userid;
 

@@ -6,7 +6,9 @@ use crate::http::service::Service;
 use crate::io::stream::Io;
 use crate::io::tls::engine::{Engine, Side};
 use crate::io::tls::session::Session;
+use crate::listen::shaking::{Shaking, Under};
 use crate::observe::level::Level;
+use crate::plan::{Listener, Plan};
 use crate::tls::client::Verdict;
 use crate::tls::policy::Policy;
 use crate::tls::suites;
@@ -38,7 +40,7 @@ pub(super) async fn serve(mut io: Io, thread: Rc<Service>, port: Rc<Port>, mut a
     if listener.tls.is_some() {
         io.deadline(listener.head.header_timeout.0);
         if begins_encrypted(&io).await {
-            match encrypt(&mut io, &thread, listener).await {
+            match encrypt(&mut io, &thread, &plan, listener).await {
                 Ok(secure) => arrival.security = Security::Tls(Rc::new(secure)),
                 Err(failure) => return tell(&io, &thread, &port, &arrival, &failure),
             }
@@ -64,7 +66,8 @@ async fn begins_encrypted(io: &Io) -> bool {
 }
 
 /// Does the handshake: from here on the stream is encrypted.
-async fn encrypt(io: &mut Io, thread: &Service, listener: &crate::plan::Listener) -> Result<Secure, Failure> {
+async fn encrypt(io: &mut Io, thread: &Service, plan: &Plan, listener: &Listener) -> Result<Secure, Failure> {
+    let _under = begin(io, thread, plan);
     let (hello, read) = read_hello(io).await?;
     let name = hello.server_name.as_deref().unwrap_or_default();
     let server = listener.names.find(name.as_bytes()).map_or(listener.default_server, |(server, _)| server);
@@ -82,9 +85,24 @@ async fn encrypt(io: &mut Io, thread: &Service, listener: &crate::plan::Listener
         Some(cause) => Failure::Broken(cause.to_string()),
         None => Failure::Gone,
     })?;
-    let secure = session.with_engine(|engine| agreed(engine, policy, hello));
+    let keeps = plan.scope.wants.hello;
+    let secure = session.with_engine(|engine| agreed(engine, policy, hello, keeps));
     io.encrypt(session);
     Ok(secure)
+}
+
+/// Counts a handshake until it is over.
+fn begin(io: &Io, thread: &Service, plan: &Plan) -> Under {
+    let gateway = &plan.scope.gateway;
+    let most = gateway.max_handshakes.div_ceil(gateway.io_threads.max(1)) as usize;
+    let (under, tell) = thread.rooms.get::<Shaking>().begin(io.sock(), most, thread.clock.now());
+    if tell {
+        let most = gateway.max_handshakes;
+        thread.log.warn(&format!(
+            "more than {most} TLS handshakes at a time (max_handshakes): those that have lasted longest are given up"
+        ));
+    }
+    under
 }
 
 /// Reads the client's first message; the bytes of it are for the session.
@@ -103,7 +121,7 @@ async fn read_hello(io: &Io) -> Result<(ClientHello, BytesMut), Failure> {
 }
 
 /// What the two ends agreed on.
-fn agreed(engine: &Engine, policy: &Policy, hello: ClientHello) -> Secure {
+fn agreed(engine: &Engine, policy: &Policy, hello: ClientHello, keeps_hello: bool) -> Secure {
     let state = engine.state();
     let chain = state.peer_certificates().unwrap_or_default();
     let verdict = policy.verification.as_ref().map(|verification| (verification, verification.verdict(chain)));
@@ -114,7 +132,9 @@ fn agreed(engine: &Engine, policy: &Policy, hello: ClientHello) -> Secure {
         alpn: state.alpn_protocol().unwrap_or_default().into(),
         reused: state.handshake_kind() == Some(HandshakeKind::Resumed),
         terms: policy.terms,
-        hello,
+        server_name: hello.server_name.as_deref().map(Into::into),
+        hello: keeps_hello.then(|| Box::new(hello)),
+        self_signed: policy.self_signed,
         certificate: chain.first().map(|own| own.as_ref().into()),
         verify: match &verdict {
             None => Box::default(),

@@ -2,6 +2,7 @@
 mod handshake;
 pub mod places;
 pub mod proxy_protocol;
+mod shaking;
 
 use crate::http;
 use crate::http::port::{Arrival, Port, Security};

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The certificates of some servers: one for each kind of key.
 #[derive(Debug)]
@@ -22,6 +23,15 @@ impl Certificates {
         let read =
             |one: &config::Certificate| read(one).map(Arc::new).map_err(|error| format!("{}: {error}", one.name));
         Ok(Self(all.iter().map(read).collect::<Result<_, _>>()?))
+    }
+
+    /// All of them are by no authority: issued by themselves.
+    pub fn are_self_signed(&self) -> bool {
+        let own = |one: &Arc<CertifiedKey>| {
+            let parsed = one.cert.first().and_then(|own| X509Certificate::from_der(own).ok());
+            parsed.is_some_and(|(_, own)| own.issuer() == own.subject())
+        };
+        !self.0.is_empty() && self.0.iter().all(own)
     }
 }
 

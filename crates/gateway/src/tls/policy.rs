@@ -25,6 +25,8 @@ pub struct Policy {
     config: ServerConfig,
     /// What it asks of clients' certificates.
     pub verification: Option<Verification>,
+    /// Its certificates are by no authority.
+    pub self_signed: bool,
     /// Handshakes are refused.
     pub rejects: bool,
     /// What it asks of clients, apart from what they ask of it: policies with another value admit others.
@@ -49,6 +51,7 @@ impl Policy {
             return Err("it has no certificate".to_owned());
         }
         let certificates = Certificates::read(&tls.certificate)?;
+        let self_signed = certificates.are_self_signed();
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(|error| format!("protocols: {error}"))?;
@@ -59,7 +62,19 @@ impl Policy {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.ignore_client_order = tls.prefer_server_ciphers;
-        Ok(Self { rejects: tls.reject_handshake, terms: terms(tls), verification, config, tls: tls.clone() })
+        Ok(Self {
+            self_signed,
+            rejects: tls.reject_handshake,
+            terms: terms(tls),
+            verification,
+            config,
+            tls: tls.clone(),
+        })
+    }
+
+    /// It was made from this.
+    pub fn is_of(&self, tls: &Tls) -> bool {
+        self.tls == *tls
     }
 
     /// What a listener uses: sessions begun under another policy, or at another listener, are not resumed there.

@@ -1,7 +1,7 @@
 //! What a handshake agreed on, and the client's certificate, as variables (nginx: the ssl module).
 use crate::exchange::{Exchange, Secure};
 use crate::tls::suites;
-use crate::vars::{Sent, Variable};
+use crate::vars::{Sent, Variable, Wants};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -18,7 +18,11 @@ macro_rules! variables {
                     let write: fn(&Secure, &mut Vec<u8>) = $write;
                     write(tls, out);
                 }
-            }, $about),
+            }, $about).wants(if matches!($name.as_bytes(), b"ssl_ciphers" | b"ssl_curves" | b"ja4") {
+                Wants { hello: true, ..Wants::NOTHING }
+            } else {
+                Wants::NOTHING
+            }),
         )*];
     };
 }
@@ -30,7 +34,7 @@ variables! {
     "ssl_curve", "The key-exchange group, by OpenSSL's name.", |tls, out| put(out, tls.group);
     "ssl_curves", "The key-exchange groups that the client offered, by their names or numbers.", curves;
     "ssl_server_name", "The host that the client asked for in the handshake.", |tls, out| {
-        put(out, tls.hello.server_name.as_deref().unwrap_or_default());
+        put(out, tls.server_name.as_deref().unwrap_or_default());
     };
     "ssl_alpn_protocol", "The protocol inside TLS that was agreed on, such as h2.", |tls, out| {
         out.extend_from_slice(&tls.alpn);
@@ -42,7 +46,7 @@ variables! {
     "ssl_session_id", "Always empty: sessions are kept by their clients and have no id here.", |_, _| {};
     "ja4", "The fingerprint JA4 of the client's first message.", |tls, out| {
         let sum = |text: &[u8]| digest::digest(&digest::SHA256, text).as_ref().try_into().unwrap_or([0; 32]);
-        put(out, &tls.hello.ja4(sum));
+        put(out, &tls.hello.as_ref().map(|hello| hello.ja4(sum)).unwrap_or_default());
     };
     "ssl_client_verify", "What the client's certificate is worth: SUCCESS, FAILED:reason, NONE.", |tls, out| {
         put(out, &tls.verify);
@@ -99,7 +103,7 @@ pub fn environ(tls: &Secure, mut pair: impl FnMut(&str, &[u8])) {
     pair("SSL_PROTOCOL", tls.protocol.as_bytes());
     pair("SSL_CIPHER", tls.cipher.as_bytes());
     pair("SSL_SESSION_RESUMED", if tls.reused { b"Resumed" } else { b"Initial" });
-    if let Some(name) = &tls.hello.server_name {
+    if let Some(name) = &tls.server_name {
         pair("SSL_TLS_SNI", name.as_bytes());
     }
     if !tls.verify.is_empty() {
@@ -132,7 +136,8 @@ fn ciphers(tls: &Secure, out: &mut Vec<u8>) {
         "" => format!("0x{number:04x}"),
         name => name.to_owned(),
     };
-    put(out, &tls.hello.ciphers.iter().map(name).collect::<Vec<_>>().join(":"));
+    let offered = tls.hello.iter().flat_map(|hello| &hello.ciphers);
+    put(out, &offered.map(name).collect::<Vec<_>>().join(":"));
 }
 
 fn curves(tls: &Secure, out: &mut Vec<u8>) {
@@ -140,7 +145,8 @@ fn curves(tls: &Secure, out: &mut Vec<u8>) {
         "" => format!("0x{number:04x}"),
         name => name.to_owned(),
     };
-    put(out, &tls.hello.groups.iter().map(name).collect::<Vec<_>>().join(":"));
+    let offered = tls.hello.iter().flat_map(|hello| &hello.groups);
+    put(out, &offered.map(name).collect::<Vec<_>>().join(":"));
 }
 
 /// Looks into the client's certificate, if there is one and it can be read.

@@ -142,12 +142,14 @@ pub struct Wants {
     pub early_hints: bool,
     /// Work of some route that goes on when the client has left.
     pub keep_running: bool,
+    /// The first messages of clients that speak TLS.
+    pub hello: bool,
 }
 
 impl Wants {
     /// Nothing.
     pub const NOTHING: Self =
-        Self { fields: false, body: false, socket: false, early_hints: false, keep_running: false };
+        Self { fields: false, body: false, socket: false, early_hints: false, keep_running: false, hello: false };
 
     /// What either needs.
     #[must_use]
@@ -158,6 +160,7 @@ impl Wants {
             socket: self.socket || other.socket,
             early_hints: self.early_hints || other.early_hints,
             keep_running: self.keep_running || other.keep_running,
+            hello: self.hello || other.hello,
         }
     }
 }
