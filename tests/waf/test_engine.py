@@ -123,6 +123,25 @@ def test_the_core_rule_set_blocks_attacks_and_lets_browsers_pass() -> None:
     assert not engine.check(Request.from_url("http://a.test/shop/item?number=7&color=dark+blue")).would_block
 
 
+def test_what_cannot_be_judged_whole_is_refused() -> None:
+    engine = Engine.from_crs(core_rules())
+    entities = f"<!DOCTYPE a [<!ENTITY e '{'x' * 1000}'>]><a>{'&e;' * 1000}</a>"
+    outside = "<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>"
+    arguments = "&".join(f"a{number}=1" for number in range(1001))
+    for kind, more, body, status in (
+        ("application/x-www-form-urlencoded", {}, arguments, 400),
+        ("application/x-www-form-urlencoded", {}, "a=1", None),
+        ("application/x-www-form-urlencoded", {"Content-Encoding": "gzip"}, "a=1", 403),
+        ("application/x-www-form-urlencoded", {}, "a=" + "1" * 13_200_000, 413),
+        ("application/xml", {}, entities, 400),
+        ("application/xml", {}, outside, None),
+        ("application/json", {}, '{"a":', 400),
+    ):
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), **more}
+        found = engine.check(Request.from_url("http://a.test/", "POST", headers, body)).intervention
+        assert (found and found.status) == status, (kind, more, body[:40])
+
+
 def test_settings_reach_the_core_rule_set(tmp_path: Path) -> None:
     place = core_rules()
     attack = Request.from_url("http://a.test/?q=1'+or+'1'='1")

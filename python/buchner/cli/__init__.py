@@ -25,6 +25,7 @@ _HOMES = {
     "status": "status",
     "upgrade": "control",
     "cert": "cert",
+    "waf": "waf",
 }
 """The commands in the order of the help, and the modules they are in: each imports only what it needs."""
 
