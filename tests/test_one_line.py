@@ -52,9 +52,7 @@ EXAMPLES = (
     Example("filter with variables", r"\buserid\b", "filter/userid.rs", "modules.rs"),
     Example("check", r"\bpassword::|\bauth_basic\b", "access/password.rs", "modules.rs"),
     Example("room", r"\breferer::|\bvalid_referers\b", "variables/referer.rs", "modules.rs"),
-    Example(
-        "balancer", r"\bround_robin\b|\bRoundRobin\b", "upstream/balance/round_robin.rs", "upstream/balance/mod.rs"
-    ),
+    Example("balancer", r"\bleast_conn\b|\bLeastConn\b", "upstream/balance/least_conn.rs", "upstream/balance/mod.rs"),
     Example("upstream protocol", r"\bHttp1\b", "upstream/protocol/h1.rs", "upstream/protocol/mod.rs"),
     Example("kind of string", r"\bpath-text\b", "", "kinds.rs"),
     Example("variable of a filter", r"\bgzip_ratio\b", "", "filter/gzip.rs"),

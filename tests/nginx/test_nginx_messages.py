@@ -51,7 +51,7 @@ def server(text: str) -> str:
         ("if ($uri == b) { return 204; }", '2:1: "==" is no comparison: one "=" is, if ($uri = b)'),
         ('return 200 "$hots";', 'unknown variable "$hots" (did you mean "$host"?)'),
         ('set $mine 1; return 200 "$mien";', 'unknown variable "$mien" (did you mean "$mine"?)'),
-        ("ip_hash;", '2:1: "ip_hash" is refused: this way of balancing is not supported yet. Without the directive'),
+        ("sticky;", '2:1: "sticky" is refused: this way of balancing is not supported yet. Without the directive'),
     ],
 )
 def test_what_is_said(text: str, says: str, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ impl Plan {
         let defined = config.variable.iter().map(|variable| variable.name.as_str());
         let mut names = Names::new(&modules::VARIABLES, defined)?;
         names.bases = config.gateway.bases();
-        let upstreams = compile_upstreams(config, previous)?;
+        let upstreams = compile_upstreams(config, previous, &names)?;
         let terms = previous.and_then(|plan| plan.scope.get());
         let terms = AllTerms::compile(&config.upstream_tls, &config.system_roots, &names, terms)?;
         let zones = previous.and_then(|plan| plan.scope.get());
@@ -249,7 +249,7 @@ fn compile_settings(config: &Config, cx: &Compiling<'_>) -> Result<Vec<Settings>
     config.settings.iter().enumerate().map(compile).collect()
 }
 
-fn compile_upstreams(config: &Config, previous: Option<&Plan>) -> Result<Groups, String> {
+fn compile_upstreams(config: &Config, previous: Option<&Plan>, names: &Names) -> Result<Groups, String> {
     let mut groups = HashMap::new();
     for (name, upstream) in &config.upstream {
         let kept = previous.and_then(|plan| plan.upstreams().0.get(name)).filter(|group| group.same_as(upstream));
@@ -259,7 +259,7 @@ fn compile_upstreams(config: &Config, previous: Option<&Plan>) -> Result<Groups,
         };
         groups.insert(name.clone(), group);
     }
-    Ok(Groups(groups))
+    Groups::new(groups, names)
 }
 
 fn compile_listeners(config: &Config, names: &Names) -> Result<Vec<Listener>, String> {

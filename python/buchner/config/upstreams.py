@@ -14,11 +14,13 @@ from buchner.config.suggest import closest, hint
 from buchner.config.values import convert
 
 if TYPE_CHECKING:
+    from buchner.config.content import Contents
     from buchner.config.places import Path, Report
 
 _FLAGS = ("backup", "down")
 _NUMBERS = ("weight", "max_fails", "max_conns")
-_SETTINGS = ("balance", "host", "keepalive", "keepalive_timeout", "keepalive_requests", "keepalive_time")
+_SETTINGS = ("balance", "key", "host", "keepalive", "keepalive_timeout", "keepalive_requests", "keepalive_time")
+_KEYED = ("hash", "consistent_hash")
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 HTTP = "http"
 SCHEMES = {
@@ -157,6 +159,12 @@ class Upstreams:
             known = f"; known are {', '.join(sorted(self.named))}" if self.named else "; no [upstream] is defined"
             self.report.error(path, f'unknown upstream "{name}"{hint(name, self.named) or known}')
 
+    def check_keys(self, contents: Contents) -> None:
+        """Check the variables of the keys, now that all are known."""
+        for name, table in self.named.items():
+            if isinstance(table.key, str):
+                contents.text(table.key, ("upstream", name, "key"))
+
     def warn_unused(self) -> None:
         """Warn of upstreams no route leads to."""
         for name in self.named:
@@ -185,11 +193,21 @@ class Upstreams:
         path: Path = ("upstream", name)
         plan = convert(table, _SETTINGS, path, self.report)
         plan["server"] = [self._server(server, (*path, "servers", index)) for index, server in enumerate(table.servers)]
+        self._check_key(table, path)
         if not table.servers:
             self.report.error(path, f'the upstream "{name}" has no server')
         elif all(server.get("down") for server in plan["server"]):
             self.report.warn(path, f'all servers of the upstream "{name}" are down', key=True)
         return plan
+
+    def _check_key(self, table: Upstream, path: Path) -> None:
+        """A key is what hashes choose by, and nothing else does."""
+        keyed = table.balance in _KEYED
+        if keyed and not table.key:
+            self.report.error((*path, "balance"), f'"{table.balance}" needs a `key`, such as "$request_uri"')
+        elif table.key is not UNSET and not keyed:
+            words = " and ".join(f'"{word}"' for word in _KEYED)
+            self.report.error((*path, "key"), f"only the balances {words} have a key")
 
     def _server(self, server: str | UpstreamServer, path: Path) -> dict[str, Any]:
         if isinstance(server, str):

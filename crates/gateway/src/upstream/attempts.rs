@@ -66,6 +66,8 @@ impl Round {
 pub struct Attempts {
     members: Rc<Members>,
     next: Next,
+    /// What the balancer chooses by.
+    key: Vec<u8>,
     /// When the first was made, in milliseconds on the thread's clock.
     began: u64,
     /// The request may be sent twice.
@@ -79,9 +81,9 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// None so far. `repeatable`: the request may be sent twice, and its body is at hand.
-    pub fn new(members: Rc<Members>, next: Next, began: u64, repeatable: bool) -> Self {
-        Self { members, next, began, repeatable, made: 0, tried: Vec::new(), round: None, more: false }
+    /// None so far. `key`: what the balancer chooses by; `repeatable`: the request may be sent twice, and its body is at hand.
+    pub fn new(members: Rc<Members>, next: Next, key: Vec<u8>, began: u64, repeatable: bool) -> Self {
+        Self { members, next, key, began, repeatable, made: 0, tried: Vec::new(), round: None, more: false }
     }
 
     /// How many were made.
@@ -98,7 +100,7 @@ impl Attempts {
             if let Some(round) = self.round.take() {
                 self.tried.push(round.server);
             }
-            let picked = self.members.group.pick(&self.members.cursor, &self.tried, now);
+            let picked = self.members.group.pick(&self.key, &self.tried, now);
             let Some(server) = picked else { return Step::Nobody };
             let Some(peers) = self.members.peers(server) else { return Step::LookUp(server) };
             self.round = Some(Round::new(server, peers, 0, false));
@@ -189,13 +191,11 @@ mod tests {
     fn members(addresses: &[&str]) -> Rc<Members> {
         let server = |address: &&str| UpstreamServer { address: (*address).into(), ..UpstreamServer::default() };
         let config = Upstream { server: addresses.iter().map(server).collect(), ..Upstream::default() };
-        let members = Members::new(&Arc::new(Group::compile("g", &config).unwrap()));
-        members.cursor.set(0);
-        Rc::new(members)
+        Rc::new(Members::new(&Arc::new(Group::compile("g", &config).unwrap())))
     }
 
     fn attempts(members: &Rc<Members>, settings: &Settings, repeatable: bool) -> Attempts {
-        Attempts::new(members.clone(), Next::compile(settings), 0, repeatable)
+        Attempts::new(members.clone(), Next::compile(settings), Vec::new(), 0, repeatable)
     }
 
     /// The name of who is asked next; names are looked up with these addresses.

@@ -1,4 +1,5 @@
 //! Groups of servers, as the configuration has them.
+use crate::kinds::Text;
 use crate::units::Millis;
 use crate::upstream::balance::Balance;
 use schemars::JsonSchema;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Upstream {
     /// How a server is chosen. Default: in turn, by weight.
     pub balance: Option<Balance>,
+    /// What requests that belong to the same server have in common, with variables, for `balance = "hash"` and `"consistent_hash"`; where it is empty, servers take turns (nginx: `hash`). Default: none.
+    pub key: Option<Text>,
     /// The servers.
     pub server: Vec<UpstreamServer>,
     /// Value of `Host` when no `set_headers` gives one. Default: the client's; the upstream's name with `forwarded_headers = false` (nginx: `$proxy_host`).

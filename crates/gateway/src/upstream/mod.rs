@@ -19,11 +19,14 @@ pub use link::{Link, Rest, Uplink, UpstreamBody};
 pub use protocol::{Language, Outbound, Talk};
 pub use secure::{Purpose, Secure};
 
+use crate::exchange::Exchange;
+use crate::net::peer::Peer;
 use crate::random::random;
-use balance::{Balancer, Choice};
+use crate::tables::Ids;
+use crate::vars::{Names, Sent, Template};
+use balance::{Balancer, By, Choice};
 use config::{Upstream, UpstreamServer};
 use health::Health;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -70,6 +73,12 @@ impl Server {
         self.busy.load(Ordering::Relaxed)
     }
 
+    /// It is busy with more requests for its weight than another one.
+    pub fn busier_than(&self, other: &Self) -> bool {
+        let load = |one: &Self, by: &Self| u64::from(one.busy()) * u64::from(by.config.weight);
+        load(self, other) > load(other, self)
+    }
+
     /// A request goes there.
     pub fn begin(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +104,20 @@ impl Server {
 
 /// Groups by name.
 #[derive(Default)]
-pub struct Groups(pub HashMap<String, Arc<Group>>);
+pub struct Groups(pub HashMap<String, Arc<Group>>, Ids<Template>);
+
+impl Groups {
+    /// Groups with their keys, which are compiled anew with each plan: the numbers of variables are the plan's.
+    pub fn new(groups: HashMap<String, Arc<Group>>, names: &Names) -> Result<Self, String> {
+        let mut keys = Ids::default();
+        for (name, group) in &groups {
+            let Some(key) = &group.config.key else { continue };
+            let key = Template::compile(key, names).map_err(|e| format!("upstream.{name}.key: {e}"))?;
+            keys.insert(group.id, key);
+        }
+        Ok(Self(groups, keys))
+    }
+}
 
 /// A group of servers.
 pub struct Group {
@@ -106,7 +128,11 @@ pub struct Group {
     /// Its servers.
     pub servers: Vec<Server>,
     /// Chooses among them.
-    pub balancer: Box<dyn Balancer>,
+    balancer: Box<dyn Balancer>,
+    /// Chooses among the backups.
+    backups: Box<dyn Balancer>,
+    /// What the balancers choose by.
+    by: By,
     /// As configured.
     pub config: Upstream,
     described: String,
@@ -126,9 +152,14 @@ impl Group {
             servers.push(Server::new(server).map_err(|e| format!("server[{i}]: {e}"))?);
         }
         let up = config.server.iter().filter(|server| !server.down).count();
-        let balancer = config.balance.unwrap_or_default().of(&config.server);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, name: name.into(), servers, balancer, config: config.clone(), described: describe(config), up })
+        let balance = config.balance.unwrap_or_default();
+        let (balancer, backups) = (balance.of(&config.server, false), balance.of(&config.server, true));
+        let by = balancer.by();
+        if (by == By::Key) != config.key.is_some() {
+            return Err("`key` belongs to `balance = \"hash\"` and `\"consistent_hash\"`, which need it".into());
+        }
+        let (id, described) = (NEXT.fetch_add(1, Ordering::Relaxed), describe(config));
+        Ok(Self { id, name: name.into(), servers, balancer, backups, by, config: config.clone(), described, up })
     }
 
     /// A group of one server, which a URL with variables names. Connections to it are not kept, and its failures are not
@@ -154,23 +185,43 @@ impl Group {
         self.described == describe(config)
     }
 
+    /// What a request has in common with those that belong to the same server.
+    pub fn key(&self, ex: &Exchange) -> Vec<u8> {
+        match self.by {
+            By::Nothing => Vec::new(),
+            By::Address => address_key(&ex.client.addr),
+            By::Key => {
+                let key = ex.scope.get::<Groups>().and_then(|groups| groups.1.get(&self.id));
+                key.map(|key| key.value(ex, Sent::default())).unwrap_or_default()
+            }
+        }
+    }
+
     /// Chooses a server that was not tried yet: by the balancer among the available ones, then a backup, then, if all are
     /// unavailable, the one that failed longest ago.
-    pub fn pick(&self, cursor: &Cell<usize>, tried: &[usize], now: u64) -> Option<usize> {
+    pub fn pick(&self, key: &[u8], tried: &[usize], now: u64) -> Option<usize> {
         if let [server] = self.servers.as_slice() {
             // nginx, too, never leaves an only server alone.
             return (tried.is_empty() && !server.config.down && !server.full()).then_some(0);
         }
-        let mut choice = Choice { key: b"", servers: &self.servers, cursor, now, random, tried, backup: false };
+        let mut choice = Choice { key, servers: &self.servers, now, random, tried, backup: false };
         if let Some(server) = self.balancer.pick(&choice) {
             return Some(server);
         }
         choice.backup = true;
-        let all = 0..self.servers.len();
-        all.clone().find(|i| choice.open(*i)).or_else(|| {
+        self.backups.pick(&choice).or_else(|| {
             let any = |i: &usize| tried.is_empty() && !self.servers[*i].config.down && !self.servers[*i].full();
-            all.filter(any).min_by_key(|i| self.servers[*i].health.last())
+            (0..self.servers.len()).filter(any).min_by_key(|i| self.servers[*i].health.last())
         })
+    }
+}
+
+/// The part of a client's address that nginx's `ip_hash` looks at: IPv6 whole, and of IPv4 its /24.
+fn address_key(client: &Peer) -> Vec<u8> {
+    match client.ip() {
+        Some(IpAddr::V4(ip)) => ip.octets()[..3].to_vec(),
+        Some(IpAddr::V6(ip)) => ip.octets().to_vec(),
+        None => vec![0; 3],
     }
 }
 
@@ -200,16 +251,15 @@ mod tests {
             r#"{"address":"127.0.0.1:2"}"#,
             r#"{"address":"127.0.0.1:3","backup":true}"#,
         ]);
-        let cursor = Cell::new(0);
         let picks = |tried: &[usize], now, count: usize| -> Vec<_> {
-            (0..count).map(|_| g.pick(&cursor, tried, now).unwrap()).collect()
+            (0..count).map(|_| g.pick(b"", tried, now).unwrap()).collect()
         };
         assert_eq!(picks(&[], 1, 4), [0, 1, 0, 1]);
         assert!(fail(&g, 0, 1));
         assert_eq!(picks(&[], 2, 3), [1, 1, 1]);
         assert!(fail(&g, 1, 2));
         assert_eq!(picks(&[], 3, 1), [2]);
-        assert_eq!(g.pick(&cursor, &[2], 3), None);
+        assert_eq!(g.pick(b"", &[2], 3), None);
         assert_eq!(picks(&[], 10_002, 2), [0, 0]);
     }
 
@@ -218,25 +268,25 @@ mod tests {
         let g = group(&[r#"{"address":"127.0.0.1:1"}"#, r#"{"address":"127.0.0.1:2"}"#]);
         fail(&g, 1, 5);
         fail(&g, 0, 6);
-        assert_eq!(g.pick(&Cell::new(0), &[], 7), Some(1));
+        assert_eq!(g.pick(b"", &[], 7), Some(1));
     }
 
     #[test]
     fn a_full_server_is_passed_over_until_a_request_ends() {
         let g = group(&[r#"{"address":"127.0.0.1:1","max_conns":1}"#, r#"{"address":"127.0.0.1:2"}"#]);
         g.servers[0].begin();
-        assert!((0..4).all(|_| g.pick(&Cell::new(0), &[], 1) == Some(1)));
+        assert!((0..4).all(|_| g.pick(b"", &[], 1) == Some(1)));
         g.servers[0].end();
-        assert_eq!(g.pick(&Cell::new(0), &[], 1), Some(0));
+        assert_eq!(g.pick(b"", &[], 1), Some(0));
         let only = group(&[r#"{"address":"127.0.0.1:1","max_conns":1}"#]);
         only.servers[0].begin();
-        assert_eq!(only.pick(&Cell::new(0), &[], 1), None);
+        assert_eq!(only.pick(b"", &[], 1), None);
     }
 
     #[test]
     fn an_only_server_is_never_left_alone() {
         let g = group(&[r#"{"address":"127.0.0.1:1"}"#]);
         fail(&g, 0, 5);
-        assert_eq!(g.pick(&Cell::new(0), &[], 6), Some(0));
+        assert_eq!(g.pick(b"", &[], 6), Some(0));
     }
 }

@@ -11,7 +11,7 @@ use crate::io::stream::Io;
 use crate::random::random;
 use crate::tables::Ids;
 use rustls::ClientConfig;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -154,8 +154,6 @@ struct Seat {
 pub struct Members {
     /// The group.
     pub group: Arc<Group>,
-    /// This thread's position in it.
-    pub cursor: Cell<usize>,
     seats: Vec<RefCell<Seat>>,
 }
 
@@ -174,12 +172,7 @@ impl Members {
             let peer = place.map(|place| Peer::new(group, index, place, server.health.clone()));
             RefCell::new(Seat { peers: peer.into_iter().collect(), turn: random() as usize })
         };
-        Self {
-            // Threads start at different servers so that few requests on many threads still spread.
-            cursor: Cell::new(random() as usize % group.servers.len().max(1)),
-            seats: group.servers.iter().enumerate().map(seat).collect(),
-            group: group.clone(),
-        }
+        Self { seats: group.servers.iter().enumerate().map(seat).collect(), group: group.clone() }
     }
 
     /// The peers of a server whose address is not a name.

@@ -209,8 +209,8 @@ impl Target {
         let repeatable =
             !streamed && (ex.request.method.is_idempotent() || ex.settings().get::<Proxying>().next.non_idempotent());
         let rerouted = ex.upstream.tries > 0;
-        let mut attempts =
-            Attempts::new(members, ex.settings().get::<Proxying>().next, ex.thread.clock.now(), repeatable);
+        let (next, key) = (ex.settings().get::<Proxying>().next, self.group.key(ex));
+        let mut attempts = Attempts::new(members, next, key, ex.thread.clock.now(), repeatable);
         loop {
             let now = ex.thread.clock.now();
             let peer = match attempts.step(now) {

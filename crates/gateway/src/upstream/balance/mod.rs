@@ -1,11 +1,21 @@
 //! Balancers: which server of a group is asked. A new one is a file here and a row of `balancers!` below.
+//!
+//! What a balancer remembers is the group's: all threads share it, and it stays over a reload that doesn't change the group (nginx
+//! does so with `zone`). It is in atomics; two threads that choose at the same moment may disturb the order, never the counts.
+mod consistent_hash;
+mod crc;
+mod hash;
+mod ip_hash;
+mod least_conn;
+mod random;
+mod random_two;
 mod round_robin;
+mod shares;
 
 use super::Server;
 use crate::upstream::config::UpstreamServer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
 
 /// What a balancer chooses by.
 pub struct Choice<'a> {
@@ -13,8 +23,6 @@ pub struct Choice<'a> {
     pub key: &'a [u8],
     /// The servers, with their health and the requests they are busy with.
     pub servers: &'a [Server],
-    /// This thread's position in the group.
-    pub cursor: &'a Cell<usize>,
     /// Milliseconds on the thread's clock.
     pub now: u64,
     /// Makes a random number.
@@ -33,12 +41,29 @@ impl Choice<'_> {
     }
 }
 
+/// What requests that belong together have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The client's address.
+    Address,
+    /// The value of the group's `key`.
+    Key,
+}
+
 /// Chooses a server.
 pub trait Balancer: Send + Sync {
-    /// A balancer of these servers.
-    fn new(servers: &[UpstreamServer]) -> Self
+    /// A balancer of these servers: of those that are backups, or of those that are none.
+    fn new(servers: &[UpstreamServer], backup: bool) -> Self
     where
         Self: Sized;
+
+    /// What [`Choice::key`] has to be.
+    fn by(&self) -> By {
+        By::Nothing
+    }
 
     /// An open server, or `None` if there is none.
     fn pick(&self, choice: &Choice<'_>) -> Option<usize>;
@@ -56,9 +81,9 @@ macro_rules! balancers {
 
         impl Balance {
             /// The balancer of these servers.
-            pub fn of(self, servers: &[UpstreamServer]) -> Box<dyn Balancer> {
+            pub fn of(self, servers: &[UpstreamServer], backup: bool) -> Box<dyn Balancer> {
                 match self {
-                    $(Self::$name => Box::new(<$balancer as Balancer>::new(servers)),)*
+                    $(Self::$name => Box::new(<$balancer as Balancer>::new(servers, backup)),)*
                 }
             }
         }
@@ -69,4 +94,19 @@ balancers! {
     /// In turn, by weight.
     #[default]
     RoundRobin = round_robin::RoundRobin,
+    /// The server that is busy with the fewest requests for its weight; in turn among equals (nginx: `least_conn`).
+    LeastConn = least_conn::LeastConn,
+    /// By the client's address: the first three octets of IPv4, all of IPv6 (nginx: `ip_hash`).
+    IpHash = ip_hash::IpHash,
+    /// By the value of `key` (nginx: `hash`).
+    Hash = hash::Hash,
+    /// By the value of `key`; if a server leaves, only its own keys move (nginx: `hash … consistent`).
+    ConsistentHash = consistent_hash::ConsistentHash,
+    /// At random, by weight (nginx: `random`).
+    Random = random::Random,
+    /// Of two at random the one that is busy with fewer requests for its weight (nginx: `random two`).
+    RandomTwo = random_two::RandomTwo,
 }
+
+#[cfg(test)]
+mod tests;
