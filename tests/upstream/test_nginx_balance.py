@@ -122,8 +122,9 @@ def test_servers_are_drawn_by_weight(run_pair: RunPair, servers: list[int]) -> N
         for port in (pair.nginx.port, pair.buchner.port):
             found = chosen(port, [(f"/{name}", "192.0.2.1")] * 2000)
             counts = Counter(int(body) for body in found)
-            # One draw gives 4/5; two different ones, of which with equal load the first stays, do as well.
-            assert 1450 < counts[servers[0]] < 1750, (name, counts)
+            # Of two that are equally busy nginx takes the second, so that among two servers the weights are turned round.
+            turned = name != "one" and port == pair.nginx.port
+            assert 1450 < counts[servers[1 if turned else 0]] < 1750, (name, counts)
             assert found[:40] != found[40:80] != found[80:120], "drawn, not in turn"
 
 

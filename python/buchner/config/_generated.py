@@ -542,12 +542,15 @@ class Tls(Table, kw_only=True):
 
 class Upstream(Table, kw_only=True):
     servers: list[str | UpstreamServer]
-    balance: Literal['round_robin'] | UnsetType = UNSET
+    balance: Literal['round_robin', 'least_conn', 'ip_hash', 'hash', 'consistent_hash', 'random', 'random_two'] | UnsetType = (
+        UNSET
+    )
     host: str | UnsetType = UNSET
     keepalive: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_requests: Annotated[int, Meta(ge=0, le=4294967295)] | UnsetType = UNSET
     keepalive_time: str | float | UnsetType = UNSET
     keepalive_timeout: str | float | UnsetType = UNSET
+    key: str | UnsetType = UNSET
 
 
 class UpstreamServer(Table, kw_only=True):

@@ -1,5 +1,6 @@
 //! The less busy of two drawn servers, as nginx's `random two least_conn`: nearly as good as the least busy of all, and it costs
-//! the same however many there are.
+//! the same however many there are. Of two that are equally busy the first is taken, which keeps the weights; nginx takes the
+//! second.
 use super::round_robin::RoundRobin;
 use super::shares::{Shares, TRIES};
 use super::{Balancer, Choice};
