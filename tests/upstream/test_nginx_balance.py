@@ -122,7 +122,7 @@ def test_servers_are_drawn_by_weight(run_pair: RunPair, servers: list[int]) -> N
         for port in (pair.nginx.port, pair.buchner.port):
             found = chosen(port, [(f"/{name}", "192.0.2.1")] * 2000)
             counts = Counter(int(body) for body in found)
-            # Of two that are equally busy nginx takes the second, so that among two servers the weights are turned round.
+            # Of two that are equally busy nginx takes the second: of two servers the lighter one is asked more.
             turned = name != "one" and port == pair.nginx.port
             assert 1450 < counts[servers[1 if turned else 0]] < 1750, (name, counts)
             assert found[:40] != found[40:80] != found[80:120], "drawn, not in turn"
