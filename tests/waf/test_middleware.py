@@ -152,7 +152,8 @@ def test_a_response_is_replaced_before_anything_of_it_goes_out(engine: Engine) -
         assert ask(Middleware(app, engine))[::2] == ("200 OK", whole)
 
 
-def test_event_streams_are_not_held(engine: Engine) -> None:
+def test_event_streams_are_not_held() -> None:
+    engine = Engine.from_text(f"{SCORING}\nSecResponseBodyMimeType text/event-stream\n", mode="block")
     app = App(b"data: 1\n\n", b"data: 2\n\n", kind="text/event-stream")
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
