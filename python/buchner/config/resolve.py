@@ -74,7 +74,7 @@ class Resolver:
         define(self.document, servers, self.variables)
         maps.resolve(self.contents)
         self.limits.resolve(self.contents)
-        self.upstreams.check_keys(self.contents)
+        self.upstreams.check_keys(self.contents.text)
         root = self.settings.root(self.document)
         limits = convert(self.document, gen.HEAD_LIMITS, (), self.report)
         plans = [self._server(index, server, root, limits) for index, server in enumerate(servers)]

@@ -14,7 +14,8 @@ from buchner.config.suggest import closest, hint
 from buchner.config.values import convert
 
 if TYPE_CHECKING:
-    from buchner.config.content import Contents
+    from collections.abc import Callable
+
     from buchner.config.places import Path, Report
 
 _FLAGS = ("backup", "down")
@@ -159,11 +160,11 @@ class Upstreams:
             known = f"; known are {', '.join(sorted(self.named))}" if self.named else "; no [upstream] is defined"
             self.report.error(path, f'unknown upstream "{name}"{hint(name, self.named) or known}')
 
-    def check_keys(self, contents: Contents) -> None:
-        """Check the variables of the keys, now that all are known."""
+    def check_keys(self, check: Callable[[str, Path], None]) -> None:
+        """Have the variables of the keys checked, now that all are known."""
         for name, table in self.named.items():
             if isinstance(table.key, str):
-                contents.text(table.key, ("upstream", name, "key"))
+                check(table.key, ("upstream", name, "key"))
 
     def warn_unused(self) -> None:
         """Warn of upstreams no route leads to."""
