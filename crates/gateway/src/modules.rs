@@ -28,6 +28,7 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<access::realip::Settings>::NEW,
     &Of::<limit::req::Settings>::NEW,
     &Of::<limit::conn::Settings>::NEW,
+    &Of::<access::origin::Settings>::NEW,
     &Of::<access::networks::Settings>::NEW,
     &Of::<access::password::Settings>::NEW,
     &Of::<access::request::Settings>::NEW,

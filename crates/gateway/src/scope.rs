@@ -115,6 +115,8 @@ pub enum Verdict {
     Granted,
     /// It may not.
     Refused(Refusal),
+    /// It may not, whatever other checks say.
+    Final(Refusal),
     /// The check has nothing to say.
     Silent,
 }

@@ -4,6 +4,7 @@
 //! pass: they are made on behalf of a request that was checked.
 pub mod crypt;
 pub mod networks;
+pub mod origin;
 pub mod password;
 pub mod realip;
 pub mod request;
@@ -76,7 +77,7 @@ async fn run(ex: &mut Exchange) -> Result<Option<Response>> {
                     refused = Some(refusal);
                 }
             }
-            (Verdict::Refused(refusal), _) => {
+            (Verdict::Refused(refusal) | Verdict::Final(refusal), _) => {
                 refused = Some(refusal);
                 break;
             }
