@@ -302,6 +302,7 @@ class Settings(Table, kw_only=True):
     charset: str | UnsetType = UNSET
     charset_map: list[CharsetMap] | UnsetType = UNSET
     charset_types: list[str] | UnsetType = UNSET
+    check_origin: bool | UnsetType = UNSET
     chunked_transfer_encoding: bool | UnsetType = UNSET
     connect_timeout: str | float | UnsetType = UNSET
     default_type: str | UnsetType = UNSET
@@ -418,6 +419,7 @@ class Settings(Table, kw_only=True):
     sub_filter_last_modified: bool | UnsetType = UNSET
     sub_filter_once: bool | UnsetType = UNSET
     sub_filter_types: list[str] | UnsetType = UNSET
+    trusted_origins: list[str] | UnsetType = UNSET
     tunnel_timeout: str | float | UnsetType = UNSET
     types: dict[str, str] | UnsetType = UNSET
     upgrade_protocols: list[str] | UnsetType = UNSET
@@ -696,6 +698,7 @@ SETTINGS: tuple[str, ...] = (
     "charset",
     "charset_map",
     "charset_types",
+    "check_origin",
     "chunked_transfer_encoding",
     "connect_timeout",
     "default_type",
@@ -804,6 +807,7 @@ SETTINGS: tuple[str, ...] = (
     "sub_filter_last_modified",
     "sub_filter_once",
     "sub_filter_types",
+    "trusted_origins",
     "tunnel_timeout",
     "types",
     "upgrade_protocols",
