@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 import gen_tls
-from buchner.config.model import AcmeSettings, AppSettings, ProcessSettings
+from buchner.config.model import AcmeSettings, AppSettings, CrsSettings, ProcessSettings
 
 Schema = dict[str, Any]
 
@@ -51,6 +51,7 @@ def user_schema(plan: Schema) -> Schema:
     defs.update(copy.deepcopy(UNITS))
     defs["App"] = _merged(_python(AppSettings), defs["AppPool"])
     defs["Acme"] = _python(AcmeSettings)
+    defs["Crs"] = _python(CrsSettings)
     defs["Gateway"] = _merged(_python(ProcessSettings), defs["Gateway"])
     defs["Content"] = _contents(defs["Content"])
     del defs["Settings"]["x-kinds"]
@@ -498,6 +499,11 @@ def _root(plan: Schema) -> Schema:
         },
         "limit_req_zone": table(plan["properties"]["limit_req_zone"]["description"], "LimitReqZone"),
         "limit_conn_zone": table(plan["properties"]["limit_conn_zone"]["description"], "LimitConnZone"),
+        "crs": _described(
+            "The rules of the firewall (`waf`): the directory of the OWASP Core Rule Set, or a table.",
+            STRING,
+            _ref("Crs"),
+        ),
         "gateway": _described("Settings of the process as a whole.", _ref("Gateway")),
         "acme": _described("Where certificates of servers with `acme = true` in `tls` come from.", _ref("Acme")),
     }

@@ -20,7 +20,7 @@ FLOORS = (
         "rooms",
         (
             "accel access backend error_page filter limit mirror observe::access_log observe::error_log "
-            "page rewrite route subrequest tls upstream variables"
+            "page rewrite route subrequest tls upstream variables waf"
         ),
     ),
     ("line", "config modules pipeline plan"),

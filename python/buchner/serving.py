@@ -40,6 +40,10 @@ class Serving:
     request_buffering: bool | None = None
     spool_dir: str | None = None
     spool_max: str | int | None = None
+    waf: str | None = None
+    """`detect` or `block`: what the Core Rule Set finds is logged, or blocked."""
+    crs: str | None = None
+    """Directory of the Core Rule Set."""
     io_threads: int | None = None
     trusted_proxies: list[str] = field(default_factory=list)
     log_format: str | None = None
@@ -119,6 +123,8 @@ class Serving:
             "max_body": self.max_body,
             "request_buffering": self.request_buffering,
             "access_log": self._access_log(),
+            "waf": self.waf,
+            "crs": os.path.abspath(self.crs) if self.crs else None,
         }
         mount = "/" + self.mount.strip("/") if self.mount and self.mount.strip("/") else ""
         route: dict[str, Any] = {"path": f"{mount}/", "app": True}

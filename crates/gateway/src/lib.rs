@@ -46,6 +46,7 @@ mod subrequest;
 mod tls;
 mod upstream;
 mod variables;
+mod waf;
 
 // The line: the configuration, the plan it compiles to, the phases.
 pub mod config;

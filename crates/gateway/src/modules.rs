@@ -2,7 +2,9 @@
 use crate::scope::{Compiling, Room, Settings};
 use crate::tls;
 use crate::vars::{self, Variable};
-use crate::{accel, access, backend, error_page, filter, limit, mirror, observe, route, settings, upstream, variables};
+use crate::{
+    accel, access, backend, error_page, filter, limit, mirror, observe, route, settings, upstream, variables, waf,
+};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 use std::any::Any;
@@ -38,6 +40,8 @@ pub static ROOMS: &[&dyn Entry] = &[
     &Of::<variables::browser::Settings>::NEW,
     &Of::<settings::redirects::Settings>::NEW,
     &Of::<accel::Settings>::NEW,
+    // Its filter looks at what the others get.
+    &Of::<waf::config::Settings>::NEW,
     &Of::<filter::headers::Settings>::NEW,
     &Of::<filter::transport::Settings>::NEW,
     &Of::<filter::userid::Settings>::NEW,

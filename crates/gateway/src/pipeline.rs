@@ -20,6 +20,7 @@ use crate::route::Located;
 use crate::scope::Scope;
 use crate::settings::limits;
 use crate::vars::Sent;
+use crate::waf;
 use buchner_wire::headers::HeaderId;
 use buchner_wire::method::Method;
 
@@ -157,6 +158,9 @@ async fn phases(ex: &mut Exchange) -> Result<Outcome> {
     };
     realip::apply(ex);
     if let Some(refusal) = limit::check(ex).await {
+        return Ok(Outcome::Respond(refusal));
+    }
+    if let Some(refusal) = waf::check(ex).await? {
         return Ok(Outcome::Respond(refusal));
     }
     if let Some(refusal) = access::check(ex).await? {

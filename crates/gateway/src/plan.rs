@@ -20,6 +20,7 @@ use crate::tls;
 use crate::upstream::tls::terms::AllTerms;
 use crate::upstream::{Group, Groups};
 use crate::vars::Names;
+use crate::waf::Rulesets;
 use buchner_wire::h1::Limits;
 use buchner_wire::method::Method;
 use std::any::Any;
@@ -172,9 +173,11 @@ impl Plan {
         let terms = AllTerms::compile(&config.upstream_tls, &config.system_roots, &names, terms)?;
         let zones = previous.and_then(|plan| plan.scope.get());
         let zones = Zones::compile(&config.limit_req_zone, &config.limit_conn_zone, &names, zones)?;
+        let rulesets = Rulesets::new(&config.waf, previous.and_then(|plan| plan.scope.get()));
         let media_types = Tables(config.types.iter().map(mime::table).collect());
         let logs = LogCount(config.access_log.len());
-        let tables: &[&(dyn Any + Send + Sync)] = &[&media_types, &logs, &upstreams, &terms, &config.app, &zones];
+        let tables: &[&(dyn Any + Send + Sync)] =
+            &[&media_types, &logs, &upstreams, &terms, &config.app, &zones, &rulesets];
         let cx = Compiling { names: &names, gateway: &config.gateway, tables };
         let settings = compile_settings(config, &cx)?;
         let count = config.server.len();
@@ -202,6 +205,7 @@ impl Plan {
         if !zones.is_empty() {
             kept.push(Box::new(zones));
         }
+        kept.push(Box::new(rulesets));
         let scope = Scope {
             gateway: config.gateway.clone(),
             servers: facts,

@@ -117,6 +117,16 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// The mode: that of the configuration, unless it was set or a rule changed it.
+    pub fn engine(&self) -> EngineMode {
+        self.state.mode
+    }
+
+    /// Sets the mode, before the first phase.
+    pub fn set_engine(&mut self, mode: EngineMode) {
+        self.state.mode = mode;
+    }
+
     /// Phase 1: the request's header section.
     pub fn process_request_head(&mut self, head: &RequestHead<'_>) -> Option<Intervention> {
         if self.state.mode == EngineMode::Off {

@@ -99,6 +99,17 @@ class CookieFlags(Table, kw_only=True):
     flags: list[str] | UnsetType = UNSET
 
 
+class Crs(Table, kw_only=True):
+    path: str | UnsetType = UNSET
+    paranoia: Annotated[int, Meta(ge=1, le=4)] | UnsetType = UNSET
+    inbound_threshold: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    outbound_threshold: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    sampling: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
+    before: list[str] | UnsetType = UNSET
+    after: list[str] | UnsetType = UNSET
+    response_bodies: bool | UnsetType = UNSET
+
+
 class ErrorLog(Table, kw_only=True):
     path: str
     level: Literal['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] | UnsetType = UNSET
@@ -438,6 +449,8 @@ class Settings(Table, kw_only=True):
     uwsgi_modifier1: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
     uwsgi_modifier2: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
     valid_referers: list[str] | UnsetType = UNSET
+    waf: Literal['off', 'detect', 'block', 'rules'] | UnsetType = UNSET
+    waf_rules: list[str] | UnsetType = UNSET
 
 
 class Content(Settings, kw_only=True):
@@ -475,6 +488,7 @@ class Document(HeadLimits, kw_only=True):
     limits: dict[str, str] | UnsetType = UNSET
     limit_req_zone: dict[str, LimitReqZone] | UnsetType = UNSET
     limit_conn_zone: dict[str, LimitConnZone] | UnsetType = UNSET
+    crs: str | Crs | UnsetType = UNSET
     gateway: Gateway | UnsetType = UNSET
     acme: Acme | UnsetType = UNSET
 
@@ -660,7 +674,8 @@ FORMATS: dict[str, Any] = {
             "key": {"text": "path"},
             "password_file": {"text": "path"}
         }
-    }
+    },
+    "waf_rules": {"items": {"text": "path"}}
 }
 
 KINDS: dict[str, list[str]] = {
@@ -826,6 +841,8 @@ SETTINGS: tuple[str, ...] = (
     "uwsgi_modifier1",
     "uwsgi_modifier2",
     "valid_referers",
+    "waf",
+    "waf_rules",
 )
 
 HEAD_LIMITS: tuple[str, ...] = (

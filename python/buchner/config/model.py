@@ -112,6 +112,39 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 30.0
 
 
+class CrsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules of the firewall: the OWASP Core Rule Set, and what is added to it."""
+
+    path: Annotated[
+        str | None,
+        _doc("Directory of the Core Rule Set. Default: where `buchner waf install` or a package of the system put it."),
+    ] = None
+    paranoia: Annotated[
+        Annotated[int, Meta(ge=1, le=4)] | None, _doc("Paranoia level, 1 to 4. Default: that of crs-setup.conf, 1.")
+    ] = None
+    inbound_threshold: Annotated[
+        Positive | None,
+        _doc("Score from which a request is blocked; a critical finding counts 5. Default: that of crs-setup.conf, 5."),
+    ] = None
+    outbound_threshold: Annotated[
+        Positive | None, _doc("Score from which a response is blocked. Default: that of crs-setup.conf, 4.")
+    ] = None
+    sampling: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None, _doc("Percent of requests that are looked at. Default: 100.")
+    ] = None
+    before: Annotated[list[str], _doc("Files with rules that come before, such as exclusions. Default: none.")] = []
+    after: Annotated[
+        list[str], _doc("Files with rules that come after, such as `SecRuleRemoveById`. Default: none.")
+    ] = []
+    response_bodies: Annotated[
+        bool,
+        _doc(
+            "Bodies of text, HTML, XML and JSON are looked at, up to 512 KiB, and held until then where they may be "
+            "blocked. Default: true."
+        ),
+    ] = True
+
+
 class AcmeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whom certificates are had from, for servers with `acme = true` in their `tls` (RFC 8555)."""
 

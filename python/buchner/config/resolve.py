@@ -23,6 +23,7 @@ from buchner.config.upstream_tls import UpstreamTerms, system_roots
 from buchner.config.upstreams import Upstreams, tables
 from buchner.config.values import convert
 from buchner.config.variables import Definitions
+from buchner.config.waf import Firewall
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath
@@ -96,11 +97,13 @@ class Resolver:
             plan["tls"] = self.policies.plan
         if self.terms.plan:
             plan["upstream_tls"] = self.terms.plan
+        firewall = Firewall(self.document.crs, self.base, self.report).plan(self.settings.plan)
         roots = system_roots(plan, self.report) if self.upstreams.encrypted else None
         self.report.finish()
         if roots is not None:
             plan["system_roots"] = roots
         plan |= self.limits.plan
+        plan |= firewall
         if self.variables.plan:
             plan["variable"] = self.variables.plan
         if self.settings.types:

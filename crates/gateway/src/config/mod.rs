@@ -17,7 +17,7 @@ pub use crate::route::Match;
 pub use crate::tls::config::Tls;
 pub use crate::upstream::config::{Upstream, UpstreamServer};
 pub use crate::upstream::tls::config::UpstreamTls;
-use crate::{limit, variables};
+use crate::{limit, variables, waf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use server::*;
@@ -54,6 +54,8 @@ pub struct Config {
     pub limit_req_zone: BTreeMap<String, limit::zone::ReqConfig>,
     /// Tables of connections by name, for `limit_conn`.
     pub limit_conn_zone: BTreeMap<String, limit::zone::ConnConfig>,
+    /// Rules of the firewall, for all that have none of their own.
+    pub waf: waf::config::Rules,
     /// Media types by file extension; settings refer to these by index.
     pub types: Vec<BTreeMap<String, String>>,
 }

@@ -231,6 +231,8 @@ pub struct Exchange {
     pub limit_rate: Cell<Option<u64>>,
     /// What limits said, once one was asked.
     limited: OnceCell<Rc<Limited>>,
+    /// What the firewall knows of it, once it looked.
+    pub inspection: OnceCell<Rc<dyn Any>>,
     /// What upstreams did.
     pub upstream: UpstreamNote,
     /// The way for interim responses; `None` if no route has any or the client takes none.
@@ -286,6 +288,7 @@ impl Exchange {
             gzip_bytes: OnceCell::new(),
             limit_rate: Cell::new(None),
             limited: OnceCell::new(),
+            inspection: OnceCell::new(),
             upstream: UpstreamNote::default(),
             interim: None,
             patience: None,

@@ -11,6 +11,7 @@ use crate::observe::level::Level;
 use crate::pipeline;
 use crate::settings::connection;
 use crate::vars::Sent;
+use crate::waf;
 use buchner_wire::Version;
 use buchner_wire::headers::Headers;
 use std::cell::Cell;
@@ -84,6 +85,7 @@ fn log(ex: &Exchange, status: u16, headers: &Headers, written: &Written, complet
         trailers: Some(&written.trailers),
     };
     ex.thread.metrics.request(status);
+    waf::end(ex);
     access_log::write(ex, sent);
     if let Some(cause) = ex.failure.as_ref().filter(|_| status >= 500 || status == 408 || status == 413) {
         ex.log_error(&format!("{status}: {cause}"));

@@ -21,8 +21,6 @@ pub const VARIABLES: &[Variable] = &[
     Variable::new("connection_time", connection_time, "Seconds since the connection was accepted, with milliseconds."),
     Variable::new("date_gmt", date_gmt, "Time in GMT, in the form of server-side includes."),
     Variable::new("date_local", date_local, "Local time, in the form of server-side includes."),
-    Variable::new("fastcgi_path_info", nothing, "Empty: there is no FastCGI."),
-    Variable::new("fastcgi_script_name", script_name, "Path of the request."),
     Variable::new("hostname", hostname, "Name of the machine."),
     Variable::new("http2", http2, "`h2` for HTTP/2 over TLS, `h2c` for HTTP/2 without TLS, else empty."),
     Variable::new("http3", nothing, "Empty without HTTP/3."),
@@ -160,11 +158,6 @@ pub fn is_request_port(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
 fn port_of_host(ex: &Exchange) -> &[u8] {
     let host = ex.request.headers.get(HeaderId::Host).unwrap_or_default();
     split_port(host).and_then(|(_, port)| port).unwrap_or_default()
-}
-
-/// The path, as the name of a script.
-pub fn script_name(ex: &Exchange, _: Sent<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&ex.request.path);
 }
 
 /// The time in GMT, in the form that server-side includes have it.

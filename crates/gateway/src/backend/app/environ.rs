@@ -6,6 +6,7 @@ use crate::exchange::Exchange;
 use crate::net::peer::Peer;
 use crate::text;
 use crate::tls::variables as tls;
+use crate::waf::variables as waf;
 use buchner_wire::headers::{Header, HeaderId, speaks_for_client};
 use buchner_wire::path::with_empty_segments;
 use buchner_wire::slot::{RequestWriter, UNKNOWN_LENGTH, key};
@@ -30,6 +31,7 @@ pub fn write(ex: &Exchange, mount: &[u8], flags: u16, inline: &[u8], out: &mut V
     if let Some(tls) = &ex.client.tls {
         tls::environ(tls, |name, value| writer.pair(name.as_bytes(), value));
     }
+    waf::environ(ex, |name, value| writer.pair(name.as_bytes(), value));
     text.clear();
     ex.id.write(&mut text);
     writer.known(const { key("HTTP_X_REQUEST_ID") }, &text);
