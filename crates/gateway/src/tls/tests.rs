@@ -1,12 +1,13 @@
 //! An engine against rustls' own client, in memory.
 use crate::io::tls::engine::{Engine, Phase, RECORD, Side};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::BytesMut;
 use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::Arc;
 
 /// Believes every certificate: what is tested is not that.
@@ -66,7 +67,8 @@ impl Pair {
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap();
-        let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
+        let mut config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
+        config.enable_secret_extraction = true;
         let name = ServerName::try_from("example.com").unwrap();
         let client = UnbufferedClientConnection::new(Arc::new(config), name).unwrap();
         let ends = [Engine::new(Side::Client(Box::new(client))), Engine::new(Side::Server(Box::new(server)))];
@@ -101,7 +103,7 @@ impl Pair {
 
     fn send(&mut self, end: usize, data: &[u8]) {
         let mut out = Vec::new();
-        let length = self.ends[end].encrypt(data, &mut out).unwrap();
+        let length = self.ends[end].encrypt(&mut self.wires[end], data, &mut out).unwrap();
         self.wires[1 - end].extend_from_slice(&out[..length]);
     }
 }
@@ -134,8 +136,8 @@ fn the_end_is_told_once_and_each_way_alone() {
     let mut pair = Pair::new(&policy("{}"));
     pair.shake(1 << 20);
     let mut out = Vec::new();
-    let length = pair.ends[CLIENT].close(&mut out);
-    assert!(length > 0 && pair.ends[CLIENT].close(&mut Vec::new()) == 0);
+    let length = pair.ends[CLIENT].close(&mut BytesMut::new(), &mut out);
+    assert!(length > 0 && pair.ends[CLIENT].close(&mut BytesMut::new(), &mut Vec::new()) == 0);
     pair.wires[SERVER].extend_from_slice(&out[..length]);
     assert!(!pair.ends[SERVER].has_ended());
     pair.turn(SERVER, 1 << 20).unwrap();
@@ -165,4 +167,38 @@ fn ends_that_have_nothing_in_common_tell_one_another() {
     pair.turn(CLIENT, 1 << 20).unwrap();
     assert!(pair.turn(SERVER, 1 << 20).is_err(), "the key is no RSA key");
     assert!(matches!(pair.turn(CLIENT, 1 << 20), Err(Error::AlertReceived(_))));
+}
+
+/// A record of TLS 1.3 as a client would send it that does not keep to rustls' ways: `content` of a `kind` in the clear.
+fn crafted(client: UnbufferedClientConnection, kind: u8, content: &[u8]) -> Vec<u8> {
+    let secrets = client.dangerous_extract_secrets().unwrap();
+    let (seq, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else { panic!("another suite") };
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(iv.as_ref());
+    for (byte, part) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
+        *byte ^= part;
+    }
+    let mut inner = [content, &[kind]].concat();
+    let length = ((inner.len() + 16) as u16).to_be_bytes();
+    let head = [23, 3, 3, length[0], length[1]];
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(head), &mut inner).unwrap();
+    [&head[..], &inner].concat()
+}
+
+#[test]
+fn a_message_that_has_come_in_part_stops_no_writing() {
+    let mut pair = Pair::new(&policy("{}"));
+    pair.shake(1 << 20);
+    // What the server said after the handshake (session tickets) is read first.
+    pair.turn(CLIENT, 1 << 20).unwrap();
+    let [client, mut server] = pair.ends;
+    let Side::Client(client) = client.into_side() else { panic!("the other end") };
+    // The first byte of a KeyUpdate; the rest never comes.
+    let mut incoming = BytesMut::from(&crafted(*client, 22, &[24])[..]);
+    let (mut plain, mut out) = (BytesMut::new(), Vec::new());
+    assert_eq!(server.advance(&mut incoming, &mut plain, &mut out).unwrap(), Phase::Open);
+    assert!(!incoming.is_empty() && plain.is_empty());
+    assert!(server.encrypt(&mut incoming, b"response", &mut out).unwrap() > 0);
+    assert!(server.close(&mut incoming, &mut out) > 0);
 }

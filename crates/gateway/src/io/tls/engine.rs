@@ -52,6 +52,12 @@ impl Engine {
         Self { side, ended: false, failed: false }
     }
 
+    /// rustls' connection, for a test that sends what rustls would not.
+    #[cfg(test)]
+    pub fn into_side(self) -> Side {
+        self.side
+    }
+
     /// What rustls knows of the connection.
     pub fn state(&self) -> &CommonState {
         match &self.side {
@@ -117,7 +123,8 @@ impl Engine {
 
     /// The alert that tells the other end what was wrong. `rest` is what has not been taken of the records.
     fn last_words(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
-        loop {
+        // As long as it has something to say rustls looks at no record, and must not look at the one that was wrong again.
+        while self.state().wants_write() {
             let state = match &mut self.side {
                 Side::Server(connection) => match connection.process_tls_records(rest).state {
                     Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
@@ -135,38 +142,50 @@ impl Engine {
     }
 
     /// Encrypts `data` into the front of `out`, which is made long enough. Returns the bytes of it that are to be sent.
+    /// `incoming` is what [`Engine::advance`] left: a message that has come in part is there, and rustls looks at it again.
     ///
     /// # Errors
     /// The handshake is not over, or the keys have been used for as much as they may.
-    pub fn encrypt(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<usize, Error> {
+    pub fn encrypt(&mut self, incoming: &mut BytesMut, data: &[u8], out: &mut Vec<u8>) -> Result<usize, Error> {
         let room = data.len() + data.len().div_ceil(RECORD) * OVERHEAD + OVERHEAD;
         if out.len() < room {
             out.resize(room, 0);
         }
-        self.write(|traffic| traffic.encrypt(data, out))
+        self.write(incoming, |traffic| traffic.encrypt(data, out))
     }
 
     /// Says that nothing more is sent (RFC 8446 section 6.1). Returns the bytes at the front of `out` that say so; 0 where the
-    /// handshake is not over, or it was said before.
-    pub fn close(&mut self, out: &mut Vec<u8>) -> usize {
+    /// handshake is not over, or it was said before. `incoming` as in [`Engine::encrypt`].
+    pub fn close(&mut self, incoming: &mut BytesMut, out: &mut Vec<u8>) -> usize {
         out.resize(out.len().max(2 * OVERHEAD), 0);
-        self.write(|traffic| traffic.queue_close_notify(out)).unwrap_or(0)
+        self.write(incoming, |traffic| traffic.queue_close_notify(out)).unwrap_or(0)
     }
 
-    fn write(&mut self, f: impl FnOnce(&mut dyn Traffic) -> Result<usize, EncryptError>) -> Result<usize, Error> {
+    fn write(
+        &mut self,
+        incoming: &mut BytesMut,
+        f: impl FnOnce(&mut dyn Traffic) -> Result<usize, EncryptError>,
+    ) -> Result<usize, Error> {
         if self.failed {
             return Err(broken());
         }
-        let written = match &mut self.side {
-            Side::Server(connection) => match connection.process_tls_records(&mut []).state? {
-                ConnectionState::WriteTraffic(mut traffic) => f(&mut traffic),
-                _ => return Err(Error::HandshakeNotComplete),
-            },
-            Side::Client(connection) => match connection.process_tls_records(&mut []).state? {
-                ConnectionState::WriteTraffic(mut traffic) => f(&mut traffic),
-                _ => return Err(Error::HandshakeNotComplete),
-            },
+        let (discard, written) = match &mut self.side {
+            Side::Server(connection) => {
+                let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(incoming);
+                match state? {
+                    ConnectionState::WriteTraffic(mut traffic) => (discard, f(&mut traffic)),
+                    _ => return Err(Error::HandshakeNotComplete),
+                }
+            }
+            Side::Client(connection) => {
+                let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(incoming);
+                match state? {
+                    ConnectionState::WriteTraffic(mut traffic) => (discard, f(&mut traffic)),
+                    _ => return Err(Error::HandshakeNotComplete),
+                }
+            }
         };
+        incoming.advance(discard);
         written.map_err(|error| match error {
             EncryptError::EncryptExhausted => Error::EncryptError,
             EncryptError::InsufficientSize(_) => Error::General("a record did not fit its buffer".to_owned()),

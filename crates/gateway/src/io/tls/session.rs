@@ -237,7 +237,8 @@ impl Session {
             return Poll::Ready(Ok(0));
         }
         let mut cipher = std::mem::take(&mut self.scratch.borrow_mut().cipher);
-        let sent = match self.engine.borrow_mut().encrypt(data, &mut cipher) {
+        let encrypted = self.engine.borrow_mut().encrypt(&mut self.incoming.borrow_mut(), data, &mut cipher);
+        let sent = match encrypted {
             Ok(length) => self.poll_records(cx, &cipher[..length], more),
             Err(error) => Poll::Ready(Err(io::Error::other(error))),
         };
@@ -315,7 +316,7 @@ impl Session {
             return;
         }
         let mut words = Vec::new();
-        let length = self.engine.borrow_mut().close(&mut words);
+        let length = self.engine.borrow_mut().close(&mut self.incoming.borrow_mut(), &mut words);
         if length > 0 {
             let _ = self.sock.try_send(&words[..length]);
         }
