@@ -171,7 +171,7 @@ fn ends_that_have_nothing_in_common_tell_one_another() {
 
 /// A record of TLS 1.3 as a client would send it that does not keep to rustls' ways: `content` of a `kind` in the clear.
 fn crafted(client: UnbufferedClientConnection, kind: u8, content: &[u8]) -> Vec<u8> {
-    let secrets = client.dangerous_extract_secrets().unwrap();
+    let (secrets, _) = client.dangerous_into_kernel_connection().unwrap();
     let (seq, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else { panic!("another suite") };
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
     let mut nonce = [0; 12];
