@@ -169,33 +169,63 @@ fn ends_that_have_nothing_in_common_tell_one_another() {
     assert!(matches!(pair.turn(CLIENT, 1 << 20), Err(Error::AlertReceived(_))));
 }
 
-/// A record of TLS 1.3 as a client would send it that does not keep to rustls' ways: `content` of a `kind` in the clear.
-fn crafted(client: UnbufferedClientConnection, kind: u8, content: &[u8]) -> Vec<u8> {
+/// Records of TLS 1.3 as a client sends them that does not keep to rustls' ways: each of these in the clear, kind and padding with it.
+fn crafted(client: UnbufferedClientConnection, records: &[Vec<u8>]) -> BytesMut {
     let (secrets, _) = client.dangerous_into_kernel_connection().unwrap();
     let (seq, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else { panic!("another suite") };
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
-    let mut nonce = [0; 12];
-    nonce.copy_from_slice(iv.as_ref());
-    for (byte, part) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
-        *byte ^= part;
+    let mut out = BytesMut::new();
+    for (seq, inner) in (seq..).zip(records) {
+        let mut nonce = [0; 12];
+        nonce.copy_from_slice(iv.as_ref());
+        for (byte, part) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
+            *byte ^= part;
+        }
+        let length = ((inner.len() + 16) as u16).to_be_bytes();
+        let head = [23, 3, 3, length[0], length[1]];
+        let mut sealed = inner.clone();
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(head), &mut sealed).unwrap();
+        out.extend_from_slice(&head);
+        out.extend_from_slice(&sealed);
     }
-    let mut inner = [content, &[kind]].concat();
-    let length = ((inner.len() + 16) as u16).to_be_bytes();
-    let head = [23, 3, 3, length[0], length[1]];
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(head), &mut inner).unwrap();
-    [&head[..], &inner].concat()
+    out
 }
 
-#[test]
-fn a_message_that_has_come_in_part_stops_no_writing() {
+/// A server after a handshake, and what a client sends it then.
+fn server_and_records(records: &[Vec<u8>]) -> (Engine, BytesMut) {
     let mut pair = Pair::new(&policy("{}"));
     pair.shake(1 << 20);
     // What the server said after the handshake (session tickets) is read first.
     pair.turn(CLIENT, 1 << 20).unwrap();
-    let [client, mut server] = pair.ends;
+    let [client, server] = pair.ends;
     let Side::Client(client) = client.into_side() else { panic!("the other end") };
+    (server, crafted(*client, records))
+}
+
+#[test]
+fn a_message_without_an_end_is_given_up() {
+    // It says that it has 64 KiB, and brings a byte of them a record, behind which there is nothing but padding.
+    let mut records = vec![vec![24, 0, 255, 255, 22]];
+    records.resize_with(40, || [vec![0, 22], vec![0; 16_000]].concat());
+    let (mut server, mut arrived) = server_and_records(&records);
+    let (mut incoming, mut plain, mut out, mut most) = (BytesMut::new(), BytesMut::new(), Vec::new(), 0);
+    let failed = loop {
+        assert!(!arrived.is_empty(), "all of it was taken");
+        incoming.extend_from_slice(&arrived.split_to(8_000.min(arrived.len())));
+        match server.advance(&mut incoming, &mut plain, &mut out) {
+            Ok(_) => most = most.max(incoming.len()),
+            Err(error) => break error,
+        }
+    };
+    assert!(failed.to_string().contains("has no end"), "{failed}");
+    assert!(most <= 128 << 10, "{most}");
+    assert!(server.encrypt(&mut incoming, b"more", &mut out).is_err());
+}
+
+#[test]
+fn a_message_that_has_come_in_part_stops_no_writing() {
     // The first byte of a KeyUpdate; the rest never comes.
-    let mut incoming = BytesMut::from(&crafted(*client, 22, &[24])[..]);
+    let (mut server, mut incoming) = server_and_records(&[vec![24, 22]]);
     let (mut plain, mut out) = (BytesMut::new(), Vec::new());
     assert_eq!(server.advance(&mut incoming, &mut plain, &mut out).unwrap(), Phase::Open);
     assert!(!incoming.is_empty() && plain.is_empty());

@@ -10,6 +10,8 @@ use rustls::{CommonState, Error};
 pub const RECORD: usize = 16 << 10;
 /// Bytes that a record is longer than its plain text, at most, with those of TLS 1.2.
 const OVERHEAD: usize = 5 + 8 + 16 + 1;
+/// Bytes that may wait for the rest of a message: the longest of the handshake (64 KiB), in records of any size that make sense.
+const MOST_WAITING: usize = 128 << 10;
 
 /// One end of a connection.
 pub struct Engine {
@@ -111,7 +113,12 @@ impl Engine {
             match seen {
                 Ok(Seen::Again) => {}
                 Ok(Seen::Ended) => self.ended = true,
-                Ok(Seen::Wait(phase)) => return Ok(phase),
+                Ok(Seen::Wait(phase)) if incoming.len() <= MOST_WAITING => return Ok(phase),
+                // A message whose end does not come keeps all of its records, padding and all.
+                Ok(Seen::Wait(_)) => {
+                    self.failed = true;
+                    return Err(Error::General("a message of the handshake has no end".to_owned()));
+                }
                 Err(error) => {
                     self.failed = true;
                     self.last_words(incoming, out);
