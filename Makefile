@@ -1,7 +1,7 @@
 # CI and the pre-commit hook call only what stands here.
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help run test lint gen bench count fuzz fuzz-nginx nginx-proofs chaos clean tools peers
+.PHONY: help run test lint gen bench count fuzz fuzz-nginx nginx-proofs waf chaos clean tools peers
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8000
@@ -20,6 +20,7 @@ help:
 	@echo "make bench   compare with nginx, uWSGI, gunicorn and Granian; writes docs/benchmarks.md"
 	@echo "make count   instructions and system calls of a request, beside nginx and uWSGI"
 	@echo "make fuzz    fuzz the codecs, ten minutes each;  make fuzz-nginx   compare with nginx;  make chaos   the long fault tests"
+	@echo "make waf     all regression tests of the OWASP Core Rule Set through a gateway; make test takes each eighth"
 	@echo "make clean   remove what was built"
 
 tools:
@@ -93,6 +94,11 @@ fuzz-nginx: peers $(VENV)/.ci $(VENV)/.extras
 # Each supported directive does nothing once, and each of its proofs has to fail; ARGS="gzip geo" looks at these.
 nginx-proofs: peers $(VENV)/.ci $(VENV)/.extras
 	$(BIN)/python tests/nginx_proofs.py $(ARGS)
+
+# All regression tests of the Core Rule Set through a gateway; SUITE=942 takes those whose names begin so.
+SUITE ?= whole
+waf: peers $(VENV)/.ci $(VENV)/.extras
+	BUCHNER_CRS_SUITE=$(SUITE) $(BIN)/python -m pytest -q -s tests/waf/test_crs_suite.py
 
 # --- bench -----------------------------------------------------------------------------------------------------------
 .bench/.made: pyproject.toml | tools

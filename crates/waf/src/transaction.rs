@@ -160,6 +160,15 @@ impl Transaction {
             }
             body = &body[..self.state.request_limit as usize];
         }
+        let files = self.state.single(V::ReqbodyProcessor).eq_ignore_ascii_case(b"multipart");
+        if !files && body.len() as u64 > self.waf.rules.settings.request_no_files_limit {
+            self.state.set_number(V::InboundDataError, 1);
+            let reject = self.waf.rules.settings.request_limit_action == LimitAction::Reject;
+            if reject && self.state.mode == EngineMode::On {
+                return self.limit(413, 2);
+            }
+            body = &body[..self.waf.rules.settings.request_no_files_limit as usize];
+        }
         if self.state.request_body {
             payload::request(&self.waf.rules, &mut self.state, body);
         }
