@@ -56,3 +56,16 @@ class ClientAuthority:
         file = self._directory / f"{name}.pem"
         file.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM) + key_pem(key))
         return file
+
+    def revoke(self, certificate: Path, file: Path) -> None:
+        """Write the list of what this authority has revoked: one certificate."""
+        now = dt.datetime.now(dt.UTC).replace(tzinfo=None)  # as the builder of lists compares them
+        revoked = x509.RevokedCertificateBuilder().serial_number(
+            x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+        )
+        built = x509.CertificateRevocationListBuilder(issuer_name=self._name, last_update=now - dt.timedelta(days=1))
+        built = built.next_update(now + dt.timedelta(days=30)).add_revoked_certificate(
+            revoked.revocation_date(now - dt.timedelta(hours=1)).build()
+        )
+        built = built.add_extension(x509.CRLNumber(1), critical=False)  # without one it is of version 1
+        file.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))

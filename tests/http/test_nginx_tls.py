@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buchner.config import load
+from helpers.client_certificates import ClientAuthority
 from helpers.gateway import BUCHNER
 from helpers.handshake import Client, Facts, write_pair
 from helpers.nginx import get
@@ -240,6 +242,11 @@ TAKEN = [
     "ssl_conf_command Ciphersuites;",
     "ssl_verify_client off;",
     "ssl_verify_client maybe;",
+    "ssl_verify_client on;",
+    "ssl_verify_client optional;",
+    "ssl_verify_client on; ssl_client_certificate DIR/a.pem;",
+    "ssl_verify_client on; ssl_client_certificate DIR/nosuch;",
+    "ssl_verify_client optional_no_ca;",
     "ssl_reject_handshake on;",
     "listen unix:DIR/u ssl proxy_protocol default_server;",
 ]
@@ -250,8 +257,6 @@ OURS = {
     "ssl_ciphers AES128-SHA;": '"ssl_ciphers AES128-SHA" is refused: none of it can be used here',
     "ssl_ciphers HIGH:@SECLEVEL=3;": '"@SECLEVEL=3" is not kept here',
     "ssl_ecdh_curve secp521r1;": '"ssl_ecdh_curve secp521r1" is refused',
-    "ssl_verify_client on; ssl_client_certificate DIR/a.pem;": '"ssl_verify_client on" is refused',
-    "ssl_verify_client optional_no_ca;": '"ssl_verify_client optional_no_ca" is refused',
 }
 HTTP = """events {{ }}
 http {{ access_log off; server {{ listen unix:{0}/s ssl; ssl_certificate {0}/a.pem; ssl_certificate_key {0}/a.key;
@@ -293,6 +298,43 @@ def test_what_is_left_out_is_said_once(certificates: Path) -> None:
     ]
     assert len(loaded.plan["tls"]) == 1
     assert ["tls" in server for server in loaded.plan["server"]] == [True, True, False]
+
+
+def asked(port: int, address: str, certificate: Path | None) -> tuple[int, bytes]:
+    """The status and body of a response to a client with or without a certificate; 0: the handshake failed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate)
+    connection = http.client.HTTPSConnection(address, port, timeout=10, context=context)
+    try:
+        connection.request("GET", "/", headers={"Host": "test", "Connection": "close"})
+        response = connection.getresponse()
+        return response.status, response.read() if response.status == 200 else b""
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
+
+
+def test_certificates_of_clients_are_judged_the_same(run_pair: RunPair, certificates: Path) -> None:
+    known, other = ClientAuthority(certificates, "known"), ClientAuthority(certificates, "other")
+    clients = [None, known.sign("anna"), known.sign("late", -1), other.sign("stranger"), known.sign("revoked")]
+    known.revoke(certificates / "revoked.pem", certificates / "crl.pem")
+    pair = run_pair("""
+        ssl_certificate DIR/a.pem; ssl_certificate_key DIR/a.key;
+        ssl_client_certificate DIR/known-ca.pem; ssl_crl DIR/crl.pem;
+        server { listen 127.0.0.1:PORT ssl; ssl_verify_client on; return 200 "$ssl_client_verify $ssl_client_s_dn"; }
+        server { listen 127.0.0.2:PORT ssl; ssl_verify_client optional; return 200 "$ssl_client_verify"; }
+        server { listen 127.0.0.3:PORT ssl; ssl_verify_client optional_no_ca; return 200 "$ssl_client_s_dn"; }
+        server { listen 127.0.0.4:PORT ssl; return 200 "[$ssl_client_verify]"; }
+    """)
+    for last in range(1, 5):
+        for client in clients:
+            theirs, ours = (asked(server.port, f"127.0.0.{last}", client) for server in (pair.nginx, pair.buchner))
+            assert ours == theirs, (last, client)
+    assert asked(pair.buchner.port, "127.0.0.1", clients[1])[1].startswith(b"SUCCESS ")
+    assert asked(pair.buchner.port, "127.0.0.1", clients[4])[0] == 400
 
 
 PUBLISHED = {

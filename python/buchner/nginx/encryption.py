@@ -56,8 +56,28 @@ def encrypt(scope: Scope) -> None:
     if found is not None:
         tls.ciphers = found
     _curves(scope, tls)
+    _clients(scope, tls)
     for name in ("reject_handshake", "session_timeout", "session_cache", "session_tickets"):
         setattr(tls, name, scope.value(f"ssl_{name}", UNSET))
+
+
+def _clients(scope: Scope, tls: gen.Tls) -> None:
+    """Say what becomes of clients' certificates."""
+    wanted: Literal["off", "on", "optional", "optional_no_ca"] = scope.value("ssl_verify_client", "off")
+    if wanted == "off":
+        return
+    tls.verify_client = wanted
+    authority: Token | None = scope.value("ssl_client_certificate")
+    if authority is not None:
+        tls.client_ca = file_of(scope, authority)
+        scope.state.places[(*scope.path, "tls", "client_ca")] = authority
+    elif wanted != "optional_no_ca":
+        token = holder_of(scope, "ssl_verify_client")
+        scope.error(token, f'no "ssl_client_certificate" is defined for "ssl_verify_client {wanted}"')
+    revoked: Token | None = scope.value("ssl_crl")
+    if revoked is not None:
+        tls.client_crl = file_of(scope, revoked)
+        scope.state.places[(*scope.path, "tls", "client_crl")] = revoked
 
 
 def _addresses(scope: Scope) -> Iterator[str]:

@@ -10,6 +10,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
+/// What is wrong with a certificate of somebody unknown, in OpenSSL's words.
+const UNKNOWN_ISSUER: &str = "unable to get local issuer certificate";
+
 /// What a certificate of a client is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -66,7 +69,7 @@ impl Verification {
     pub fn verdict(&self, chain: &[CertificateDer<'_>]) -> Verdict {
         let Some((own, between)) = chain.split_first() else { return Verdict::None };
         let Some(judge) = &self.judge else {
-            return Verdict::Failed("unable to get local issuer certificate".to_owned());
+            return Verdict::Failed(UNKNOWN_ISSUER.to_owned());
         };
         match judge.verify_client_cert(own, between, UnixTime::now()) {
             Ok(_) => Verdict::Success,
@@ -79,6 +82,8 @@ impl Verification {
         match (verdict, self.wanted) {
             (Verdict::None, VerifyClient::On) => Some(496),
             (Verdict::Failed(_), VerifyClient::On | VerifyClient::Optional) => Some(495),
+            // Only whose it is may be open, not whether it is a good one.
+            (Verdict::Failed(why), VerifyClient::OptionalNoCa) if why != UNKNOWN_ISSUER => Some(495),
             _ => None,
         }
     }
@@ -93,7 +98,7 @@ fn words(error: &Error) -> String {
             "certificate is not yet valid".to_owned()
         }
         CertificateError::Revoked => "certificate revoked".to_owned(),
-        CertificateError::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+        CertificateError::UnknownIssuer => UNKNOWN_ISSUER.to_owned(),
         CertificateError::BadSignature => "certificate signature failure".to_owned(),
         CertificateError::UnknownRevocationStatus => "unable to get certificate CRL".to_owned(),
         other => other.to_string(),

@@ -28,7 +28,7 @@ pub struct Tls {
     pub session_cache: u32,
     /// Keys for tickets, base64 of 48 or 80 bytes: tickets are made with the first, and taken with any. Default: keys of this process that it changes by itself (nginx: `ssl_session_ticket_key`).
     pub ticket_keys: Vec<String>,
-    /// Whether clients are asked for a certificate: `off`; `on`: who has no good one gets 400 (495 and 496 for `error_page`); `optional`: one that is sent must be good; `optional_no_ca`: any will do, for the app to judge (nginx: `ssl_verify_client`). Default: `off`.
+    /// Whether clients are asked for a certificate: `off`; `on`: who has no good one gets 400 (495 and 496 for `error_page`); `optional`: one that is sent must be good; `optional_no_ca`: one of any CA will do, for the app to judge (nginx: `ssl_verify_client`). Default: `off`.
     pub verify_client: VerifyClient,
     /// Certificates of the CAs that clients' certificates lead to, as PEM. Default: none (nginx: `ssl_client_certificate`).
     pub client_ca: String,

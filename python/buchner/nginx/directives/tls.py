@@ -15,8 +15,6 @@ from buchner.nginx.rows import (
     SIZE,
     WORD,
     WORDS,
-    Row,
-    Status,
     keep,
     no_effect,
     one_of,
@@ -36,7 +34,7 @@ _ELSEWHERE = re.compile(r"(data|engine|store):")
 _BUILTIN = 20480
 _SESSIONS_OF_A_MEGABYTE = 4000
 _LEAST_PAGES = 8
-_UNVERIFIED = "certificates of clients are not asked for: `ssl_verify_client` is refused unless it is off"
+_NO_OCSP = "no authority is asked about clients' certificates: `ssl_crl` has what it has revoked"
 _UNSTAPLED = "no OCSP response is sent: clients that want one ask the authority themselves"
 
 
@@ -111,11 +109,6 @@ def _sessions(kind: str, rest: str) -> int:
     return units.size(size) * _SESSIONS_OF_A_MEGABYTE >> 20
 
 
-def _verify(scope: Scope, directive: Directive) -> None:
-    if directive.values[0] != "off":
-        scope.refuse(directive.args[0], f"ssl_verify_client {directive.values[0]}", "it is not supported yet")
-
-
 def command(scope: Scope, directive: Directive) -> None:
     """Take the commands of SSL_CONF_cmd(3) that there is something for."""
     word, value = directive.args
@@ -172,18 +165,17 @@ DIRECTIVES = [
         "Ciphersuites, MinProtocol and Options ServerPreference: tls.ciphers, tls.protocols, tls.prefer_server_ciphers",
         repeat=True,
     ),
-    Row(
+    supported(
         "ssl_verify_client",
-        frozenset(HTTP_SERVER.split()),
+        HTTP_SERVER,
         one_of("off", "on", "optional", "optional_no_ca"),
-        Status.NO_EFFECT,
-        _UNVERIFIED,
-        _verify,
+        keep,
+        "tls.verify_client",
     ),
-    *no_effect(
-        "ssl_client_certificate ssl_crl ssl_ocsp ssl_ocsp_cache ssl_ocsp_responder", HTTP_SERVER, WORD, _UNVERIFIED
-    ),
-    *no_effect("ssl_verify_depth", HTTP_SERVER, NUMBER, _UNVERIFIED),
+    supported("ssl_client_certificate", HTTP_SERVER, WORD, keep_file, "tls.client_ca"),
+    supported("ssl_crl", HTTP_SERVER, WORD, keep_file, "tls.client_crl"),
+    *no_effect("ssl_ocsp ssl_ocsp_cache ssl_ocsp_responder", HTTP_SERVER, WORD, _NO_OCSP),
+    *no_effect("ssl_verify_depth", HTTP_SERVER, NUMBER, "chains of up to six certificates are followed"),
     *no_effect("ssl_stapling ssl_stapling_verify", HTTP_SERVER, FLAG, _UNSTAPLED),
     *no_effect("ssl_stapling_file ssl_stapling_responder ssl_trusted_certificate", HTTP_SERVER, WORD, _UNSTAPLED),
     *no_effect("ssl_early_data", HTTP_SERVER, FLAG, "data that comes before the handshake's end is asked for again"),
