@@ -41,6 +41,9 @@ class Request:
 Script = Callable[[Request], bytes | list[tuple[int, bytes]]]
 """Makes a response: its bytes, or FastCGI records as (kind, content)."""
 
+Talk = Callable[[socket.socket, Request], bool]
+"""Responds to one request itself; returns whether the connection lives on."""
+
 
 def echo(request: Request) -> bytes:
     """Respond with the variables, and the body's length."""
@@ -64,23 +67,27 @@ def records(output: bytes, size: int = 8000) -> bytes:
 class Cgi:
     """Serves on a free port, or on a Unix socket, until closed.
 
+    `connections` is how many were accepted, `open` are those still there.
+
     Args:
         script: makes responses.
         path: of a Unix socket, instead of a port.
+        port: one that the caller has taken by `hold`.
     """
 
-    def __init__(self, script: Script = echo, path: str = "") -> None:
+    def __init__(self, script: Script = echo, path: str = "", port: int = 0) -> None:
         self.script = script
         self.requests: list[Request] = []
         self.connections = 0
-        self.raw = b""
-        """Sent as it is, instead of a response, and the connection is closed."""
+        self.open: set[socket.socket] = set()
+        self.talk: Talk | None = None
+        """Responds instead of the script."""
         if path:
             self.listener = socket.socket(socket.AF_UNIX)
             self.listener.bind(path)
             self.listener.listen()
         else:
-            self.port = hold(0)
+            self.port = port or hold(0)
             self.listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -98,21 +105,25 @@ class Cgi:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        self.open.add(connection)
         with connection, connection.makefile("rb") as file, contextlib.suppress(OSError, EOFError):
-            while True:
+            lives = True
+            while lives:
                 request = _read(_Reader(file.read))
                 self.requests.append(request)
-                if self.raw:
-                    connection.sendall(self.raw)
-                    return
-                made = self.script(request)
-                if isinstance(made, list):
-                    made = b"".join(record(kind, content) for kind, content in made)
-                elif request.protocol == "fastcgi":
-                    made = records(made)
-                connection.sendall(made)
-                if not request.keep:
-                    return
+                lives = self._respond(connection, request)
+        self.open.discard(connection)
+
+    def _respond(self, connection: socket.socket, request: Request) -> bool:
+        if self.talk:
+            return self.talk(connection, request)
+        made = self.script(request)
+        if isinstance(made, list):
+            made = b"".join(record(kind, content) for kind, content in made)
+        elif request.protocol == "fastcgi":
+            made = records(made)
+        connection.sendall(made)
+        return request.keep
 
 
 class _Reader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 from functools import partial
@@ -11,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.cgi import Cgi, Request, record
-from helpers.raw import Raw, Reply
+from helpers.cgi import Cgi, Request, echo
+from helpers.gateway import Gateway
 from helpers.wait import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from helpers.gateway import Gateway
+    from helpers.raw import Reply
+
+    Serving = Callable[[str], tuple[Gateway, Cgi]]
 
 LANGUAGES = ("uwsgi", "scgi", "fastcgi")
 
@@ -39,6 +40,31 @@ proxy = "{language}://127.0.0.1:{port}"
 """
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    pairs: dict[str, tuple[Gateway, Cgi]] = {}
+
+    def start(language: str) -> tuple[Gateway, Cgi]:
+        if language not in pairs:
+            upstream = Cgi()
+            text = toml(language, upstream.port, 'root = { path = "/srv" }\nbuffer_memory = "100k"')
+            pairs[language] = Gateway(tmp_path_factory.mktemp(language), text, {}), upstream
+        return pairs[language]
+
+    yield start
+    for gateway, upstream in pairs.values():
+        gateway.stop()
+        upstream.close()
+
+
+@pytest.fixture
+def serving(started: Serving, language: str) -> tuple[Gateway, Cgi]:
+    """A gateway and its upstream, the same for all tests of a language that ask for nothing special."""
+    gateway, upstream = started(language)
+    upstream.script = echo
+    return gateway, upstream
+
+
 def post(gateway: Gateway, body: bytes, *fields: str, target: str = "/", chunked: bool = False) -> Reply:
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     head = [f"POST {target} HTTP/1.1", "Host: test", "Connection: close", framing, *fields]
@@ -48,10 +74,8 @@ def post(gateway: Gateway, body: bytes, *fields: str, target: str = "/", chunked
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_an_application_gets_the_usual_variables(
-    run_gateway: Callable[[str], Gateway], cgi: Cgi, language: str
-) -> None:
-    gateway = run_gateway(toml(language, cgi.port, 'root = { path = "/srv" }'))
+def test_an_application_gets_the_usual_variables(serving: tuple[Gateway, Cgi], language: str) -> None:
+    gateway, _ = serving
     response = post(gateway, b"abc", "X-Many: 1", "X-Many: 2", "Cookie: a=b", target="/a%20b/c?d=e")
     assert response.status == 200
     said = json.loads(response.body)
@@ -83,8 +107,9 @@ def test_an_application_gets_the_usual_variables(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_clients_may_not_say(run_gateway: Callable[[str], Gateway], cgi: Cgi, language: str) -> None:
-    gateway = run_gateway(toml(language, cgi.port))
+@pytest.mark.usefixtures("language")
+def test_what_clients_may_not_say(serving: tuple[Gateway, Cgi]) -> None:
+    gateway, _ = serving
     response = gateway.get("/", "Proxy: http://evil/", "X-Forwarded-For: 1.2.3.4", "X-Request-ID: mine")
     params = json.loads(response.body)["params"]
     assert "HTTP_PROXY" not in params
@@ -109,10 +134,9 @@ EMPTY = { value = "$arg_nothing", if_not_empty = true }
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("size", [0, 1, 65_528, 65_529, 3_000_000])
-def test_bodies_of_any_size_arrive_whole(
-    run_gateway: Callable[[str], Gateway], cgi: Cgi, language: str, size: int
-) -> None:
-    gateway = run_gateway(toml(language, cgi.port, 'buffer_memory = "100k"'))
+@pytest.mark.usefixtures("language")
+def test_bodies_of_any_size_arrive_whole(serving: tuple[Gateway, Cgi], size: int) -> None:
+    gateway, cgi = serving
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     for chunked in (False, True):
         assert post(gateway, body, chunked=chunked).status == 200
@@ -134,8 +158,9 @@ def said(made: bytes, _: Request) -> bytes:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_responses(run_gateway: Callable[[str], Gateway], cgi: Cgi, language: str) -> None:
-    gateway = run_gateway(toml(language, cgi.port))
+@pytest.mark.usefixtures("language")
+def test_responses(serving: tuple[Gateway, Cgi]) -> None:
+    gateway, cgi = serving
     big = b"z" * 200_000
     for made, status, body in [
         (b"Content-Type: text/plain\r\n\r\nhello", 200, b"hello"),
@@ -151,74 +176,6 @@ def test_responses(run_gateway: Callable[[str], Gateway], cgi: Cgi, language: st
         response = gateway.get()
         assert (response.status, response.body) == (status, body), made[:40]
         assert response.get("status") is None
-
-
-BROKEN = {
-    "no head": b"",
-    "half a head": b"Status: 200 OK\r\nContent-Type: te",
-    "a traceback": b"Traceback (most recent call last):\n  File\n\n",
-    "a status that is none": b"Status: fine\r\n\r\n",
-    "two lengths": b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "a transfer coding": b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "a name with a space": b"Bad Name: x\r\n\r\n",
-    "a control character": b"X-A: a\x01b\r\n\r\n",
-    "a long head": b"X-A: " + b"a" * 300_000 + b"\r\n\r\n",
-    "HTTP/2": b"HTTP/2 200\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_response_is_a_502_that_names_its_cause(
-    run_gateway: Callable[[str], Gateway], cgi: Cgi, language: str, what: str
-) -> None:
-    gateway = run_gateway(toml(language, cgi.port))
-    cgi.script = lambda _: BROKEN[what]
-    assert gateway.get().status == 502
-    wait_for(lambda: f"127.0.0.1:{cgi.port}" in gateway.log, "who sent it is told")
-    cgi.script = lambda _: b"X-A: b\r\n\r\nfine"
-    assert gateway.get().body == b"fine"
-
-
-RECORDS = {
-    "HTTP instead of records": b"HTTP/1.1 200 OK\r\n\r\n",
-    "another version": b"\x02\x06\x00\x01\x00\x00\x00\x00",
-    "another request": b"\x01\x06\x00\x02\x00\x00\x00\x00",
-    "a kind that is not the application's": record(4, b"x"),
-    "an end of the wrong size": record(3, b"1234"),
-    "overloaded": record(3, b"\0\0\0\0\2\0\0\0"),
-    "an end without a head": record(3, bytes(8)),
-    "an end in the head": record(6, b"Status: 2") + record(3, bytes(8)),
-    "closed in a header": b"\x01\x06\x00",
-    "closed in a record": record(6, b"Status: 200\r\n\r\n")[:12],
-    "closed in padding before the head's end": record(6, b"Status: 200\r\n", 7)[:-3],
-}
-
-
-@pytest.mark.parametrize("what", RECORDS)
-def test_broken_records_are_a_502(run_gateway: Callable[[str], Gateway], cgi: Cgi, what: str) -> None:
-    gateway = run_gateway(toml("fastcgi", cgi.port))
-    cgi.raw = RECORDS[what]
-    assert gateway.get().status == 502
-    wait_for(lambda: f"127.0.0.1:{cgi.port}" in gateway.log, "who sent it is told")
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        record(6, b"Content-Length: 10\r\n\r\nhalf") + record(3, bytes(8)),
-        record(6, b"Content-Length: 10\r\n\r\nhalf"),
-        record(6, b"X-A: b\r\n\r\nhalf"),
-        record(6, b"X-A: b\r\n\r\nhalf") + b"garbage!",
-    ],
-)
-def test_a_response_that_breaks_off_is_visibly_cut(run_gateway: Callable[[str], Gateway], cgi: Cgi, raw: bytes) -> None:
-    gateway = run_gateway(toml("fastcgi", cgi.port))
-    cgi.raw = raw
-    with Raw(gateway.port) as connection:
-        connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        with contextlib.suppress(EOFError):
-            assert connection.reply().status == 502  # what is wrong came with the head
 
 
 def test_stderr_of_fastcgi_is_logged_and_may_spoil_a_response(run_gateway: Callable[[str], Gateway], cgi: Cgi) -> None:

@@ -32,6 +32,8 @@ macro_rules! each {
 impl Sock {
     /// Reads what is there into the spare room of `buf` (which must have some). `Ok(0)` is the end.
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        // A peer that always has more may not keep the thread from the others.
+        let turn = ready!(tokio::task::coop::poll_proceed(cx));
         let room = buf.capacity() - buf.len();
         loop {
             match each!(self, s => s.try_read_buf(buf)) {
@@ -39,6 +41,7 @@ impl Sock {
                     ready!(each!(self, s => s.poll_read_ready(cx)))?;
                 }
                 Ok(n) => {
+                    turn.made_progress();
                     if n != 0 && n < room {
                         self.forget_readiness();
                     }

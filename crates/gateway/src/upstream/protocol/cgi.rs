@@ -249,7 +249,9 @@ fn write_fields(ex: &Exchange, params: &[Param], pair: &mut dyn FnMut(&[u8], &[u
         name.clear();
         name.extend_from_slice(b"HTTP_");
         name.extend(header.name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
-        if params.iter().any(|param| *param.name == *name) {
+        // With underscores in names another field may become what the gateway says itself.
+        let gateways = forwarded && matches!(&name[..], b"HTTP_X_REQUEST_ID" | b"HTTP_PROXY");
+        if gateways || params.iter().any(|param| *param.name == *name) {
             continue;
         }
         joined.clear();
