@@ -24,6 +24,7 @@ def core_rules() -> str:
 
 SCORING = r"""
 SecRequestBodyAccess On
+SecRequestBodyNoFilesLimit 10000000
 SecResponseBodyAccess On
 SecResponseBodyLimit 1000
 SecResponseBodyLimitAction ProcessPartial

@@ -327,9 +327,8 @@ def test_certificates_of_clients_are_judged_the_same(run_pair: RunPair, certific
         server { listen 127.0.0.1:PORT ssl; ssl_verify_client on; return 200 "$ssl_client_verify $ssl_client_s_dn"; }
         server { listen 127.0.0.2:PORT ssl; ssl_verify_client optional; return 200 "$ssl_client_verify"; }
         server { listen 127.0.0.3:PORT ssl; ssl_verify_client optional_no_ca; return 200 "$ssl_client_s_dn"; }
-        server { listen 127.0.0.4:PORT ssl; return 200 "[$ssl_client_verify]"; }
     """)
-    for last in range(1, 5):
+    for last in range(1, 4):
         for client in clients:
             theirs, ours = (asked(server.port, f"127.0.0.{last}", client) for server in (pair.nginx, pair.buchner))
             assert ours == theirs, (last, client)
